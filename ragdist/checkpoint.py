@@ -1,0 +1,125 @@
+"""Checkpoints: written whole or not at all, verified before they are loaded, safe to load.
+
+    checkpoints/images-000000012800/state.pt        tensors alone: loads with weights_only=True
+    checkpoints/images-000000012800/meta.json       what it is a checkpoint of
+    checkpoints/images-000000012800/manifest.json   SHA-256 of the two
+
+A folder is written under another name, synced to the disk and renamed; so a name that is there is
+complete, and the manifest tells whether it still is.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ragdist.errors import UserError
+from ragdist.files import discard_on_error, sync, sync_folder
+
+FORMAT, VERSION = "ragdist-checkpoint", 1
+_PART = ".part-"
+
+
+class Checkpoint(NamedTuple):
+    path: Path
+    state: dict[str, Any]
+    meta: dict[str, Any]
+
+
+def path_of(folder: Path, images: int) -> Path:
+    """The checkpoint's path after so many images."""
+    return folder / f"images-{images:012d}"
+
+
+def listed(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first; whether they are valid is not looked at."""
+    return sorted(path for path in folder.glob("images-*") if path.is_dir())
+
+
+def save(folder: Path, images: int, state: dict[str, Any], meta: dict[str, Any], *, keep: int) -> Path:
+    """Write a checkpoint and delete all but the newest ``keep``.
+
+    Raises:
+        UserError: the disk refuses; the checkpoints that were there still are.
+    """
+    target = path_of(folder, images)
+    part = folder / f"{_PART}{target.name}-{os.getpid()}"
+    for left in folder.glob(f"{_PART}*"):  # of a process that was killed: the run's lock is ours
+        shutil.rmtree(left, ignore_errors=True)
+    with discard_on_error(part, f"cannot write the checkpoint {target} (the ones before it are kept)"):
+        part.mkdir()
+        _save_tensors(state, part / "state.pt")
+        (part / "meta.json").write_text(json.dumps({"format": FORMAT, "version": VERSION, **meta}, indent=1) + "\n")
+        manifest = {name: _sha256(part / name) for name in ("state.pt", "meta.json")}
+        (part / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        for file in part.iterdir():
+            sync(file)
+        sync_folder(part)
+        if target.exists():  # a broken one that was skipped, or the same again
+            shutil.rmtree(target)
+        part.rename(target)
+        sync_folder(folder)
+    for old in listed(folder)[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def _save_tensors(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # PyTorch's writer hides the operating system's reason
+        if shutil.disk_usage(path.parent).free < _tensor_bytes(state):
+            raise OSError(28, os.strerror(28)) from error
+        raise
+
+
+def _tensor_bytes(tree: Any) -> int:
+    if isinstance(tree, torch.Tensor):
+        return tree.nbytes
+    values = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
+    return sum(_tensor_bytes(value) for value in values)
+
+
+def load_newest(folder: Path, device: torch.device) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole, and a line for each newer one that is not.
+
+    Raises:
+        UserError: a whole one of another format; or there are some and none is whole.
+    """
+    broken = []
+    for path in reversed(listed(folder)):
+        if reason := _damage(path):
+            broken.append(f"{path}: {reason}")
+            continue
+        meta = json.loads((path / "meta.json").read_text())
+        if (meta.get("format"), meta.get("version")) != (FORMAT, VERSION):
+            raise UserError(
+                f"{path} is '{meta.get('format')}' version {meta.get('version')}, not {FORMAT} {VERSION}: "
+                "continue it with the ragdist that wrote it"
+            )
+        state = torch.load(path / "state.pt", map_location=device, weights_only=True)
+        return Checkpoint(path, state, meta), broken
+    if broken:
+        raise UserError(f"no checkpoint is whole ({'; '.join(broken)}): restore one, or give --overwrite to start anew")
+    return None, []
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint, if anything."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        for name in ("state.pt", "meta.json"):
+            if _sha256(path / name) != manifest[name]:
+                return f"{name} does not match its checksum"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

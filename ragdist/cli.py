@@ -1,0 +1,92 @@
+"""The command line: dataclasses as options, and one clear line for a mistake."""
+
+import difflib
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jsonargparse
+
+from ragdist.errors import UserError, nearest
+
+jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def presets() -> list[str]:
+    """The names that `--config` knows beside files."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def config_file(name: str) -> Path:
+    """The file of a preset's name or of a path.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if name in presets():
+        return PRESETS / f"{name}.yaml"
+    if Path(name).is_file():
+        return Path(name)
+    if Path(name).suffix in (".yaml", ".yml") or "/" in name:
+        raise UserError(f"--config {name}: there is no such file")
+    raise UserError(f"--config {name}: no preset and no file of that name{nearest(name, presets())}")
+
+
+class Parser(jsonargparse.ArgumentParser):
+    """jsonargparse's parser; what it refuses becomes a `UserError` of one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UserError(self._one_line(str(message)))
+
+    def _one_line(self, message: str) -> str:
+        options = [text for action in self._actions for text in action.option_strings]
+        if found := re.search(r"unrecognized arguments?: (\S+)", message, re.IGNORECASE):
+            option = found[1].partition("=")[0]
+            if not option.startswith("-"):
+                return f"unexpected argument '{option}'; see {self.prog} --help"
+            close = _closest_option(option, options)
+            return f"unknown option {option}" + (f"; did you mean {close}?" if close else f"; see {self.prog} --help")
+        if found := re.search(r"Key '([^']+)' is not expected|does not accept nested key '([^']+)'", message):
+            key = found[1] or found[2]
+            close = _closest_option(f"--{key}", options)
+            return f"unknown option {key}" + (f"; did you mean {close.strip('-')}?" if close else "")
+        if found := re.search(r'Parser key "([^"]+)":\s*(.*)', message, re.DOTALL):
+            key, what = found[1], found[2]
+            if choices := re.search(r"Literal\[(.*?)\]\. Got value: (.*)", what, re.DOTALL):
+                known = [choice.strip(" '\"") for choice in choices[1].split(",")]
+                return f"--{key}: '{choices[2].strip()}' is not one of {', '.join(known)}" + _close(choices[2], known)
+            if kind := re.search(r"Expected a <class '(\w+)'>\. Got value: (.*)", what, re.DOTALL):
+                kinds = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+                return f"--{key}: '{kind[2].strip()}' is not {kinds.get(kind[1], kind[1])}"
+            return f"--{key}: {' '.join(what.split())}"
+        return " ".join(message.split())
+
+
+def _close(value: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(value.strip(), known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _closest_option(option: str, options: list[str]) -> str | None:
+    close = difflib.get_close_matches(option, options, n=1, cutoff=0.6)
+    if not close:  # `--lam` for `--objective.lam`
+        close = [known for known in options if known.rpartition(".")[2] == option.strip("-")]
+    return close[0] if close else None
+
+
+def build(kind: type, values: Any) -> Any:
+    """The dataclass ``kind`` from a namespace of its options."""
+    given = {
+        item.name: build(item.type, values[item.name]) if hasattr(item.type, "__dataclass_fields__") else value
+        for item in fields(kind)
+        if (value := values[item.name]) is not None
+    }
+    return kind(**given)
+
+
+def arguments() -> list[str]:
+    return sys.argv[1:]

@@ -1,0 +1,189 @@
+"""Every option of a run: one tree of dataclasses, one described line an option.
+
+An option marked ``free`` may differ when a run is continued; any other decides the run's weights, and
+a run with another value is another run. Time is counted in images seen.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+FREE = {"free": True}
+
+
+def _free(default: Any) -> Any:
+    return field(default=default, metadata=FREE)
+
+
+@dataclass
+class DataOptions:
+    """Training data: WebDataset shards with an index, in an order that is a function of the seed."""
+
+    path: str = _free("shards/digits")
+    """folder of shards; `--data DIR` is short for it"""
+    source: str = _free("")
+    """what to make the shards from on first use, as `python -m ragdist.shards SOURCE` takes it; empty: nothing"""
+    lanes: int = 8
+    """contiguous parts of the data that are read side by side"""
+    window: int = 65_536
+    """samples of a lane that are shuffled together"""
+    loader_workers: int = _free(1)
+    """processes that read and decode; 0: the training process itself"""
+    prefetch: int = _free(4)
+    """batches that each of them keeps ready"""
+    crop_padding: int = 0
+    """augmentation of the reals: pad by so many pixels (mirrored) and crop at random; 0: off"""
+    flip: bool = False
+    """augmentation of the reals: mirror left and right at random"""
+
+
+@dataclass
+class NetworkOptions:
+    """Generator and discriminator."""
+
+    family: Literal["mlp", "dcgan", "resnet"] = "resnet"
+    """mlp: fully connected, any samples; dcgan: strided convolutions; resnet: residual, grouped convolutions"""
+    z_dim: int = 64
+    """length of the latent z"""
+    g_width: int = 64
+    """G's channels at the full size, doubled at each halving (mlp: its widest layer)"""
+    d_width: int = 64
+    """D's channels at the full size, doubled at each halving (mlp: its widest layer)"""
+    max_width: int = 512
+    """most channels at any size (dcgan, resnet)"""
+    blocks: int = 1
+    """residual blocks at each size (resnet)"""
+    expand: int = 2
+    """inner channels of a block, as a multiple of its width (resnet)"""
+    group_width: int = 16
+    """channels of a group of the 3x3 convolutions (resnet)"""
+    depth: int = 3
+    """hidden layers (mlp)"""
+    labels: bool = False
+    """condition G and D on the labels of the data"""
+
+
+@dataclass
+class ObjectiveOptions:
+    """What G and D minimize."""
+
+    adversarial: Literal["relativistic", "nonsaturating", "original"] = "relativistic"
+    """relativistic: pairs of a real and a fake; nonsaturating: Goodfellow's; original: the method's text, literally"""
+    lam: float = 1.0
+    """weight of the relative term; 0: off"""
+    lam_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """how that weight goes to zero over lam_images"""
+    lam_images: int = 0
+    """images after which it is zero (linear, cosine)"""
+    pairing: Literal["cover", "nearest", "random", "assignment", "all"] = "cover"
+    """who is compared: each real and its nearest fake, each fake and its nearest real, any two, one to one, all"""
+    relative: bool = True
+    """subtract the same term between fakes, so that it vanishes where fakes are distributed as the data are"""
+    p: Literal[1, 2] = 1
+    """power of the Euclidean distance"""
+    space: Literal["pixel", "feature"] = "pixel"
+    """measure between samples, or between D's last hidden layers"""
+    pool: int = 32
+    """samples are averaged down to at most so many values an axis before they are compared"""
+    group: int = 32
+    """slots that are compared with each other (the largest divisor of the batch up to this)"""
+    r1: float = 0.1
+    """weight of R1, the gradient penalty at the reals; 0: off"""
+    r2: float = 0.1
+    """weight of R2, the gradient penalty at the fakes; 0: off"""
+    penalty_every: int = 4
+    """updates from one computation of the penalties to the next, where they count so many times"""
+
+
+@dataclass
+class OptimOptions:
+    """How the gradients are applied."""
+
+    update: Literal["one_pass", "alternating"] = "one_pass"
+    """both networks from one pass, or D and then G (the reference)"""
+    g_lr: float = 2e-4
+    """G's learning rate (Adam)"""
+    d_lr: float = 2e-4
+    """D's learning rate (Adam)"""
+    beta1: float = 0.0
+    """Adam's decay of the first moment"""
+    beta2: float = 0.99
+    """Adam's decay of the second moment"""
+    warmup_images: int = 0
+    """images over which both rates rise from zero"""
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """how both rates go to zero over lr_images"""
+    lr_images: int = 0
+    """images after which they are zero (linear, cosine)"""
+    ema_images: int = 20_000
+    """half-life of G's moving average"""
+    ema_ramp: float = 0.05
+    """at the start the half-life is at most this share of the images seen"""
+    micro_batch: int = _free(0)
+    """most slots a worker computes at a time, to save memory; 0: all of its slots"""
+    max_skipped: int = _free(100)
+    """updates that may be skipped because a loss or gradient is not finite before the run stops"""
+
+
+@dataclass
+class CheckpointOptions:
+    """What is kept of a run so that it can go on."""
+
+    every: int = _free(50_000)
+    """images from one checkpoint to the next; one is also written at the end and on Ctrl-C"""
+    keep: int = _free(3)
+    """checkpoints kept; older ones are deleted"""
+
+
+@dataclass
+class MonitorOptions:
+    """What is shown and logged."""
+
+    seconds: float = _free(5.0)
+    """seconds from one reading of the metrics to the next"""
+    grid_every: int = _free(0)
+    """images from one sample grid to the next; 0: a twentieth of the run"""
+    tensorboard: bool = _free(True)
+    """write TensorBoard events"""
+    wandb: str = _free("")
+    """project to log to at Weights & Biases as well; empty: none"""
+
+
+@dataclass
+class Config:
+    """One run."""
+
+    data: DataOptions = field(default_factory=DataOptions)
+    out: str = _free("")
+    """folder of the run; started again it continues. Empty: runs/ and the config's name"""
+    images: int = _free(1_000_000)
+    """images to train on; a finished run is extended by a larger number"""
+    batch_size: int = 64
+    """global batch: reals, and fakes, of one update over all workers"""
+    seed: int = 0
+    """seed of everything that is random"""
+    workers: int = _free(0)
+    """0: train in this process"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """fp32, or bf16: the networks run under bfloat16 autocast"""
+    device: str = _free("auto")
+    """cpu, cuda, cuda:1, ...; auto: a GPU where there is one"""
+    deterministic: bool = _free(True)
+    """on a GPU use only kernels that give the same bits every time"""
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
+    optim: OptimOptions = field(default_factory=OptimOptions)
+    checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
+    monitor: MonitorOptions = field(default_factory=MonitorOptions)
+
+
+def flat(options: Any, prefix: str = "", *, free: bool = True) -> dict[str, Any]:
+    """The options as {"objective.lam": 1.0, ...}; without the free ones where ``free`` is False."""
+    found = {}
+    for item in dataclasses.fields(options):
+        value, name = getattr(options, item.name), f"{prefix}{item.name}"
+        if dataclasses.is_dataclass(value):
+            found |= flat(value, f"{name}.", free=free)
+        elif free or item.metadata != FREE:
+            found[name] = value
+    return found

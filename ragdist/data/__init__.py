@@ -1,0 +1,1 @@
+"""Training data: shards, their index, the order of samples, the reader."""

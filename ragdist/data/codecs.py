@@ -1,0 +1,77 @@
+"""From a sample's bytes to a tensor: the one place of the data path that knows what a sample is.
+
+A codec decodes payloads to uint8 tensors, augments a batch of them from uniform numbers drawn for each
+slot, and says what [-1, 1] is. Images are the first; sounds and texts are further rows of CODECS.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Codec(Protocol):
+    """What a kind of sample needs."""
+
+    payload: tuple[str, ...]  # the extensions of its members in a shard
+    draws: int  # uniform numbers that augmentation takes for a slot
+
+    def decode(self, data: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Bytes, uint8 [n] -> a sample, uint8 ``shape``. Raises ValueError where they are not one."""
+
+    def augment(self, samples: Tensor, uniform: np.ndarray, crop_padding: int, flip: bool) -> Tensor:
+        """Random transforms of uint8 samples [b, *shape], slot i's from ``uniform`` [b, draws] in [0, 1)."""
+
+    def normalize(self, samples: Tensor) -> Tensor:
+        """uint8 samples -> float32 in [-1, 1], on the samples' device."""
+
+
+class ImageCodec:
+    """JPEG, PNG and WebP through torchvision's decoders: uint8 [channels, height, width]."""
+
+    payload = ("jpg", "jpeg", "png", "webp")
+    draws = 3  # row and column of the crop, flip
+
+    def decode(self, data: Tensor, shape: tuple[int, ...]) -> Tensor:
+        from torchvision.io import ImageReadMode, decode_image
+
+        mode = ImageReadMode.GRAY if shape[0] == 1 else ImageReadMode.RGB
+        try:
+            image = decode_image(data, mode=mode)
+        except RuntimeError as error:
+            raise ValueError(str(error).splitlines()[0]) from error
+        if image.shape != shape:
+            raise ValueError(f"its shape is {list(image.shape)}, not {list(shape)}")
+        return image
+
+    def augment(self, samples: Tensor, uniform: np.ndarray, crop_padding: int, flip: bool) -> Tensor:
+        if not (crop_padding or flip):
+            return samples
+        uniform = torch.from_numpy(uniform)
+        _, _, height, width = samples.shape
+        rows = torch.arange(height) + _offset(uniform[:, 0], crop_padding)
+        columns = torch.arange(width) + _offset(uniform[:, 1], crop_padding)
+        if flip:
+            columns = torch.where(uniform[:, 2:3] < 0.5, columns.flip(1), columns)
+        rows, columns = _mirror(rows, height), _mirror(columns, width)
+        batch = torch.arange(len(samples)).view(-1, 1, 1, 1)
+        channel = torch.arange(samples.shape[1]).view(1, -1, 1, 1)
+        return samples[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+    def normalize(self, samples: Tensor) -> Tensor:
+        return samples.float().div_(127.5).sub_(1.0)
+
+
+def _offset(uniform: Tensor, padding: int) -> Tensor:
+    """A whole number from -padding to padding, each equally likely: int64 [b, 1]."""
+    return (uniform * (2 * padding + 1)).long().unsqueeze(1) - padding
+
+
+def _mirror(places: Tensor, size: int) -> Tensor:
+    """Coordinates beyond an edge, reflected back inside (a black border would be learned by G)."""
+    places = places.abs()
+    return torch.where(places >= size, 2 * (size - 1) - places, places)
+
+
+CODECS: dict[str, Codec] = {"image": ImageCodec()}

@@ -1,0 +1,156 @@
+"""The index: what is where in the shards, so that any sample is one read away and none is lost.
+
+A data set is a folder of WebDataset tars, ``index.json``, and a table for each shard:
+
+    index.json         codec, sample shape, classes; name, bytes, samples and SHA-256 of each shard
+    shard-000000.tar   samples as members KEY.jpg (or .png) and KEY.cls
+    shard-000000.npy   one TABLE record a sample: where its payload is, its CRC-32, its label
+
+The index's digest names the data: it is part of what a run is a function of.
+"""
+
+import hashlib
+import json
+import tarfile
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ragdist.errors import UserError
+
+FORMAT, VERSION = "ragdist-index", 1
+INDEX = "index.json"
+NO_LABEL = -1
+
+# Byte range and CRC-32 of a sample's payload in its shard; the label is a class number, or NO_LABEL.
+TABLE = np.dtype([("offset", "<u8"), ("length", "<u4"), ("crc32", "<u4"), ("label", "<i8")])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar: its file name in the index's folder, size, samples, and the digests of it and of its table."""
+
+    name: str
+    bytes: int
+    samples: int
+    sha256: str
+    table_sha256: str
+
+    @property
+    def table(self) -> str:
+        return Path(self.name).with_suffix(".npy").name
+
+
+@dataclass(frozen=True)
+class Index:
+    """All that is known of a data set without reading a sample."""
+
+    codec: str  # a name in data.codecs.CODECS
+    shape: tuple[int, ...]  # of a decoded sample: (channels, height, width) of an image
+    classes: tuple[str, ...]  # names of the labels 0, 1, ...; empty: no labels
+    shards: tuple[Shard, ...]
+
+    @property
+    def samples(self) -> int:
+        return sum(shard.samples for shard in self.shards)
+
+    def _content(self) -> dict:
+        return {"format": FORMAT, "version": VERSION, "samples": self.samples, **asdict(self)}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the index's content: 64 hexadecimal digits."""
+        text = json.dumps(self._content(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def dumps(self) -> str:
+        return json.dumps({**self._content(), "digest": self.digest}, indent=1) + "\n"
+
+
+def load(folder: Path | str) -> Index:
+    """The index of a folder, after checking it against itself and against the shards' sizes.
+
+    Raises:
+        UserError: no folder, no index, another format, or an index that does not match its shards.
+    """
+    folder = Path(folder)
+    path = folder / INDEX
+    if not folder.is_dir():
+        raise UserError(f"no data folder at {folder}: make shards with `python -m ragdist.shards SOURCE {folder}`")
+    if not path.is_file():
+        if any(folder.glob("*.tar")):
+            raise UserError(f"{folder} holds shards but no {INDEX}: write them again with `python -m ragdist.shards`")
+        raise UserError(f"{folder} holds no shards: make some with `python -m ragdist.shards SOURCE {folder}`")
+    try:
+        content = json.loads(path.read_text())
+        if content["format"] != FORMAT or content["version"] != VERSION:
+            raise UserError(f"{path} is '{content['format']}' version {content['version']}, not {FORMAT} {VERSION}")
+        shards = tuple(Shard(**shard) for shard in content["shards"])
+        index = Index(content["codec"], tuple(content["shape"]), tuple(content["classes"]), shards)
+        digest = content["digest"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): write the shards again") from error
+    if digest != index.digest:
+        raise UserError(f"{path} was changed after it was written (its digest does not fit): write the shards again")
+    if not index.samples:
+        raise UserError(f"{folder} holds no samples")
+    for shard in index.shards:
+        tar = folder / shard.name
+        if Path(shard.name).name != shard.name:
+            raise UserError(f"{path} names a shard outside its folder: {shard.name}")
+        if not tar.is_file() or not (folder / shard.table).is_file():
+            missing = tar if not tar.is_file() else folder / shard.table
+            raise UserError(f"{missing} is in the index but not in the folder: copy it there or write the shards again")
+        if tar.stat().st_size != shard.bytes:
+            raise UserError(
+                f"{tar} has {tar.stat().st_size:,} bytes and the index says {shard.bytes:,}: "
+                "it was cut off or changed; copy it again or write the shards again"
+            )
+    return index
+
+
+def load_table(folder: Path | str, shard: Shard) -> np.ndarray:
+    """The shard's table, TABLE records [samples], mapped and not read into memory.
+
+    Raises:
+        UserError: it is not the table of this shard.
+    """
+    path = Path(folder) / shard.table
+    try:
+        table = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}): write the shards again") from error
+    if table.dtype != TABLE or table.shape != (shard.samples,):
+        raise UserError(f"{path} is not the table of {shard.name}: write the shards again")
+    if hashlib.sha256(table.tobytes()).hexdigest() != shard.table_sha256:
+        raise UserError(f"{path} was changed after it was written: write the shards again")
+    return table
+
+
+def scan(path: Path, payload: tuple[str, ...]) -> tuple[Shard, np.ndarray]:
+    """The index entry and the table of a finished tar.
+
+    Args:
+        path: the tar; a sample is a run of members with one key, a payload and perhaps KEY.cls.
+        payload: the payload's possible extensions.
+    """
+    rows: dict[str, list[int]] = {}  # offset, length, CRC-32 (none without a payload), label
+    with open(path, "rb") as file, tarfile.open(fileobj=file) as tar:
+        for member in tar:
+            key, _, extension = member.name.partition(".")
+            row = rows.setdefault(key, [0, 0, -1, NO_LABEL])
+            file.seek(member.offset_data)
+            data = file.read(member.size)
+            if extension in payload:
+                assert row[2] == -1, f"{path} holds the key {key} twice"
+                row[:3] = member.offset_data, member.size, zlib.crc32(data)
+            elif extension == "cls":
+                row[3] = int(data)
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    assert all(row[2] != -1 for row in rows.values()), f"{path} holds a sample without a payload"
+    table = np.array([tuple(row) for row in rows.values()], TABLE)
+    table_sha256 = hashlib.sha256(table.tobytes()).hexdigest()
+    return Shard(path.name, path.stat().st_size, len(table), sha256, table_sha256), table

@@ -1,0 +1,33 @@
+"""A user's mistake: one clear line and exit code 2."""
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+
+
+class UserError(Exception):
+    """What is wrong, where, and what to do, in one line. The commands print it and exit with 2."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the closest of the known names, or their list when none is close."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(known)}"
+
+
+def run_command(command: Callable[[], int | None]) -> None:
+    """Run a command's ``main`` and exit: 0 (or what it returns), 2 for a user's mistake, 130 after Ctrl-C."""
+    try:
+        code = command()
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # `... --help | head`: the reader has seen enough
+        sys.stderr.close()
+        code = 0
+    sys.exit(code)

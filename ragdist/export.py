@@ -1,0 +1,81 @@
+"""The exported generator: one safetensors file that holds the weights and all that is needed to sample.
+
+It can be read without the run, and by anything that reads safetensors.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ragdist.data.index import Index
+from ragdist.errors import UserError
+from ragdist.files import write_whole
+from ragdist.networks import Generator, build_generator
+
+FORMAT, VERSION = "ragdist-generator", 1
+
+
+class Exported(NamedTuple):
+    generator: Generator
+    about: dict[str, Any]  # network, sample_shape, classes, codec, images, weights_sha256
+
+
+def weights_sha256(state: dict[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of a state dict, in the names' order."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def num_classes(network: dict[str, Any], classes: tuple[str, ...] | list[str]) -> int:
+    """Classes that the networks are conditioned on: 0 without labels."""
+    return len(classes) if network["labels"] else 0
+
+
+def save(path: Path, generator: Generator, network: dict[str, Any], index: Index, images: int) -> None:
+    """Write the generator whole; its config is the file's metadata, under "ragdist"."""
+    from safetensors.torch import save as to_bytes
+
+    state = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "network": network,
+        "sample_shape": list(index.shape),
+        "classes": list(index.classes),
+        "codec": index.codec,
+        "images": images,
+        "weights_sha256": weights_sha256(state),
+    }
+    write_whole(path, to_bytes(state, {"ragdist": json.dumps(about)}))
+
+
+def load(path: Path, device: torch.device) -> Exported:
+    """The generator of a file, in evaluation mode.
+
+    Raises:
+        UserError: the file is missing, damaged, or no exported generator.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UserError(f"no generator at {path}: train first, or name a run or its generator.safetensors")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("ragdist", "{}"))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}): copy it again, or continue the run to write it anew") from error
+    if (about.get("format"), about.get("version")) != (FORMAT, VERSION):
+        raise UserError(f"{path} is not a generator that this version of ragdist wrote")
+    network, shape = about["network"], about["sample_shape"]
+    generator = build_generator(network, shape, num_classes(network, about["classes"]))
+    generator.load_state_dict(state)
+    return Exported(generator.to(device).eval().requires_grad_(False), about)

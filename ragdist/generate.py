@@ -1,0 +1,116 @@
+"""``python -m ragdist.generate RUN``: samples of a trained generator, as a grid, as files, as an animation."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ragdist import cli
+from ragdist.errors import UserError, nearest, run_command
+
+
+@dataclass
+class GenerateOptions:
+    """What to draw."""
+
+    n: int = 64
+    """number of samples"""
+    seed: int = 0
+    """seed of the latents; sample i of a seed is always the same"""
+    out: str = "grid.png"
+    """a picture (.png, .jpg, .webp) of all samples, a folder for single images, or a .gif with --interpolate"""
+    columns: int = 0
+    """columns of the grid; 0: as square as possible"""
+    interpolate: bool = False
+    """animate samples that travel between latents"""
+    points: int = 5
+    """latents that each sample of an animation passes"""
+    frames: int = 20
+    """frames from one of them to the next"""
+    device: str = "cpu"
+    """cpu, cuda, ..."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    argv = list(cli.arguments() if argv is None else argv)
+    parser = cli.Parser(prog="python -m ragdist.generate", description="Draw samples of a trained generator.")
+    parser.add_argument("run", help="a run's folder, or a generator.safetensors")
+    parser.add_argument("--class", dest="chosen", metavar="K", help="draw this class only: its number or its name")
+    parser.add_class_arguments(GenerateOptions, None, as_group=False)
+    # `--interpolate` alone means yes.
+    argv = [w for word in argv for w in ([word, "true"] if word == "--interpolate" else [word])]
+    argv = [w for i, w in enumerate(argv) if not (w in ("true", "false") and i > 1 and argv[i - 2] == "--interpolate")]
+    values = parser.parse_args(argv)
+    options = cli.build(GenerateOptions, values)
+    for name in ("n", "points", "frames"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name} {getattr(options, name)}: it must be at least 1")
+    if options.seed < 0:
+        raise UserError(f"--seed {options.seed}: it must be 0 or more")
+    draw(Path(values.run), values.chosen, options)
+
+
+def draw(run: Path, chosen: str | None, options: GenerateOptions) -> None:
+    """Load the generator and write what was asked for."""
+    import torch
+
+    from ragdist import export, pictures, sampling
+    from ragdist.files import explain
+    from ragdist.rundir import RunFolder
+
+    path = RunFolder(run).generator if run.is_dir() else run
+    if not run.exists():
+        raise UserError(f"no run and no file at {run}")
+    if run.is_dir() and not path.is_file():
+        raise UserError(f"{run} holds no {path.name}: it appears with the run's first checkpoint")
+    generator, about = export.load(path, torch.device(options.device))
+    if about["codec"] != "image":
+        raise UserError(f"{path} makes samples of the kind '{about['codec']}', which cannot be drawn")
+    label = class_number(chosen, about["classes"], generator.num_classes)
+    out = Path(options.out)
+    with explain(f"cannot write {out}"):
+        if options.interpolate:
+            if out.suffix.lower() != ".gif":
+                raise UserError(f"--out {out}: an animation is a GIF; name it {out.with_suffix('.gif')}")
+            out.parent.mkdir(parents=True, exist_ok=True)
+            steps = sampling.interpolate(
+                generator, options.seed, options.n, options.points, options.frames, chosen=label
+            )
+            frames = [pictures.grid(step, options.columns or None) for step in steps]
+            pictures.save_animation(frames, out, milliseconds=50)
+            what = f"{len(frames)} frames of {options.n} samples"
+        elif out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            samples = torch.cat(list(sampling.sample(generator, options.seed, options.n, chosen=label)))
+            pictures.save(pictures.grid(samples, options.columns or None), out)
+            what = f"{options.n} samples"
+        elif out.suffix:
+            raise UserError(f"--out {out}: end it in .png, .jpg or .webp, or name a folder")
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            count = 0
+            for batch in sampling.sample(generator, options.seed, options.n, chosen=label):
+                for tile in pictures.tiles(batch):
+                    tile.save(out / f"{count:06d}.png")
+                    count += 1
+            what = f"{count} images"
+    print(f"{out}: {what} of the generator after {about['images']:,} images")
+
+
+def class_number(chosen: str | None, classes: list[str], conditioned: int) -> int | None:
+    """The label of a class given by number or name.
+
+    Raises:
+        UserError: there is no such class, or the generator takes no labels.
+    """
+    if chosen is None:
+        return None
+    if not conditioned:
+        raise UserError(f"--class {chosen}: this generator was trained without labels (--network.labels true)")
+    if chosen in classes:
+        return classes.index(chosen)
+    if chosen.isdigit() and int(chosen) < conditioned:
+        return int(chosen)
+    raise UserError(f"--class {chosen}: there is no such class{nearest(chosen, classes)}")
+
+
+if __name__ == "__main__":
+    run_command(main)

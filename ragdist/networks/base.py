@@ -1,0 +1,107 @@
+"""The one interface of all network families, and what they share."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Generator(nn.Module):
+    """G: latents z [B, z_dim] float32, labels [B] int64 or None -> samples [B, *sample_shape] in [-1, 1], float32."""
+
+    def __init__(self, z_dim: int, num_classes: int = 0):
+        super().__init__()
+        self.z_dim = z_dim
+        self.num_classes = num_classes
+        # A label is a second latent, of the same length and scale.
+        self.embed = nn.Embedding(num_classes, z_dim) if num_classes else None
+
+    @property
+    def code_dim(self) -> int:
+        """The length of what ``synthesize`` gets: the latent, and the label's embedding behind it."""
+        return self.z_dim * (2 if self.num_classes else 1)
+
+    def synthesize(self, code: Tensor) -> Tensor:
+        """Codes [B, code_dim] -> samples before the tanh. A family implements this."""
+        raise NotImplementedError
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.embed is not None:
+            assert labels is not None, "this generator was built with labels"
+            z = torch.cat([z, self.embed(labels)], 1)
+        return torch.tanh(self.synthesize(z).float())
+
+
+class Discriminator(nn.Module):
+    """D: samples [B, *sample_shape], labels [B] or None -> one logit a sample [B].
+
+    No layer mixes samples, so a logit depends on its own sample alone: the one-pass update relies on it.
+    With labels it is a projection discriminator (Miyato & Koyama 2018).
+    """
+
+    mixes_samples = False  # True for a family with, say, batch normalization: only `alternating` trains it
+
+    def __init__(self, feature_dim: int, num_classes: int = 0):
+        super().__init__()
+        self.head = nn.Linear(feature_dim, 1)
+        self.embed = nn.Embedding(num_classes, feature_dim) if num_classes else None
+        variance_preserving(self.head, gain=1.0)
+        if self.embed is not None:
+            nn.init.normal_(self.embed.weight, std=feature_dim**-0.5)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last hidden layer, [B, feature_dim]. A family implements this."""
+        raise NotImplementedError
+
+    def logits(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The logits [B] of samples with these features."""
+        logits = self.head(features).squeeze(1)
+        if self.embed is not None:
+            assert labels is not None, "this discriminator was built with labels"
+            logits = logits + (features * self.embed(labels)).sum(1)
+        return logits
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.logits(self.features(x), labels)
+
+
+SLOPE = 0.2  # of the leaky ReLUs
+
+
+def leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, SLOPE)
+
+
+def variance_preserving(layer: nn.Module, gain: float | None = None) -> nn.Module:
+    """He et al. 2015's initialization: outputs have the variance of the inputs, behind a leaky ReLU.
+
+    A transposed convolution of stride s adds up only 1/s^2 of its kernel at a place. Returns the layer.
+    """
+    gain = math.sqrt(2 / (1 + SLOPE**2)) if gain is None else gain
+    weight = layer.weight
+    if isinstance(layer, nn.ConvTranspose2d):
+        fan_in = weight.shape[0] * weight[0, 0].numel() / math.prod(layer.stride)
+    else:
+        fan_in = weight[0].numel()
+    nn.init.normal_(weight, std=gain / math.sqrt(fan_in))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def stages(sample_shape: tuple[int, ...], family: str) -> tuple[int, int]:
+    """(channels, number of doublings from 4x4) of square samples of a power of two from 8 to 256.
+
+    Raises:
+        ValueError: for another shape, with what to do.
+    """
+    if len(sample_shape) == 3:
+        channels, height, width = sample_shape
+        doublings = int(math.log2(max(height, 1))) - 2
+        if channels in (1, 3) and height == width == 4 << max(doublings, 0) and 1 <= doublings <= 6:
+            return channels, doublings
+    raise ValueError(
+        f"network.family '{family}' takes square samples of 8 to 256 pixels, a power of two, with 1 or 3 channels, "
+        f"and the data's are {list(sample_shape)}: make the shards with --size, or use network.family 'mlp'"
+    )

@@ -1,0 +1,63 @@
+"""DCGAN (Radford et al. 2016) without layers that mix samples.
+
+The original's batch normalization makes a sample depend on its batch, and a run on its number of
+workers. G normalizes each pixel's feature vector instead (Karras et al. 2018); D has no normalization
+and relies on its initialization.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ragdist.networks.base import Discriminator, Generator, leaky, stages, variance_preserving
+
+
+def _widths(width: int, doublings: int, max_width: int) -> list[int]:
+    """Channels at the full size, at half of it, ... down to 4x4: doubling, up to ``max_width``."""
+    return [min(width << i, max_width) for i in range(doublings + 1)]
+
+
+def _normalize(x: Tensor) -> Tensor:
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+
+
+class DCGANGenerator(Generator):
+    """A linear layer to 4x4, then a transposed convolution for each doubling of the size."""
+
+    def __init__(self, sample_shape, *, z_dim: int, width: int, max_width: int, num_classes: int = 0):
+        super().__init__(z_dim, num_classes)
+        channels, doublings = stages(sample_shape, "dcgan")
+        widths = _widths(width, doublings, max_width)[::-1]
+        self.base = variance_preserving(nn.Linear(self.code_dim, widths[0] * 16))
+        self.up = nn.ModuleList(
+            variance_preserving(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1))
+            for before, after in pairwise(widths)
+        )
+        self.out = variance_preserving(nn.Conv2d(widths[-1], channels, 3, padding=1), gain=1.0)
+
+    def synthesize(self, code: Tensor) -> Tensor:
+        x = self.base(code).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
+        x = leaky(_normalize(x))
+        for up in self.up:
+            x = leaky(_normalize(up(x)))
+        return self.out(x)
+
+
+class DCGANDiscriminator(Discriminator):
+    """A convolution, then a strided one for each halving of the size down to 4x4."""
+
+    def __init__(self, sample_shape, *, width: int, max_width: int, num_classes: int = 0):
+        channels, doublings = stages(sample_shape, "dcgan")
+        widths = _widths(width, doublings, max_width)
+        super().__init__(widths[-1] * 16, num_classes)
+        self.stem = variance_preserving(nn.Conv2d(channels, widths[0], 3, padding=1), gain=1.0)
+        self.down = nn.ModuleList(
+            variance_preserving(nn.Conv2d(before, after, 4, stride=2, padding=1)) for before, after in pairwise(widths)
+        )
+
+    def features(self, x: Tensor) -> Tensor:
+        x = leaky(self.stem(x.contiguous(memory_format=torch.channels_last)))
+        for down in self.down:
+            x = leaky(down(x))
+        return x.flatten(1)

@@ -1,0 +1,41 @@
+"""Fully connected networks, the method's first sketch: any sample shape, images or not."""
+
+import math
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from ragdist.networks.base import SLOPE, Discriminator, Generator, variance_preserving
+
+
+def _layers(widths: list[int]) -> nn.Sequential:
+    layers = []
+    for before, after in pairwise(widths):
+        layers += [variance_preserving(nn.Linear(before, after)), nn.LeakyReLU(SLOPE)]
+    return nn.Sequential(*layers)
+
+
+class MLPGenerator(Generator):
+    """``depth`` hidden layers, each twice as wide as the one before, the last ``width`` wide."""
+
+    def __init__(self, sample_shape: tuple[int, ...], *, z_dim: int, width: int, depth: int, num_classes: int = 0):
+        super().__init__(z_dim, num_classes)
+        self.sample_shape = tuple(sample_shape)
+        widths = [max(width >> i, 1) for i in reversed(range(depth))]
+        self.body = _layers([self.code_dim, *widths])
+        self.out = variance_preserving(nn.Linear(width, math.prod(sample_shape)), gain=1.0)
+
+    def synthesize(self, code: Tensor) -> Tensor:
+        return self.out(self.body(code)).unflatten(1, self.sample_shape)
+
+
+class MLPDiscriminator(Discriminator):
+    """The generator's mirror image: ``depth`` hidden layers, the first ``width`` wide, each then half as wide."""
+
+    def __init__(self, sample_shape: tuple[int, ...], *, width: int, depth: int, num_classes: int = 0):
+        widths = [max(width >> i, 1) for i in range(depth)]
+        super().__init__(widths[-1], num_classes)
+        self.body = _layers([math.prod(sample_shape), *widths])
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.body(x.flatten(1))

@@ -1,0 +1,116 @@
+"""Residual networks without normalization, after the recipe of R3GAN (Huang et al. 2024).
+
+Bottleneck blocks with grouped 3x3 convolutions (ResNeXt, Xie et al. 2017), leaky ReLUs, bilinear
+resampling, and an initialization that keeps the variance through any depth: each branch ends in a
+zero-initialized layer and its other layers are scaled down with the number of blocks (Fixup, Zhang
+et al. 2019).
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ragdist.networks.base import Discriminator, Generator, leaky, stages, variance_preserving
+
+
+class Block(nn.Module):
+    """x + f(x): 1x1 to ``expand`` times the width, grouped 3x3, 1x1 back."""
+
+    def __init__(self, width: int, *, expand: int, group_width: int, num_blocks: int):
+        super().__init__()
+        inner = width * expand
+        groups = max(inner // group_width, 1)
+        self.widen = variance_preserving(nn.Conv2d(width, inner, 1))
+        self.spatial = variance_preserving(nn.Conv2d(inner, inner, 3, padding=1, groups=groups))
+        self.narrow = nn.Conv2d(inner, width, 1, bias=False)
+        nn.init.zeros_(self.narrow.weight)
+        with torch.no_grad():  # Fixup's L^(-1/(2m - 2)) for the m - 1 = 2 layers before the zero one
+            self.widen.weight.mul_(num_blocks**-0.25)
+            self.spatial.weight.mul_(num_blocks**-0.25)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.narrow(leaky(self.spatial(leaky(self.widen(x)))))
+
+
+def _plan(sample_shape, width: int, max_width: int, group_width: int) -> tuple[int, list[int]]:
+    """Channels of a sample, and the widths at the full size, at half of it, ... down to 4x4."""
+    channels, doublings = stages(sample_shape, "resnet")
+    widths = [min(width << i, max_width) for i in range(doublings + 1)]
+    for w in widths:
+        if w % min(group_width, w):
+            raise ValueError(f"network.group_width {group_width} does not divide the width {w}: use a power of two")
+    return channels, widths
+
+
+def _change(before: int, after: int) -> nn.Module:
+    return variance_preserving(nn.Conv2d(before, after, 1, bias=False), gain=1.0) if before != after else nn.Identity()
+
+
+def _blocks(count: int, width: int, expand: int, group_width: int, total: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(Block(width, expand=expand, group_width=group_width, num_blocks=total) for _ in range(count))
+    )
+
+
+class ResNetGenerator(Generator):
+    """A learned 4x4 basis mixed by the latent, then ``blocks`` blocks at each size."""
+
+    def __init__(
+        self,
+        sample_shape,
+        *,
+        z_dim: int,
+        width: int,
+        max_width: int,
+        blocks: int,
+        expand: int,
+        group_width: int,
+        num_classes: int = 0,
+    ):
+        super().__init__(z_dim, num_classes)
+        channels, widths = _plan(sample_shape, width, max_width, group_width)
+        widths = widths[::-1]
+        total = blocks * len(widths)
+        self.base = variance_preserving(nn.Linear(self.code_dim, widths[0] * 16), gain=1.0)
+        self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
+        self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
+        self.out = variance_preserving(nn.Conv2d(widths[-1], channels, 1), gain=1.0)
+
+    def synthesize(self, code: Tensor) -> Tensor:
+        x = self.base(code).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
+        x = self.stages[0](x)
+        for change, stage in zip(self.change, self.stages[1:], strict=True):
+            # The narrower width first: the same function (both are linear), at a quarter of the cost.
+            x = stage(F.interpolate(change(x), scale_factor=2, mode="bilinear", align_corners=False))
+        return self.out(x)
+
+
+class ResNetDiscriminator(Discriminator):
+    """The generator's mirror image; its 4x4 end is read by one kernel a channel."""
+
+    def __init__(
+        self,
+        sample_shape,
+        *,
+        width: int,
+        max_width: int,
+        blocks: int,
+        expand: int,
+        group_width: int,
+        num_classes: int = 0,
+    ):
+        channels, widths = _plan(sample_shape, width, max_width, group_width)
+        super().__init__(widths[-1], num_classes)
+        total = blocks * len(widths)
+        self.stem = variance_preserving(nn.Conv2d(channels, widths[0], 1), gain=1.0)
+        self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
+        self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
+        self.read = variance_preserving(nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1]), gain=1.0)
+
+    def features(self, x: Tensor) -> Tensor:
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        for stage, change in zip(self.stages, self.change, strict=False):
+            x = change(F.avg_pool2d(stage(x), 2))  # halving by bilinear interpolation is this average
+        return leaky(self.read(self.stages[-1](x))).flatten(1)

@@ -1,0 +1,171 @@
+"""The relative term: distances between generated samples and training data.
+
+Within a pairing group of m slots there are reals x_1..x_m and fakes y_1..y_m. A pairing decides which
+of them are compared; distances are d(a, b) = |a - b|^p / s, where s is the mean distance between the
+group's reals, so that the term's weight has no unit. The choice of partners carries no gradient; the
+distances carry one to the fakes alone.
+
+The *relative* form subtracts the same term measured between the fakes themselves. Once fakes and
+reals come from one distribution both parts have the same law, so the expected gradient is zero for
+any group size: fakes are drawn to a real only as far as they are farther from the data than from
+each other, and nothing pulls them to the mean.
+
+``cover`` without the relative part is the loss of IMLE (Li & Malik 2018; in a GAN: InclusiveGAN, Yu et
+al. 2020); relative ``all`` with p = 1 is half the energy distance (Szekely & Rizzo 2013); relative
+``assignment`` is the minibatch energy distance of OT-GAN (Salimans et al. 2018).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_NEVER = float("inf")
+
+
+class Relative(NamedTuple):
+    """What one worker's groups say; every entry is a sum over its slots in float32, a scalar tensor."""
+
+    term: Tensor  # the value that is minimized; has a gradient
+    to_real: Tensor  # the part between fakes and reals
+    to_fake: Tensor  # the part between fakes and fakes: 0 unless relative
+    covered: Tensor  # reals whose nearest fake is nearer than their nearest other real
+
+
+def flatten(samples: Tensor, pool: int) -> Tensor:
+    """Samples [B, C, ...] as points [B, D] in float32, averaged down to at most ``pool`` values an axis.
+
+    Works for any number of axes after the channels: sounds as well as images.
+    """
+    samples = samples.float()
+    axes = samples.dim() - 2
+    if axes and max(samples.shape[2:]) > pool:
+        kernel = [-(-n // pool) for n in samples.shape[2:]]
+        average = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[axes - 1]
+        samples = average(samples, kernel, ceil_mode=True, count_include_pad=False)
+    return samples.flatten(1)
+
+
+def group_size(batch: int, group: int) -> int:
+    """The pairing group's size: the largest divisor of the global batch that is not above ``group``."""
+    return max(size for size in range(1, min(batch, group) + 1) if batch % size == 0)
+
+
+def distances(a: Tensor, b: Tensor, p: int) -> Tensor:
+    """|a_i - b_j|^p for a [G, m, D] and b [G, n, D]: [G, m, n]; p is 1 (Euclidean) or 2 (its square)."""
+    square = (a.square().sum(2, keepdim=True) + b.square().sum(2).unsqueeze(1)).baddbmm(a, b.transpose(1, 2), alpha=-2)
+    square = square.clamp(min=0)
+    return square if p == 2 else (square + 1e-8).sqrt()
+
+
+def relative_term(
+    real: Tensor,
+    fake: Tensor,
+    labels: Tensor | None,
+    *,
+    pairing: str,
+    relative: bool,
+    p: int,
+    group: int,
+) -> Relative:
+    """The relative term of points ``real`` and ``fake`` [B, D], B a multiple of ``group``.
+
+    ``labels`` [B], where given, restrict partners to a sample's own class; slot i's fake has slot i's
+    label. A slot left without a partner counts 0.
+    """
+    assert len(real) == len(fake), (len(real), len(fake))
+    assert len(real) % group == 0, (len(real), group)
+    # Matrix products would be rounded to bfloat16 inside autocast, and distances of near points lost.
+    with torch.autocast(real.device.type, enabled=False):
+        x = real.detach().float().reshape(-1, group, real.shape[1])
+        y = fake.float().reshape(-1, group, fake.shape[1])
+        allowed = torch.ones(group, group, dtype=torch.bool, device=x.device).expand(len(x), -1, -1)
+        if labels is not None:
+            labels = labels.reshape(-1, group)
+            allowed = labels.unsqueeze(2) == labels.unsqueeze(1)
+        others = allowed & ~torch.eye(group, dtype=torch.bool, device=x.device)
+
+        xx = distances(x, x, p).detach()
+        unit = xx.sum((1, 2), keepdim=True) / max(1, group * (group - 1))  # xx's diagonal is 0, or 1e-4 for p = 1
+        alive = unit > 1e-3  # one image repeated: there is no distance to measure by
+        scale = torch.where(alive, 1 / unit.clamp(min=1e-12), torch.zeros_like(unit))
+
+        xy = distances(x, y, p) * scale
+        with torch.no_grad():
+            covered = _nearest(xy, others) < _nearest(xx * scale, others)
+        # The term between fakes moves one of the two ends: the other is held, as the reals are.
+        yy = distances(y.detach(), y, p) * scale if relative else None
+        if pairing == "assignment":
+            to_real, to_fake = _assignment(xy, yy, allowed)
+        else:
+            to_real = PAIRINGS[pairing](xy, others if relative else allowed)
+            to_fake = PAIRINGS[pairing](yy, others) if relative else torch.zeros_like(to_real)
+        to_real, to_fake = to_real.sum(), to_fake.sum()
+        return Relative(to_real - to_fake, to_real.detach(), to_fake.detach(), covered.float().sum())
+
+
+def _nearest(d: Tensor, allowed: Tensor, dim: int = 2) -> Tensor:
+    return d.masked_fill(~allowed, _NEVER).amin(dim)
+
+
+def _cover(d: Tensor, allowed: Tensor) -> Tensor:
+    """Each row (a real, or a held fake) pulls the fake nearest to it: [G, m]."""
+    with torch.no_grad():
+        partner = d.masked_fill(~allowed, _NEVER).argmin(2, keepdim=True)
+    return d.gather(2, partner).squeeze(2) * allowed.any(2)
+
+
+def _nearest_real(d: Tensor, allowed: Tensor) -> Tensor:
+    """Each column (a fake) goes to the row nearest to it: [G, m]."""
+    return _cover(d.transpose(1, 2), allowed.transpose(1, 2))
+
+
+def _random(d: Tensor, allowed: Tensor) -> Tensor:
+    """Slot i is compared with slot i, or with its neighbour where the diagonal is excluded: [G, m].
+
+    Slots are drawn independently, so a fixed partner is a random one.
+    """
+    m = d.shape[1]
+    # Walk on from slot i to the first allowed partner: i itself without a mask, i + 1 with the diagonal out.
+    walk = (torch.arange(m, device=d.device).unsqueeze(1) + torch.arange(m, device=d.device)) % m
+    order = allowed.gather(2, walk.expand_as(allowed))
+    partner = walk.expand_as(allowed).gather(2, order.int().argmax(2, keepdim=True))
+    return d.gather(2, partner).squeeze(2) * allowed.any(2)
+
+
+def _all(d: Tensor, allowed: Tensor) -> Tensor:
+    """Each row's mean distance to every allowed column: [G, m]."""
+    return (d * allowed).sum(2) / allowed.sum(2).clamp(min=1)
+
+
+PAIRINGS = {"random": _random, "nearest": _nearest_real, "cover": _cover, "all": _all, "assignment": None}
+
+
+def _assignment(xy: Tensor, yy: Tensor | None, allowed: Tensor) -> tuple[Tensor, Tensor]:
+    """One-to-one partners of least total distance, and between two halves of the fakes where relative.
+
+    The solver (Jonker & Volgenant's, in SciPy) runs on the host: one copy there and back a micro-batch.
+    Relative, fakes are assigned to as many reals and the fakes of one half of the group to the other's,
+    so both problems have m // 2 rows and the same minibatch bias, which cancels.
+    """
+    if yy is None:
+        return _matched(xy, allowed), torch.zeros_like(xy[:, :, 0])
+    half = xy.shape[1] // 2
+    first, second = slice(0, half), slice(half, 2 * half)
+    cross = _matched(xy[:, first, first], allowed[:, first, first])
+    cross = cross + _matched(xy[:, second, second], allowed[:, second, second])
+    # Between the halves both ends move: each is held once, so that both get their gradient.
+    inner = _matched(yy[:, first, second], allowed[:, first, second])
+    inner = inner + _matched(yy[:, second, first], allowed[:, second, first])
+    return cross, inner
+
+
+def _matched(d: Tensor, allowed: Tensor) -> Tensor:
+    from scipy.optimize import linear_sum_assignment
+
+    cost = d.detach().masked_fill(~allowed, 1e6).cpu().numpy()
+    partner = np.stack([linear_sum_assignment(c)[1] for c in cost])
+    partner = torch.from_numpy(partner).to(d.device).unsqueeze(2)
+    return (d.gather(2, partner) * allowed.gather(2, partner)).squeeze(2)

@@ -1,0 +1,88 @@
+"""Pictures of image samples: grids, the course of a training, animations."""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ragdist.files import write_whole
+
+SMALLEST_TILE = 48  # pixels; smaller samples are enlarged, so that a person can see them
+_GAP = 2
+
+
+def tiles(samples: Tensor) -> list[Image.Image]:
+    """Samples [n, 1 or 3, H, W] in [-1, 1] as pictures, at their own size."""
+    pixels = samples.detach().float().add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(p[:, :, 0] if p.shape[2] == 1 else p) for p in pixels]
+
+
+def _enlarged(tile: Image.Image) -> Image.Image:
+    factor = max(1, -(-SMALLEST_TILE // tile.width))
+    return tile if factor == 1 else tile.resize((tile.width * factor, tile.height * factor), Image.Resampling.BICUBIC)
+
+
+def grid(samples: Tensor, columns: int | None = None) -> Image.Image:
+    """Samples side by side, row by row; as square as they allow without ``columns``."""
+    pictures = [_enlarged(tile) for tile in tiles(samples)]
+    columns = columns or math.ceil(math.sqrt(len(pictures)))
+    rows = -(-len(pictures) // columns)
+    width, height = pictures[0].size
+    sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP), "white")
+    for i, picture in enumerate(pictures):
+        sheet.paste(picture, (_GAP + i % columns * (width + _GAP), _GAP + i // columns * (height + _GAP)))
+    return sheet
+
+
+def course(moments: Sequence[tuple[int, Image.Image]], tiles_across: int, columns: int) -> Image.Image:
+    """The first samples of grids from several moments under each other, each row with its images seen.
+
+    Args:
+        moments: (images seen, grid of ``columns`` columns), in the order of the rows.
+        tiles_across: how many of a grid's first row are shown, at most ``columns``.
+        columns: the grids' columns.
+    """
+    first = moments[0][1]
+    pitch = (first.width - _GAP) // columns
+    width, height = _GAP + tiles_across * pitch, pitch + _GAP
+    font = ImageFont.load_default(size=14)
+    names = [f"{images:,} images" for images, _ in moments]
+    margin = 16 + max(math.ceil(font.getlength(name)) for name in names)
+    sheet = Image.new("RGB", (margin + width, height * len(moments) + _GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    for row, (name, (_, picture)) in enumerate(zip(names, moments, strict=True)):
+        top = row * height
+        sheet.paste(picture.crop((0, 0, width, height)), (margin, top))
+        pen.text((margin - 8, top + height // 2), name, fill="black", font=font, anchor="rm")
+    return sheet
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most ``most`` of range(count), evenly spread, with the first and the last."""
+    if count <= most:
+        return list(range(count))
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Write a picture whole, in the format of the path's ending."""
+    out = io.BytesIO()
+    picture.save(out, {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}.get(path.suffix.lower(), "png"))
+    write_whole(path, out.getvalue())
+
+
+def save_animation(frames: list[Image.Image], path: Path, *, milliseconds: int) -> None:
+    """Write frames as an endless GIF."""
+    out = io.BytesIO()
+    frames[0].save(out, "gif", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+    write_whole(path, out.getvalue())
+
+
+def to_tensor(picture: Image.Image) -> Tensor:
+    """A picture as uint8 [3, H, W], as TensorBoard takes it."""
+    data = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
+    return data.view(picture.height, picture.width, 3).permute(2, 0, 1)

@@ -1,0 +1,57 @@
+"""Samples of a generator from numbered latents: number i is the same sample whatever is asked around it."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ragdist import noise
+from ragdist.networks import Generator
+
+
+def labels_for(first: int, count: int, classes: int, chosen: int | None = None) -> Tensor | None:
+    """Labels of samples first, ...: the chosen class, or all classes in turn; None without classes."""
+    if not classes:
+        return None
+    return torch.arange(first, first + count) % classes if chosen is None else torch.full((count,), chosen)
+
+
+@torch.no_grad()
+def sample(
+    generator: Generator, seed: int, count: int, *, chosen: int | None = None, batch: int = 64
+) -> Iterator[Tensor]:
+    """Batches of samples 0, ..., count - 1 of this seed: float32 in [-1, 1] on the generator's device."""
+    device = next(generator.parameters()).device
+    for first in range(0, count, batch):
+        n = min(batch, count - first)
+        z = torch.from_numpy(noise.normal(seed, noise.GRID, first, n, generator.z_dim)).to(device)
+        labels = labels_for(first, n, generator.num_classes, chosen)
+        yield generator(z, None if labels is None else labels.to(device))
+
+
+@torch.no_grad()
+def interpolate(
+    generator: Generator, seed: int, count: int, points: int, frames: int, *, chosen: int | None = None
+) -> Iterator[Tensor]:
+    """Frames of ``count`` samples that travel through ``points`` latents each and back to the first.
+
+    Between two latents it goes along the arc (spherical interpolation): the straight line would pass
+    through shorter latents than G was trained on. A sample's label stays.
+    """
+    device = next(generator.parameters()).device
+    stops = noise.normal(seed, noise.PATH, 0, count * points, generator.z_dim)
+    stops = torch.from_numpy(stops).view(count, points, -1).to(device)
+    labels = labels_for(0, count, generator.num_classes, chosen)
+    labels = None if labels is None else labels.to(device)
+    for point in range(points):
+        a, b = stops[:, point], stops[:, (point + 1) % points]
+        for frame in range(frames):
+            yield generator(_slerp(a, b, frame / frames), labels)
+
+
+def _slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
+    angle = torch.acos(torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-1, 1)).unsqueeze(1)
+    near = angle < 1e-4
+    angle = torch.where(near, torch.ones_like(angle), angle)
+    arc = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
+    return torch.where(near, a, arc)

@@ -1,0 +1,139 @@
+"""A run's configuration from the command line, the preset, and the run's own folder."""
+
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ragdist import cli
+from ragdist.config import Config, flat
+from ragdist.errors import UserError
+
+DEFAULT = "digits"
+CONFIG = "config.yaml"
+
+
+def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
+    """The configuration that a command line asks for, and whether it says --overwrite.
+
+    Defaults, then the preset or file of --config, then options. Without --config the base is the
+    configuration of the run that --out names, where there is one, else the preset `digits`.
+
+    Raises:
+        UserError: an option, value or file that is wrong.
+    """
+    argv = _expanded(argv)
+    name, argv = _config_argument(argv)
+    parser = cli.Parser(
+        prog=prog,
+        description="Train a relatively augmented GAN. Started again, the same command continues the run.",
+        epilog="--data DIR is short for --data.path DIR. Presets: " + ", ".join(cli.presets()) + ".",
+    )
+    parser.add_argument("--config", action="config", help="preset or YAML file with options", metavar="NAME_OR_FILE")
+    parser.add_argument("--overwrite", action="store_true", help="delete the run in --out and start anew")
+    parser.add_class_arguments(Config, None, as_group=False)
+    for action in parser._actions:  # jsonargparse offers to read each group from a file of its own
+        if action.option_strings == ["--data"]:
+            action.metavar, action.help = "DIR", "folder of shards, short for --data.path"
+    if name is None and not {"-h", "--help"} & set(argv):
+        out = next((b for a, b in pairwise(argv) if a == "--out"), None)
+        own = Path(out) / CONFIG if out else None
+        name = str(own) if own and own.is_file() else DEFAULT
+    if name is not None:
+        argv = ["--config", str(cli.config_file(name)), *argv]
+    values = parser.parse_args(argv)
+    config = cli.build(Config, values)
+    if not config.out:
+        config.out = str(Path("runs") / Path(name).stem)
+    check(config)
+    return config, values.overwrite
+
+
+def _expanded(argv: list[str]) -> list[str]:
+    """``--option=value`` as two words, and the short ``--data``."""
+    words = []
+    for word in argv:
+        option, equals, value = word.partition("=")
+        words += [option, value] if equals and option.startswith("--") else [word]
+    return ["--data.path" if word == "--data" else word for word in words]
+
+
+def _config_argument(argv: list[str]) -> tuple[str | None, list[str]]:
+    if "--config" not in argv:
+        return None, argv
+    at = argv.index("--config")
+    if at + 1 == len(argv):
+        raise UserError(f"--config needs a name; presets: {', '.join(cli.presets())}")
+    return argv[at + 1], argv[:at] + argv[at + 2 :]
+
+
+def check(config: Config) -> None:
+    """Refuse values that no run can have.
+
+    Raises:
+        UserError: naming the option and what it may be.
+    """
+
+    def need(holds: bool, option: str, what: str) -> None:
+        if not holds:
+            raise UserError(f"--{option} {flat(config)[option]}: it must be {what}")
+
+    o, n, t, d = config.objective, config.network, config.optim, config.data
+    need(config.images >= 1, "images", "at least 1")
+    need(config.batch_size >= 2, "batch_size", "at least 2")
+    need(0 <= config.seed < 2**63, "seed", "from 0 to 2^63 - 1")
+    need(config.workers == 0, "workers", "0 (training in this process)")
+    for option in ("z_dim", "g_width", "d_width", "max_width", "blocks", "expand", "group_width", "depth"):
+        need(getattr(n, option) >= 1, f"network.{option}", "at least 1")
+    for option in ("lam", "r1", "r2"):
+        need(getattr(o, option) >= 0, f"objective.{option}", "0 or more")
+    need(o.penalty_every >= 1, "objective.penalty_every", "at least 1")
+    need(o.group >= 2, "objective.group", "at least 2")
+    need(o.pool >= 1, "objective.pool", "at least 1")
+    need(o.lam_schedule == "constant" or o.lam_images > 0, "objective.lam_images", "above 0 for a lam_schedule")
+    need(t.lr_schedule == "constant" or t.lr_images > 0, "optim.lr_images", "above 0 for an lr_schedule")
+    for option in ("g_lr", "d_lr"):
+        need(getattr(t, option) > 0, f"optim.{option}", "above 0")
+    for option in ("beta1", "beta2"):
+        need(0 <= getattr(t, option) < 1, f"optim.{option}", "from 0 to below 1")
+    for option in ("warmup_images", "ema_images", "ema_ramp", "micro_batch", "max_skipped"):
+        need(getattr(t, option) >= 0, f"optim.{option}", "0 or more")
+    need(d.lanes >= 1, "data.lanes", "at least 1")
+    need(d.window >= 1, "data.window", "at least 1")
+    need(d.loader_workers >= 0, "data.loader_workers", "0 or more")
+    need(d.prefetch >= 1, "data.prefetch", "at least 1")
+    need(d.crop_padding >= 0, "data.crop_padding", "0 or more")
+    need(config.checkpoint.every >= 1, "checkpoint.every", "at least 1")
+    need(config.checkpoint.keep >= 1, "checkpoint.keep", "at least 1")
+    need(config.monitor.seconds > 0, "monitor.seconds", "above 0")
+    need(config.monitor.grid_every >= 0, "monitor.grid_every", "0 or more")
+
+
+def dumps(config: Config) -> str:
+    """The configuration as YAML, which --config takes."""
+    return yaml.safe_dump(asdict(config), sort_keys=False)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A saved configuration as {"objective.lam": 1.0, ...}.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text())
+        return {
+            f"{group}.{key}" if isinstance(content, dict) else group: value
+            for group, content in tree.items()
+            for key, value in (content.items() if isinstance(content, dict) else [("", content)])
+        }
+    except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: restore it, or give --overwrite to start anew") from error
+
+
+def differences(config: Config, saved: dict[str, Any]) -> list[str]:
+    """What of the saved configuration a continuation may not change but does: ``key: old -> new``."""
+    mine = flat(config, free=False)
+    return [f"{key} {saved.get(key)} -> {value}" for key, value in mine.items() if saved.get(key) != value]

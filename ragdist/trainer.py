@@ -1,0 +1,277 @@
+"""The loop: batch, update, monitor, checkpoint.
+
+A run is a pure function of its configuration and data. What goes round is in `Trainer.state`: two
+networks, the EMA, two optimizers and a count of images; nothing else, since order and noise are
+functions of that count.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ragdist import checkpoint, export, sampling
+from ragdist.config import Config, flat
+from ragdist.data.codecs import CODECS
+from ragdist.data.index import Index
+from ragdist.data.order import Order
+from ragdist.data.reader import ShardReader, SlotDataset, Slots, Updates, make_loader
+from ragdist.errors import UserError
+from ragdist.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
+from ragdist.networks import build_discriminator, build_generator
+from ragdist.rundir import RunFolder
+from ragdist.schedule import decay
+from ragdist.step import Optimizers
+from ragdist.update import ALTERNATING, ONE_PASS, Batch, Update
+from ragdist.world import World
+
+
+class Outcome(NamedTuple):
+    """How a call of `Trainer.train` ended."""
+
+    finished: bool  # False: it was asked to stop
+    images: int
+    seconds: float  # of training, over all starts
+    losses: dict[str, float]  # the last reading
+    weights_sha256: str  # of the EMA generator
+
+
+class Trainer:
+    """One worker of a run.
+
+    Args:
+        config: the run's configuration, checked.
+        world: this worker's place.
+        index: the data's index.
+        folder: the run's folder, claimed.
+
+    Raises:
+        UserError: the networks cannot make such samples, the batch does not fit, a checkpoint is of another run.
+    """
+
+    def __init__(self, config: Config, world: World, index: Index, folder: RunFolder):
+        self.config, self.world, self.index, self.folder = config, world, index, folder
+        self.codec = CODECS[index.codec]
+        self.slots = world.slots(config.batch_size)
+        if config.network.labels and not index.classes:
+            raise UserError("--network.labels true: these data have no labels; leave it out")
+        if config.batch_size > index.samples:
+            raise UserError(
+                f"--batch_size {config.batch_size}: the data hold {index.samples} samples and a batch takes each "
+                "at most once; choose a smaller batch"
+            )
+        self.classes = export.num_classes(asdict(config.network), index.classes)
+        self.images, self.seconds, self.losses = 0, 0.0, {}
+        self._build()
+        self.notes = self._resume()
+
+    def _build(self) -> None:
+        config, device = self.config, self.world.device
+        network, shape = asdict(config.network), self.index.shape
+        try:
+            self.generator = build_generator(network, shape, self.classes, seed=config.seed).to(device)
+            self.discriminator = build_discriminator(network, shape, self.classes, seed=config.seed).to(device)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        self.ema = build_generator(network, shape, self.classes, seed=config.seed).to(device).eval()
+        self.ema.requires_grad_(False)
+        self.update = Update(
+            self.generator,
+            self.discriminator,
+            config.objective,
+            batch_size=config.batch_size,
+            precision=config.precision,
+        )
+        if config.objective.lam and self.update.group < 2:
+            raise UserError(
+                f"--batch_size {config.batch_size} has no divisor from 2 to --objective.group "
+                f"{config.objective.group}: choose another batch size"
+            )
+        mixes = self.discriminator.mixes_samples
+        self.phases = ALTERNATING if mixes or config.optim.update == "alternating" else ONE_PASS
+        self.micro_batch = self._micro_batch()
+        self.optimizers = Optimizers(
+            self.generator, self.discriminator, self.ema, config.optim, batch_size=config.batch_size
+        )
+
+    def _micro_batch(self) -> int:
+        """Slots computed at a time: whole pairing groups, so that the result does not depend on it."""
+        asked, group = self.config.optim.micro_batch, self.update.group
+        if not asked:
+            return len(self.slots)
+        if asked < group:
+            raise UserError(
+                f"--optim.micro_batch {asked}: a pairing group has {group} slots and is computed whole; "
+                f"choose at least {group}, or a smaller --objective.group"
+            )
+        return asked // group * group
+
+    # The state, and where it is kept.
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "ema": self.ema.state_dict(),
+            "g_optim": self.optimizers.g.state_dict(),
+            "d_optim": self.optimizers.d.state_dict(),
+            "images": self.images,
+            "skipped": self.optimizers.skipped,
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must share with a run that continues it."""
+        return {"data": self.index.digest, "config": flat(self.config, free=False)}
+
+    def _resume(self) -> list[str]:
+        """Load the newest whole checkpoint, if there is one; what was found, in lines."""
+        found, broken = checkpoint.load_newest(self.folder.checkpoints, self.world.device)
+        notes = [f"skipped a broken checkpoint, {line}" for line in broken]
+        if found is None:
+            return notes
+        mine, its = self._identity(), found.meta
+        if its["data"] != mine["data"]:
+            raise UserError(
+                f"{found.path} was trained on other data (index {its['data'][:12]}, not {mine['data'][:12]}): "
+                "give the --data it was trained on, another --out, or --overwrite"
+            )
+        if its["config"] != mine["config"]:
+            keys = [key for key, value in mine["config"].items() if its["config"].get(key) != value]
+            raise UserError(f"{found.path} is of another configuration ({', '.join(keys)}): give --overwrite")
+        state = found.state
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizers.g.load_state_dict(state["g_optim"])
+        self.optimizers.d.load_state_dict(state["d_optim"])
+        self.optimizers.skipped.copy_(state["skipped"])
+        self.images, self.seconds, self.losses = state["images"], its["seconds"], its["losses"]
+        return [*notes, f"continuing from {found.path}"]
+
+    def save(self) -> None:
+        """Write a checkpoint, and the EMA generator beside it."""
+        meta = {
+            **self._identity(),
+            "images": self.images,
+            "seconds": self.seconds,
+            "losses": self.losses,
+            "world_size": self.world.size,
+            "torch": torch.__version__,
+        }
+        checkpoint.save(self.folder.checkpoints, self.images, self.state(), meta, keep=self.config.checkpoint.keep)
+        self.export()
+
+    def export(self) -> None:
+        export.save(self.folder.generator, self.ema, asdict(self.config.network), self.index, self.images)
+
+    # The loop.
+
+    @property
+    def finished(self) -> bool:
+        return self.images >= self.config.images
+
+    def train(self, monitor: Monitor, stop: Callable[[], bool] = lambda: False) -> Outcome:
+        """Train until the configured number of images is seen, or ``stop()`` at an update's end.
+
+        Raises:
+            UserError: a sample is damaged, the disk refuses, or too many updates are not finite.
+        """
+        config = self.config
+        batches = iter(self._loader())
+        clock = time.perf_counter()
+        while not self.finished and not stop():
+            waiting = time.perf_counter()
+            slots = next(batches)
+            if isinstance(slots, UserError):
+                raise slots
+            wait = time.perf_counter() - waiting
+            before = self.images
+            statistics, norms, penalty = self.step(self._to_device(slots))
+            reading = monitor.update(
+                self.images,
+                statistics,
+                norms,
+                batch=config.batch_size,
+                penalty=penalty,
+                wait=wait,
+                now=lambda: {"lam": self._lam(), "skipped": self.optimizers.skipped.item()},
+            )
+            if reading:
+                self.losses = {name: reading[name] for name in ("loss_g", "loss_d", "relative_distance")}
+                self._check_skipped(reading["skipped"])
+            if monitor.grid_due(before, self.images):
+                monitor.grid(self.images, self._samples())
+            if self.images // config.checkpoint.every > before // config.checkpoint.every or self.finished:
+                self.seconds, clock = self.seconds + time.perf_counter() - clock, time.perf_counter()
+                self.save()
+        self.seconds += time.perf_counter() - clock
+        if not self.finished:
+            self.save()
+        sha256 = export.weights_sha256(self.ema.state_dict())
+        return Outcome(self.finished, self.images, self.seconds, self.losses, sha256)
+
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor, bool]:
+        """One update of G and D: statistics, gradient norms [2], and whether the penalties were due."""
+        objective = self.config.objective
+        lam = self._lam()
+        penalty = (objective.r1 > 0 or objective.r2 > 0) and (
+            self.images // self.config.batch_size % objective.penalty_every == 0
+        )
+        statistics = norms = 0.0
+        for phase in self.phases:
+            self.optimizers.zero_grad(phase)
+            total = 0.0
+            for part in batch.split(self.micro_batch):
+                loss, part_statistics = self.update(part, phase, lam, penalty)
+                loss.backward()
+                total = total + loss.detach()
+                statistics = statistics + part_statistics
+            norms = norms + self.optimizers.step(phase, total, self.images)
+        self.optimizers.average(self.images)
+        self.images += self.config.batch_size
+        return statistics, norms, penalty
+
+    def _lam(self) -> float:
+        objective = self.config.objective
+        return objective.lam * decay(objective.lam_schedule, self.images, objective.lam_images)
+
+    def _loader(self):
+        data = self.config.data
+        order = Order(
+            [shard.samples for shard in self.index.shards], self.index.digest, self.config.seed, data.lanes, data.window
+        )
+        dataset = SlotDataset(
+            ShardReader(data.path, self.index),
+            order,
+            self.config.seed,
+            self.config.network.z_dim,
+            self.slots,
+            data.crop_padding,
+            data.flip,
+        )
+        return make_loader(
+            dataset,
+            Updates(self.images, self.config.images, self.config.batch_size),
+            workers=data.loader_workers,
+            prefetch=data.prefetch,
+            pin=self.world.device.type == "cuda",
+        )
+
+    def _to_device(self, slots: Slots) -> Batch:
+        device = self.world.device
+        samples, labels, z = (part.to(device, non_blocking=True) for part in slots)
+        return Batch(z, self.codec.normalize(samples), labels if self.classes else None)
+
+    def _samples(self) -> Tensor:
+        return torch.cat(list(sampling.sample(self.ema, self.config.seed, GRID_COLUMNS * GRID_ROWS)))
+
+    def _check_skipped(self, skipped: float) -> None:
+        if skipped > self.config.optim.max_skipped:
+            raise UserError(
+                f"{skipped:.0f} updates were skipped because a loss or gradient was not finite (--optim.max_skipped "
+                f"{self.config.optim.max_skipped}): lower --optim.g_lr and --optim.d_lr, raise --objective.r1 and "
+                "--objective.r2, or use --precision fp32; the last checkpoint is kept"
+            )

@@ -1,0 +1,252 @@
+"""One synchronized update of G and D: what the losses are and how their gradients are obtained.
+
+`Update` is a module over both networks whose forward returns the loss to back-propagate, so that
+DistributedDataParallel can wrap it as a whole: one backward, one reduction.
+
+One pass. With c_i = (dL_G/df_i) / (dL_D/df_i) the gradient of L_G at fake i is c_i times that of L_D
+there, because no layer of D mixes samples. So fakes enter D through an identity whose backward
+multiplies sample i's gradient by c_i, and one backward of L_D leaves L_D's gradients on D and L_G's
+on G. (Sharing one gradient between the players: One-Stage GAN, Shen et al., CVPR 2021.)
+
+On a penalty step R2 needs dD(G(z_i))/dG(z_i) anyway. Fakes then enter D cut off from G, which gets
+dL_G/df_i times that derivative: read off `autograd.grad` it is free of the penalty's own gradient.
+
+The update is simultaneous: both gradients are taken at the same weights. `alternating`, D first and
+then G against the new D, is the reference, and the only one for a D whose layers mix samples.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ragdist.config import ObjectiveOptions
+from ragdist.networks import Discriminator, Generator
+from ragdist.objective.adversarial import ADVERSARIAL, g_slope, gradient_ratio
+from ragdist.objective.penalty import input_gradients, squared_norm
+from ragdist.objective.relative import Relative, flatten, group_size, relative_term
+
+
+class Batch(NamedTuple):
+    """A worker's slots of one global batch, or a micro-batch of them, on the device."""
+
+    z: Tensor  # latents, float32 [b, z_dim]
+    real: Tensor  # reals in [-1, 1], float32 [b, *sample_shape]
+    labels: Tensor | None  # int64 [b]: the label of slot i's real and of slot i's fake
+
+    def split(self, size: int) -> list["Batch"]:
+        """Micro-batches of ``size`` slots, the last perhaps smaller."""
+        labels = self.labels.split(size) if self.labels is not None else [None] * -(-len(self.z) // size)
+        return [Batch(*parts) for parts in zip(self.z.split(size), self.real.split(size), labels, strict=True)]
+
+
+# What forward reports beside the loss; every entry is a sum over the slots / the global batch.
+STATISTICS = (
+    "loss_g",
+    "loss_d",
+    "logit_real",
+    "logit_fake",
+    "relative_distance",
+    "distance_to_real",
+    "distance_to_fake",
+    "coverage",
+    "r1",
+    "r2",
+)
+
+ONE_PASS = ("both",)
+ALTERNATING = ("d", "g")
+
+
+class Update(nn.Module):
+    """The losses of one update, over a generator and a discriminator.
+
+    Args:
+        generator: G; shares its parameters with this module.
+        discriminator: D, likewise.
+        options: the objective.
+        batch_size: the *global* batch: losses are sums over the given slots, divided by it, so that the
+            sum over micro-batches and workers is the loss of the whole.
+        precision: "fp32", or "bf16" to run the networks under autocast.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        options: ObjectiveOptions,
+        *,
+        batch_size: int,
+        precision: str = "fp32",
+    ):
+        super().__init__()
+        self.generator = generator
+        self.discriminator = discriminator
+        self.options = options
+        self.batch_size = batch_size
+        self.group = group_size(batch_size, options.group)
+        self.precision = precision
+        self.game = ADVERSARIAL[options.adversarial]
+
+    def forward(self, batch: Batch, phase: str, lam: float, penalty: bool) -> tuple[Tensor, Tensor]:
+        """The loss whose backward leaves the phase's gradients, and the statistics.
+
+        Args:
+            batch: slots; a multiple of the pairing group where the relative term is used.
+            phase: "both" (one pass), or "d" or "g" of the alternating update.
+            lam: the relative term's weight now.
+            penalty: whether R1 and R2 are due.
+
+        Returns:
+            A scalar, and the STATISTICS of these slots, float32 [len(STATISTICS)], detached.
+        """
+        step = {"both": self._one_pass, "d": self._discriminate, "g": self._generate}[phase]
+        loss, statistics = step(batch, lam, penalty)
+        values = [statistics.get(name) for name in STATISTICS]
+        zero = loss.new_zeros(())
+        return loss / self.batch_size, torch.stack(
+            [zero if v is None else v.detach() for v in values]
+        ) / self.batch_size
+
+    # The three ways. Each returns sums over the slots.
+
+    def _one_pass(self, batch: Batch, lam: float, penalty: bool):
+        fake = self._fakes(batch)
+        if penalty:
+            # Cut off from G: the penalty's own gradient at the fakes is D's business alone.
+            real, shown = batch.real.detach().requires_grad_(), fake.detach().requires_grad_()
+        else:
+            real, gate = batch.real, fake.view_as(fake)
+            gate.register_hook(lambda gradient: gradient * per_sample(ratio, gradient))
+            shown = gate.view_as(gate)
+        r, f, at_real, at_fake = self._judge(real, shown, batch.labels)
+        loss = self.game.d_loss(r, f).sum()
+        statistics = self._report(r, f)
+        if penalty:
+            slopes, extra, penalties = self._penalty(real, shown, r, f)
+            loss = loss + extra
+            statistics |= penalties
+            pull = slopes * per_sample(g_slope(self.game, r, f), slopes)
+            loss = loss + _linear(fake, pull)
+        else:
+            ratio = gradient_ratio(self.game, r, f)
+        term, distances = self._relative(batch, fake, shown, at_real, at_fake, lam)
+        return loss + term, statistics | distances
+
+    def _discriminate(self, batch: Batch, lam: float, penalty: bool):
+        with torch.no_grad():
+            fake = self._fakes(batch)
+        real = batch.real.detach().requires_grad_(penalty)
+        fake.requires_grad_(penalty)
+        r, f, _, _ = self._judge(real, fake, batch.labels)
+        loss = self.game.d_loss(r, f).sum()
+        statistics = self._report(r, f)
+        if penalty:
+            _, extra, penalties = self._penalty(real, fake, r, f)
+            loss = loss + extra
+            statistics |= penalties
+        return loss, statistics
+
+    def _generate(self, batch: Batch, lam: float, penalty: bool):
+        fake = self._fakes(batch)
+        shown = fake.detach().requires_grad_()
+        with torch.no_grad():
+            r, at_real = self._logits(batch.real, batch.labels) if self._g_needs_real else (None, None)
+        f, at_fake = self._logits(shown, batch.labels)
+        # The gradient at the fakes, taken apart: D's weights get none from here.
+        (pull,) = torch.autograd.grad(self.game.g_loss(r, f).sum(), shown, retain_graph=self._in_features)
+        term, distances = self._relative(batch, fake, shown, at_real, at_fake, lam)
+        return _linear(fake, pull) + term, distances | {"loss_g": self.game.g_loss(r, f).sum()}
+
+    # Their parts.
+
+    def _autocast(self, x: Tensor):
+        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def _fakes(self, batch: Batch) -> Tensor:
+        with self._autocast(batch.z):
+            return self.generator(batch.z, batch.labels).float()
+
+    def _logits(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        with self._autocast(x):
+            features = self.discriminator.features(x)
+            return self.discriminator.logits(features, labels).float(), features
+
+    def _judge(self, real: Tensor, fake: Tensor, labels: Tensor | None):
+        """Logits [b] of reals and of fakes, then the features [b, D] of both, from one call of D."""
+        both = None if labels is None else torch.cat([labels, labels])
+        logits, features = self._logits(torch.cat([real, fake]), both)
+        return *logits.chunk(2), *features.chunk(2)
+
+    def _penalty(self, real: Tensor, fake: Tensor, r: Tensor, f: Tensor):
+        """D's derivatives at the fakes (detached), the penalty's sum, statistics.
+
+        Due every k-th update it counts k times there (lazy regularization, Karras et al. 2020).
+        """
+        at_real, at_fake = input_gradients(torch.cat([r, f]), [real, fake])
+        r1, r2 = squared_norm(at_real).sum() / 2, squared_norm(at_fake).sum() / 2
+        loss = self.options.penalty_every * (self.options.r1 * r1 + self.options.r2 * r2)
+        return at_fake.detach(), loss, {"r1": 2 * r1, "r2": 2 * r2}
+
+    @property
+    def _g_needs_real(self) -> bool:
+        return self.game.g_needs_real or self._in_features
+
+    @property
+    def _in_features(self) -> bool:
+        return self.options.space == "feature" and self.options.lam > 0
+
+    def _relative(self, batch: Batch, fake: Tensor, shown: Tensor, at_real, at_fake, lam: float):
+        """lam times the relative term as a loss with gradients at the fakes alone, and its statistics."""
+        options = self.options
+        if options.lam == 0:
+            with torch.no_grad():  # a baseline without the term still says how far its fakes are
+                return 0.0, self._distances(self._term(batch, batch.real, fake))
+        if not self._in_features:
+            term = self._term(batch, batch.real, fake)
+            assert term.term.requires_grad, "the relative term lost its gradient"
+            return lam * term.term, self._distances(term)
+        term = self._term(batch, at_real, at_fake)
+        # Through D to the fakes it was shown: its weights are not trained by this term, and c_i is not applied.
+        (push,) = torch.autograd.grad(term.term, shown, retain_graph=True)
+        return lam * _linear(fake, push), self._distances(term)
+
+    def _term(self, batch: Batch, real: Tensor, fake: Tensor) -> Relative:
+        options = self.options
+        return relative_term(
+            flatten(real, options.pool),
+            flatten(fake, options.pool),
+            batch.labels,
+            pairing=options.pairing,
+            relative=options.relative,
+            p=options.p,
+            group=self.group,
+        )
+
+    @staticmethod
+    def _distances(term: Relative) -> dict[str, Tensor]:
+        return {
+            "relative_distance": term.term,
+            "distance_to_real": term.to_real,
+            "distance_to_fake": term.to_fake,
+            "coverage": term.covered,
+        }
+
+    def _report(self, r: Tensor, f: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            return {
+                "loss_d": self.game.d_loss(r, f).sum(),
+                "loss_g": self.game.g_loss(r, f).sum(),
+                "logit_real": r.sum(),
+                "logit_fake": f.sum(),
+            }
+
+
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """values [b] shaped to multiply ``like`` [b, ...]."""
+    return values.to(like.dtype).reshape(-1, *[1] * (like.dim() - 1))
+
+
+def _linear(fake: Tensor, gradient: Tensor) -> Tensor:
+    """A scalar whose gradient at the fakes is ``gradient`` and nothing else."""
+    return (fake * gradient.detach()).sum()
