@@ -141,6 +141,7 @@ class Update(nn.Module):
         r, f, _, _ = self._judge(real, fake, batch.labels)
         loss = self.game.d_loss(r, f).sum()
         statistics = self._report(r, f)
+        del statistics["loss_g"]  # this phase is followed by G's own, against the new D
         if penalty:
             _, extra, penalties = self._penalty(real, fake, r, f)
             loss = loss + extra

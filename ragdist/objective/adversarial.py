@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid, softplus
 
 # exp(60) times the smallest useful gradient still fits float32 and bfloat16 from either side.
 LARGEST_LOG_RATIO = 60.0
@@ -33,7 +33,7 @@ ADVERSARIAL = {
     # The method's text, D a probability: L_D = -log D(x) - log(1 - D(G(z))), L_G = -D(G(z)).
     "original": Adversarial(
         d_loss=lambda r, f: softplus(-r) + softplus(f),
-        g_loss=lambda r, f: -torch.sigmoid(f),
+        g_loss=lambda r, f: -logsigmoid(f).exp(),  # keeps its slope where a sigmoid rounds to 1
         log_ratio=lambda r, f: -softplus(f),
         g_needs_real=False,
     ),

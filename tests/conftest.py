@@ -1,0 +1,100 @@
+"""What several tests need: tiny data sets, a real run in a real process."""
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ragdist.data.options import ShardOptions
+from ragdist.data.writer import write_shards
+
+torch.set_num_threads(2)
+
+# A network that makes an update take milliseconds; tests of what surrounds it need no more.
+TINY = [
+    "--network.family=mlp",
+    "--network.g_width=32",
+    "--network.d_width=32",
+    "--network.depth=2",
+    "--network.z_dim=8",
+    "--batch_size=32",
+    "--objective.group=16",
+]
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder with CIFAR-10, or a skip."""
+    path = os.environ.get("RAGDIST_TEST_DATA")
+    if not path or not (Path(path) / "cifar10-train.tar.gz").is_file():
+        pytest.skip("RAGDIST_TEST_DATA names no folder with cifar10-train.tar.gz")
+    return Path(path)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory) -> Path:
+    """The 8x8 digits as three shards."""
+    out = tmp_path_factory.mktemp("data") / "digits"
+    write_shards("digits", out, ShardOptions(shard_samples=700))
+    return out
+
+
+def picture(seed: int, size=(8, 8), mode: str = "RGB") -> Image.Image:
+    """A picture of smoothed noise, another for each seed."""
+    small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+
+def encoded(image: Image.Image, kind: str) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind)
+    return out.getvalue()
+
+
+@pytest.fixture
+def class_folders(tmp_path) -> Path:
+    """Six pictures of 8x8 in two class folders, JPEG and PNG."""
+    root = tmp_path / "pictures"
+    for label, name in enumerate(("cat", "dog")):
+        (root / name).mkdir(parents=True)
+        for i in range(3):
+            kind = ("png", "jpeg")[i % 2]
+            (root / name / f"{i}.{'jpg' if kind == 'jpeg' else kind}").write_bytes(
+                encoded(picture(10 * label + i), kind)
+            )
+    return root
+
+
+def make_tar(folder: Path, path: Path) -> Path:
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as tar:
+        tar.add(folder, "some/where")
+    return path
+
+
+def command(module: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    """Run ``python -m module`` as a user does, and wait for it."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def refused(result: subprocess.CompletedProcess) -> str:
+    """The one line that a user's mistake gets, after checking that it is one line and the exit code 2."""
+    assert result.returncode == 2, (result.returncode, result.stdout, result.stderr)
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in result.stderr + result.stdout
+    return lines[0]

@@ -1,0 +1,63 @@
+"""The adversarial losses are the formulas, safe at any logit, and their gradient ratio is the quotient."""
+
+from typing import get_args, get_type_hints
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragdist.config import NetworkOptions, ObjectiveOptions
+from ragdist.networks import FAMILIES
+from ragdist.objective.adversarial import ADVERSARIAL, LARGEST_LOG_RATIO, g_slope, gradient_ratio
+from ragdist.objective.penalty import input_gradients, squared_norm
+
+logits = st.floats(-15, 15)
+
+
+@given(logits, logits)
+def test_original_is_the_text(r, f):
+    r, f = torch.tensor(r, dtype=torch.float64), torch.tensor(f, dtype=torch.float64)
+    game = ADVERSARIAL["original"]
+    dx, dg = torch.sigmoid(r), torch.sigmoid(f)
+    assert game.d_loss(r, f).item() == pytest.approx((-dx.log() - (1 - dg).log()).item(), rel=1e-6)
+    assert game.g_loss(r, f).item() == pytest.approx(-dg.item())
+    assert ADVERSARIAL["nonsaturating"].g_loss(r, f).item() == pytest.approx(-dg.log().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+@given(logits, logits)
+def test_the_ratio_is_the_quotient_of_the_slopes(name, r, f):
+    game = ADVERSARIAL[name]
+    r = torch.tensor([r], dtype=torch.float64)
+    f = torch.tensor([f], dtype=torch.float64, requires_grad=True)
+    (d,) = torch.autograd.grad(game.d_loss(r, f).sum(), f)
+    (g,) = torch.autograd.grad(game.g_loss(r, f).sum(), f)
+    assert gradient_ratio(game, r, f.detach()).item() == pytest.approx((g / d).item(), rel=1e-4)
+    assert g_slope(game, r, f.detach()).item() == pytest.approx(g.item(), rel=1e-4, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_finite_at_any_logit(name):
+    game = ADVERSARIAL[name]
+    r, f = (x.flatten() for x in torch.meshgrid(*[torch.tensor([-1e4, -90.0, 0.0, 90.0, 1e4])] * 2, indexing="ij"))
+    f = f.clone().requires_grad_()
+    loss, ratio = game.d_loss(r, f), gradient_ratio(game, r, f)
+    (slope,) = torch.autograd.grad(loss.sum(), f)
+    for value in (loss, game.g_loss(r, f), ratio, slope * ratio, g_slope(game, r, f)):
+        assert torch.isfinite(value).all()
+    assert ratio.abs().max() <= torch.tensor(LARGEST_LOG_RATIO).exp() * 1.01
+
+
+def test_penalty_is_the_squared_gradient():
+    x, y = torch.randn(5, 3, requires_grad=True), torch.randn(5, 3, requires_grad=True)
+    d = lambda v: (v**3).sum(1)  # noqa: E731
+    gx, gy = input_gradients(torch.cat([d(x), d(y)]), [x, y])
+    torch.testing.assert_close(squared_norm(gx), (3 * x**2).square().sum(1))
+    torch.testing.assert_close(gy, 3 * y**2)
+    assert gx.requires_grad
+
+
+def test_the_options_and_the_tables_have_the_same_names():
+    assert set(get_args(get_type_hints(ObjectiveOptions)["adversarial"])) == set(ADVERSARIAL)
+    assert set(get_args(get_type_hints(NetworkOptions)["family"])) == set(FAMILIES)

@@ -1,0 +1,190 @@
+"""The one-pass update leaves the gradients that the alternating reference has at equal weights."""
+
+import itertools
+
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+from torch.nn.parallel import DistributedDataParallel
+
+from ragdist.config import NetworkOptions, ObjectiveOptions
+from ragdist.networks import build_discriminator, build_generator
+from ragdist.objective.adversarial import ADVERSARIAL
+from ragdist.update import STATISTICS, Batch, Update
+
+B = 16
+
+
+def networks(family: str, labels: bool, shape=(1, 8, 8)):
+    options = vars(NetworkOptions(family=family, z_dim=8, g_width=16, d_width=16, max_width=32, group_width=8))
+    classes = 3 if labels else 0
+    generator, discriminator = build_generator(options, shape, classes), build_discriminator(options, shape, classes)
+    generate = torch.Generator().manual_seed(1)
+    with torch.no_grad():  # the zero-initialized layers would hide mistakes behind them
+        for p in itertools.chain(generator.parameters(), discriminator.parameters()):
+            p.add_(0.05 * torch.randn(p.shape, generator=generate))
+    return generator, discriminator
+
+
+def a_batch(labels: bool, shape=(1, 8, 8), b: int = B) -> Batch:
+    generate = torch.Generator().manual_seed(2)
+    z = torch.randn(b, 8, generator=generate)
+    real = torch.rand(b, *shape, generator=generate) * 2 - 1
+    return Batch(z, real, torch.arange(b) % 3 if labels else None)
+
+
+def gradients(update, batch: Batch, phases, lam: float, penalty: bool, micro: int = B):
+    """Gradients of G and D after these phases, without a step between them, and the statistics."""
+    update.zero_grad(set_to_none=True)
+    kept, sums = {}, torch.zeros(len(STATISTICS))
+    for phase in phases:
+        update.zero_grad(set_to_none=True)
+        for part in batch.split(micro):
+            loss, statistics = update(part, phase, lam, penalty)
+            loss.backward()
+            sums += statistics
+        module = getattr(update, "module", update)
+        for name, players in (("generator", "both g"), ("discriminator", "both d")):
+            network = getattr(module, name)
+            if phase in players.split():
+                kept[name] = torch.cat([p.grad.flatten() for p in network.parameters()])
+            else:
+                assert all(p.grad is None for p in network.parameters()), f"{name} has gradients in phase {phase}"
+    return kept, dict(zip(STATISTICS, sums.tolist(), strict=True))
+
+
+def error(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("adversarial", ADVERSARIAL)
+@pytest.mark.parametrize("penalty", [False, True])
+@pytest.mark.parametrize(("family", "labels", "space"), [
+    ("dcgan", False, "pixel"),
+    ("dcgan", True, "feature"),
+    ("resnet", True, "pixel"),
+    ("resnet", False, "feature"),
+    ("mlp", True, "feature"),
+])  # fmt: skip
+def test_one_pass_equals_alternating(adversarial, penalty, family, labels, space):
+    update = Update(
+        *networks(family, labels),
+        ObjectiveOptions(adversarial=adversarial, lam=2.0, space=space, group=8, r1=0.3, r2=0.7),
+        batch_size=B,
+    )
+    batch = a_batch(labels)
+    one, s1 = gradients(update, batch, ("both",), 2.0, penalty)
+    two, s2 = gradients(update, batch, ("d", "g"), 2.0, penalty)
+    assert two["generator"].norm() > 1e-6
+    assert error(one["discriminator"], two["discriminator"]) < 1e-5
+    assert error(one["generator"], two["generator"]) < 1e-5
+    assert s1 == pytest.approx(s2, rel=1e-4, abs=1e-6)
+
+
+def test_gradients_equal_finite_differences_of_the_formula():
+    """Against the losses as written, in float64: nothing of the update's machinery is in the reference."""
+    generator, discriminator = (network.double() for network in networks("mlp", False))
+    batch = a_batch(False)
+    batch = Batch(batch.z.double(), batch.real.double(), None)
+    game = ADVERSARIAL["relativistic"]
+
+    def d_loss():
+        real, fake = batch.real.requires_grad_(), generator(batch.z).double().detach().requires_grad_()
+        r, f = discriminator(real), discriminator(fake)
+        g1, g2 = torch.autograd.grad(r.sum() + f.sum(), [real, fake], create_graph=True)
+        penalty = 0.3 * g1.square().flatten(1).sum(1) + 0.7 * g2.square().flatten(1).sum(1)
+        return (game.d_loss(r, f) + 4 * penalty / 2).mean()
+
+    def g_loss():
+        return game.g_loss(discriminator(batch.real), discriminator(generator(batch.z).double())).mean()
+
+    options = ObjectiveOptions(lam=0.0, r1=0.3, r2=0.7, penalty_every=4)
+    update = Update(generator, discriminator, options, batch_size=B)
+    kept, _ = gradients(update, batch, ("both",), 0.0, True)
+    for network, loss, gradient in (
+        (discriminator, d_loss, kept["discriminator"]),
+        (generator, g_loss, kept["generator"]),
+    ):
+        vector = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
+        direction = torch.randn(vector.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        values = []
+        for step in (1e-4, -1e-4):
+            torch.nn.utils.vector_to_parameters(vector + step * direction, network.parameters())
+            values.append(loss().item())
+        torch.nn.utils.vector_to_parameters(vector, network.parameters())
+        assert (gradient @ direction).item() == pytest.approx((values[0] - values[1]) / 2e-4, rel=1e-3)
+
+
+@pytest.mark.parametrize("penalty", [False, True])
+@pytest.mark.parametrize("micro", [8, 24])
+def test_micro_batches_leave_the_same_gradients(penalty, micro):
+    options = ObjectiveOptions(lam=1.0, group=8)
+    update = Update(*networks("dcgan", True), options, batch_size=32)
+    batch = a_batch(True, b=32)
+    whole, s1 = gradients(update, batch, ("both",), 1.0, penalty, 32)
+    parts, s2 = gradients(update, batch, ("both",), 1.0, penalty, micro)
+    for name in whole:
+        assert error(parts[name], whole[name]) < 1e-5
+    assert s1 == pytest.approx(s2, rel=1e-4, abs=1e-6)
+
+
+def test_a_confident_discriminator_gives_finite_gradients():
+    """Where D's sigmoid is 0 in float32, the generator's gradient is still there."""
+    generator, discriminator = networks("mlp", False)
+    with torch.no_grad():
+        discriminator.head.weight.mul_(300)
+    update = Update(generator, discriminator, ObjectiveOptions(lam=0.0), batch_size=B)
+    batch = a_batch(False)
+    one, statistics = gradients(update, batch, ("both",), 0.0, False)
+    two, _ = gradients(update, batch, ("d", "g"), 0.0, False)
+    assert abs(statistics["logit_real"] - statistics["logit_fake"]) > 1
+    assert torch.isfinite(one["generator"]).all()
+    assert error(one["generator"], two["generator"]) < 1e-4
+
+
+def test_bfloat16_gradients_are_near_those_of_float32():
+    found = {}
+    for precision in ("fp32", "bf16"):
+        update = Update(*networks("dcgan", False), ObjectiveOptions(), batch_size=B, precision=precision)
+        found[precision], _ = gradients(update, a_batch(False), ("both",), 1.0, False)
+    for name in ("generator", "discriminator"):
+        assert 0 < error(found["bf16"][name], found["fp32"][name]) < 0.05
+
+
+def _worker(rank: int, world: int, port: int, penalty: bool, queue) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    options = ObjectiveOptions(lam=1.0, group=4, r1=0.3, r2=0.7)
+    wrapped = DistributedDataParallel(Update(*networks("dcgan", True), options, batch_size=B))
+    half = Batch(*(part.chunk(world)[rank] for part in a_batch(True)))
+    kept, _ = gradients(wrapped, half, ("both",), 1.0, penalty)
+    if rank == 0:
+        queue.put({name: value.numpy() for name, value in kept.items()})
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("penalty", [False, True])
+def test_ddp_can_wrap_the_update_as_a_whole(penalty):
+    """Two workers with half of the batch each, reduced by DDP, against one with all of it."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    workers = [context.Process(target=_worker, args=(rank, 2, port, penalty, queue)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    found = queue.get(timeout=120)
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    options = ObjectiveOptions(lam=1.0, group=4, r1=0.3, r2=0.7)
+    update = Update(*networks("dcgan", True), options, batch_size=B)
+    alone, _ = gradients(update, a_batch(True), ("both",), 1.0, penalty)
+    for name, value in alone.items():
+        # Losses are sums over the slots / the global batch and DDP takes the mean over the workers.
+        assert error(2 * torch.from_numpy(found[name]), value) < 1e-5
