@@ -91,7 +91,7 @@ class ObjectiveOptions:
     """weight of R1, the gradient penalty at the reals; 0: off"""
     r2: float = 0.1
     """weight of R2, the gradient penalty at the fakes; 0: off"""
-    penalty_every: int = 4
+    penalty_every: int = 8
     """updates from one computation of the penalties to the next, where they count so many times"""
 
 
