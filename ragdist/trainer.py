@@ -182,6 +182,8 @@ class Trainer:
         config = self.config
         batches = iter(self._loader())
         clock = time.perf_counter()
+        if not self.images and monitor.has_pictures:
+            monitor.grid(0, self._samples())
         while not self.finished and not stop():
             waiting = time.perf_counter()
             slots = next(batches)

@@ -1,0 +1,308 @@
+"""Runs as a user has them: real processes, killed, stopped, continued, extended, refused."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import TINY, command, refused
+
+TRAIN = "ragdist.train"
+
+
+def summary(run: Path) -> dict:
+    return json.loads((run / "summary.json").read_text())
+
+
+def train(cwd: Path, data: Path, out: str, *more: str, images: int = 6400, **environment: str):
+    return command(
+        TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more, cwd=cwd, **environment
+    )
+
+
+def start(cwd: Path, data: Path, out: str, *more: str, images: int) -> subprocess.Popen:
+    arguments = [*TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more]
+    return subprocess.Popen(
+        [sys.executable, "-m", TRAIN, *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    end = time.time() + seconds
+    while not condition():
+        assert time.time() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, digits) -> Path:
+    """An undisturbed run, with its checkpoints and pictures."""
+    cwd = tmp_path_factory.mktemp("finished")
+    result = train(cwd, digits, "run", "--checkpoint.every=1600", "--network.labels=true")
+    assert result.returncode == 0, result.stderr
+    return cwd / "run"
+
+
+def test_what_a_run_leaves(finished):
+    names = [path.name for path in sorted((finished / "checkpoints").iterdir())]
+    assert names == ["images-000000003200", "images-000000004800", "images-000000006400"]
+    said = summary(finished)
+    assert said["images"] == 6400
+    assert said["images_per_second"] == pytest.approx(6400 / said["seconds"], rel=0.01)
+    assert set(said["losses"]) == {"loss_g", "loss_d", "relative_distance"}
+    assert len(said["weights_sha256"]) == 64
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["images"] == 6400
+    assert {"loss_g", "loss_d", "logit_real", "logit_fake", "relative_distance", "lam", "grad_norm_g", "grad_norm_d",
+            "skipped", "images_per_second", "data_wait_share", "step_seconds", "coverage"} <= set(rows[-1])  # fmt: skip
+    assert (finished / "samples" / "course.png").stat().st_size > 1000
+
+
+def test_a_checkpoint_loads_with_weights_only(finished):
+    state = torch.load(finished / "checkpoints/images-000000006400/state.pt", weights_only=True)
+    assert list(state)[:5] == ["generator", "discriminator", "ema", "g_optim", "d_optim"]
+    assert state["images"] == 6400
+
+
+def test_tensorboard_reads_all_of_it(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished), size_guidance={"images": 0}).Reload()
+    tags = events.Tags()
+    for tag in ("loss/loss_g", "loss/loss_d", "relative/lam", "gradients/grad_norm_g", "run/data_wait_share"):
+        assert tag in tags["scalars"]
+    assert {"samples", "course"} <= set(tags["images"])
+    assert "config/text_summary" in tags["tensors"]
+    assert "_hparams_/session_start_info" in events.summary_metadata
+    assert [e.step for e in events.Scalars("loss/loss_g")][-1] == 6400
+    assert events.Images("samples")[0].step == 0
+
+
+def test_three_kills_at_random_moments_leave_the_same_weights(tmp_path, digits):
+    """SIGKILL to the whole process group, whatever it is doing; the same command ends with the same bits."""
+    options = ["--checkpoint.every=320", "--monitor.grid_every=640"]
+    images = 9600
+    undisturbed = train(tmp_path, digits, "whole", *options, images=images)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    chance = random.Random(7)
+    checkpoints = tmp_path / "killed" / "checkpoints"
+    for kill in range(3):
+        process = start(tmp_path, digits, "killed", *options, images=images)
+        seen = set(checkpoints.glob("images-*"))
+        wait_for(lambda seen=seen: set(checkpoints.glob("images-*")) - seen)
+        time.sleep(chance.uniform(0, 0.4))
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        assert process.returncode == -signal.SIGKILL, output
+        assert ("continuing from" in output) == (kill > 0)
+    assert not (tmp_path / "killed" / "summary.json").exists()
+    last = train(tmp_path, digits, "killed", *options, images=images)
+    assert last.returncode == 0, last.stderr
+    assert "continuing from" in last.stdout
+    whole, killed = summary(tmp_path / "whole"), summary(tmp_path / "killed")
+    assert killed["weights_sha256"] == whole["weights_sha256"]
+    states = [
+        torch.load(tmp_path / run / f"checkpoints/images-{images:012d}/state.pt", weights_only=True)
+        for run in ("whole", "killed")
+    ]
+    assert equal(*states)
+    lines = [json.loads(line)["images"] for line in (tmp_path / "killed/metrics.jsonl").read_text().splitlines()]
+    assert lines == sorted(set(lines)), "a stretch that was computed twice is logged once"
+
+
+def equal(a, b) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+def test_loader_workers_do_not_change_the_run(tmp_path, digits):
+    found = set()
+    for workers in (0, 1, 3):
+        options = [f"--data.loader_workers={workers}", "--data.crop_padding=2", "--data.flip=true"]
+        result = train(tmp_path, digits, f"w{workers}", *options, images=1600)
+        assert result.returncode == 0, result.stderr
+        found.add(summary(tmp_path / f"w{workers}")["weights_sha256"])
+    assert len(found) == 1
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_continues(tmp_path, digits):
+    undisturbed = train(tmp_path, digits, "whole", images=9600)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    process = start(tmp_path, digits, "stopped", images=9600)
+    metrics = tmp_path / "stopped" / "metrics.jsonl"
+    wait_for(lambda: metrics.exists() and metrics.read_text())
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loader process gets it too
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "stopped at" in output
+    assert "Traceback" not in output
+    assert list((tmp_path / "stopped/checkpoints").glob("images-*"))
+    assert train(tmp_path, digits, "stopped", images=9600).returncode == 0
+    assert summary(tmp_path / "stopped")["weights_sha256"] == summary(tmp_path / "whole")["weights_sha256"]
+
+
+def test_a_finished_run_says_so_and_a_larger_number_extends_it(tmp_path, digits):
+    for images in (1600, 1600, 3200):
+        result = train(tmp_path, digits, "run", images=images)
+        assert result.returncode == 0, result.stderr
+        assert ("is finished" in result.stdout) == (images == 1600 and "continuing" in result.stdout)
+    assert "is finished" not in result.stdout
+    # Without --config the run's own configuration is the base.
+    again = command(TRAIN, "--out=run", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "is finished: 3,200 images" in again.stdout
+    assert train(tmp_path, digits, "whole", images=3200).returncode == 0
+    assert summary(tmp_path / "run")["weights_sha256"] == summary(tmp_path / "whole")["weights_sha256"]
+
+
+def test_another_configuration_is_refused_and_overwrite_starts_anew(tmp_path, digits):
+    assert train(tmp_path, digits, "run", images=640).returncode == 0
+    line = refused(train(tmp_path, digits, "run", "--objective.lam=3", "--optim.g_lr=1e-3", images=640))
+    assert "objective.lam 1.0 -> 3.0" in line
+    assert "optim.g_lr 0.0005 -> 0.001" in line
+    # What does not decide the weights may change.
+    assert train(tmp_path, digits, "run", "--monitor.seconds=1", "--data.loader_workers=0", images=640).returncode == 0
+    keep = tmp_path / "run" / "notes.txt"
+    keep.write_text("mine")
+    result = train(tmp_path, digits, "run", "--objective.lam=3", "--overwrite", images=640)
+    assert result.returncode == 0, result.stderr
+    assert "continuing" not in result.stdout
+    assert keep.read_text() == "mine"
+
+
+def test_other_data_are_refused(tmp_path, digits):
+    from ragdist.data.options import ShardOptions
+    from ragdist.data.writer import write_shards
+
+    write_shards("digits", tmp_path / "other", ShardOptions(seed=1))
+    assert train(tmp_path, digits, "run", images=640).returncode == 0
+    assert "other data" in refused(train(tmp_path, tmp_path / "other", "run", images=1280))
+
+
+def test_a_run_in_use_is_refused(tmp_path, digits):
+    process = start(tmp_path, digits, "run", images=10_000_000)
+    try:
+        wait_for(lambda: (tmp_path / "run" / "config.yaml").exists())
+        assert f"in use by process {process.pid}" in refused(train(tmp_path, digits, "run"))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "manifest", "empty"])
+def test_a_broken_checkpoint_is_named_and_skipped(tmp_path, digits, damage):
+    options = ["--checkpoint.every=640"]
+    assert train(tmp_path, digits, "run", *options, images=1280).returncode == 0
+    newest = tmp_path / "run/checkpoints/images-000000001280"
+    state = newest / "state.pt"
+    content = state.read_bytes()
+    if damage == "cut":
+        state.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        state.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+    elif damage == "manifest":
+        (newest / "manifest.json").write_text("{")
+    else:
+        for file in newest.iterdir():
+            file.unlink()
+    result = train(tmp_path, digits, "run", *options, images=1920)
+    assert result.returncode == 0, result.stderr
+    assert "skipped a broken checkpoint, run/checkpoints/images-000000001280" in result.stdout
+    assert "continuing from run/checkpoints/images-000000000640" in result.stdout
+    assert train(tmp_path, digits, "whole", images=1920).returncode == 0
+    assert summary(tmp_path / "run")["weights_sha256"] == summary(tmp_path / "whole")["weights_sha256"]
+
+
+def test_when_no_checkpoint_is_whole_nothing_is_started_over(tmp_path, digits):
+    assert train(tmp_path, digits, "run", images=640).returncode == 0
+    (tmp_path / "run/checkpoints/images-000000000640/state.pt").write_bytes(b"")
+    assert "no checkpoint is whole" in refused(train(tmp_path, digits, "run", images=1280))
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path, digits):
+    import hashlib
+
+    assert train(tmp_path, digits, "run", images=640).returncode == 0
+    folder = tmp_path / "run/checkpoints/images-000000000640"
+    meta = json.loads((folder / "meta.json").read_text()) | {"version": 99}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["meta.json"] = hashlib.sha256((folder / "meta.json").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert "version 99" in refused(train(tmp_path, digits, "run", images=1280))
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, digits):
+    """A file system of its own, too small for the run: it stops with one line, and continues once there is room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("cannot mount a small file system here (not root)")
+    try:
+        options = ["--network.g_width=128", "--network.d_width=128", "--checkpoint.every=640", "--checkpoint.keep=50",
+                   "--monitor.tensorboard=false"]  # fmt: skip
+        line = refused(train(tmp_path, digits, str(disk / "run"), *options, images=64000))
+        assert "the disk is full" in line
+        left = sorted((disk / "run/checkpoints").iterdir())
+        assert left, "there was room for some"
+        assert not [path for path in left if path.name.startswith(".")]
+        subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
+        result = train(tmp_path, digits, str(disk / "run"), *options, images=16000)
+        assert result.returncode == 0, result.stderr
+        assert f"continuing from {left[-1]}" in result.stdout
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_updates_that_are_not_finite_are_skipped_counted_and_end_the_run(tmp_path, digits):
+    """A learning rate that throws the weights out of float32."""
+    line = refused(
+        train(tmp_path, digits, "run", "--optim.g_lr=1e30", "--optim.d_lr=1e30", "--monitor.seconds=0.01",
+              "--optim.max_skipped=20", "--checkpoint.every=320", images=64000)
+    )  # fmt: skip
+    assert "not finite" in line
+    assert "lower --optim.g_lr" in line
+    newest = sorted((tmp_path / "run/checkpoints").iterdir())[-1]
+    state = torch.load(newest / "state.pt", weights_only=True)
+    assert all(torch.isfinite(value).all() for value in state["generator"].values())
+
+
+def test_memory_is_flat(tmp_path, digits):
+    """Resident memory of the training process from update 500 to update 3,000."""
+    import psutil
+
+    process = start(tmp_path, digits, "run", "--monitor.seconds=0.2", "--checkpoint.every=16000", images=3200 * 32)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    found = {}
+    try:
+        while process.poll() is None and len(found) < 2:
+            lines = metrics.read_text().splitlines() if metrics.exists() else []
+            images = json.loads(lines[-1])["images"] if lines else 0
+            for update in (500, 3000):
+                if images >= update * 32:
+                    found.setdefault(update, psutil.Process(process.pid).memory_info().rss)
+            time.sleep(0.05)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, output
+    assert found[3000] == pytest.approx(found[500], rel=0.02)
