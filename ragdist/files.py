@@ -40,6 +40,7 @@ _REASONS = {
     errno.EACCES: "permission denied: choose a folder that you may write to",
     errno.EPERM: "permission denied: choose a folder that you may write to",
     errno.EROFS: "the file system is read-only: choose another folder",
+    errno.ENOENT: "a folder of the path does not exist and cannot be made: choose another folder",
     errno.ENOTDIR: "a part of the path is a file: choose another folder",
     errno.EEXIST: "a part of the path is a file: choose another folder",
 }

@@ -55,13 +55,14 @@ def draw(run: Path, chosen: str | None, options: GenerateOptions) -> None:
     from ragdist import export, pictures, sampling
     from ragdist.files import explain
     from ragdist.rundir import RunFolder
+    from ragdist.world import pick_device
 
     path = RunFolder(run).generator if run.is_dir() else run
     if not run.exists():
         raise UserError(f"no run and no file at {run}")
     if run.is_dir() and not path.is_file():
         raise UserError(f"{run} holds no {path.name}: it appears with the run's first checkpoint")
-    generator, about = export.load(path, torch.device(options.device))
+    generator, about = export.load(path, pick_device(options.device))
     if about["codec"] != "image":
         raise UserError(f"{path} makes samples of the kind '{about['codec']}', which cannot be drawn")
     label = class_number(chosen, about["classes"], generator.num_classes)

@@ -1,24 +1,20 @@
 """Where a run executes: in this process."""
 
 import json
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from ragdist.config import Config
 from ragdist.data import index as index_file
 from ragdist.data.index import Index
-from ragdist.errors import UserError
 from ragdist.files import explain, write_whole
 from ragdist.monitor import Monitor
 from ragdist.rundir import RunFolder
 from ragdist.trainer import Outcome, Trainer
-from ragdist.world import World
+from ragdist.world import World, pick_device
 
 
 def launch(config: Config, *, overwrite: bool = False) -> int:
@@ -27,7 +23,7 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
     Raises:
         UserError: see the parts.
     """
-    device = pick_device(config)
+    device = pick_device(config.device, deterministic=config.deterministic)
     folder = RunFolder(config.out)
     folder.claim(config, overwrite=overwrite)
     index = open_data(config)
@@ -52,28 +48,6 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
         monitor.close()
     print(closing_words(config, folder, outcome))
     return 0 if outcome.finished else 130
-
-
-def pick_device(config: Config) -> torch.device:
-    """The device asked for, set up for this run.
-
-    Raises:
-        UserError: there is no such device.
-    """
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--device {name}: {reason}; choose cpu, or cuda where there is a GPU") from error
-    if device.type == "cuda" and config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
-    return device
 
 
 def open_data(config: Config) -> Index:

@@ -4,7 +4,6 @@ The device is read once every few seconds; in between, metrics are summed on it.
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ragdist import pictures, settings
 from ragdist.config import Config, flat
 from ragdist.data.index import Index
 from ragdist.errors import UserError
 from ragdist.files import explain
+from ragdist.progress import Progress
 from ragdist.rundir import RunFolder
 from ragdist.update import STATISTICS
 
@@ -43,7 +42,7 @@ class Monitor:
         self.config, self.folder, self.index = config, folder, index
         self.has_pictures = index.codec == "image"
         self.every_grid = config.monitor.grid_every or max(config.images // 20, 1)
-        self.progress = Progress(images, config.images)
+        self.progress = Progress(config.images, done=images)
         self._sums: Tensor | None = None
         self._reset()
         self._first = True
@@ -171,10 +170,6 @@ class Monitor:
             self._board.add_image("course", pictures.to_tensor(picture), moments[-1][0])
         return path
 
-    def say(self, line: str) -> None:
-        """Print a line without tearing the progress line."""
-        self.progress.say(line)
-
     def close(self) -> None:
         self.progress.close()
         self._metrics.close()
@@ -182,48 +177,6 @@ class Monitor:
             self._board.close()
         if self._wandb:
             self._wandb.finish()
-
-
-class Progress:
-    """One live line on a terminal; a line every half minute elsewhere."""
-
-    def __init__(self, images: int, total: int):
-        self.live = sys.stderr.isatty()
-        self.bar = tqdm(
-            total=max(total, images),
-            initial=images,
-            unit=" images",
-            dynamic_ncols=True,
-            mininterval=0.5,
-            disable=not self.live,
-            bar_format="{n:,}/{total:,} images  {rate_noinv_fmt}  ETA {remaining}  {postfix}",
-        )
-        self.images, self.start, self.total = images, images, total
-        self.text = ""
-        self.began = self.shown = time.perf_counter()
-
-    def advance(self, batch: int) -> None:
-        self.images += batch
-        self.bar.update(batch)
-
-    def describe(self, text: str) -> None:
-        first, self.text = not self.text, text
-        if self.live:
-            self.bar.set_postfix_str(text)
-        elif first or time.perf_counter() - self.shown > 30 or self.images >= self.total:
-            self.shown = time.perf_counter()
-            rate = (self.images - self.start) / (self.shown - self.began)
-            left = tqdm.format_interval(max(self.total - self.images, 0) / rate)
-            print(f"{self.images:,}/{self.total:,} images  {rate:,.0f} images/s  ETA {left}  {text}", flush=True)
-
-    def say(self, line: str) -> None:
-        if self.live:
-            tqdm.write(line)
-        else:
-            print(line, flush=True)
-
-    def close(self) -> None:
-        self.bar.close()
 
 
 def _cut(path: Path, images: int) -> None:

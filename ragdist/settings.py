@@ -43,7 +43,12 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
         name = str(own) if own and own.is_file() else DEFAULT
     if name is not None:
         argv = ["--config", str(cli.config_file(name)), *argv]
-    values = parser.parse_args(argv)
+    try:
+        values = parser.parse_args(argv)
+    except UserError as error:
+        if "Problems parsing config" not in str(error):
+            raise
+        raise UserError(f"--config {name}: it is no YAML ({str(error).partition(': ')[2]})") from error
     config = cli.build(Config, values)
     if not config.out:
         config.out = str(Path("runs") / Path(name).stem)

@@ -22,9 +22,7 @@ def summary(run: Path) -> dict:
 
 
 def train(cwd: Path, data: Path, out: str, *more: str, images: int = 6400, **environment: str):
-    return command(
-        TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more, cwd=cwd, **environment
-    )
+    return command(TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more, cwd=cwd, **environment)
 
 
 def start(cwd: Path, data: Path, out: str, *more: str, images: int) -> subprocess.Popen:

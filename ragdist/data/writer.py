@@ -6,11 +6,11 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ragdist import noise
 from ragdist.data import index as index_file
@@ -20,6 +20,7 @@ from ragdist.data.options import ShardOptions
 from ragdist.data.sources import Source, open_source
 from ragdist.errors import UserError
 from ragdist.files import discard_on_error, sync, sync_folder
+from ragdist.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def write_shards(name: str, out: Path, options: ShardOptions, *, overwrite: bool
     Raises:
         UserError: nothing to read, a bad image, images that differ, ``out`` in use or not writable.
     """
+    check(options)
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
         raise UserError(f"{out} already exists and is not empty: choose another folder, or give --overwrite")
@@ -58,6 +60,13 @@ def write_shards(name: str, out: Path, options: ShardOptions, *, overwrite: bool
         part.rename(out)
         sync_folder(out.parent)
     return summary
+
+
+def check(options: ShardOptions) -> None:
+    """Refuse values that no shards can have."""
+    for name, least, most in (("size", 0, 2**15), ("quality", 1, 100), ("shard_samples", 1, 2**32), ("seed", 0, 2**63)):
+        if not least <= (value := getattr(options, name)) <= most:
+            raise UserError(f"--{name} {value}: it must be from {least:,} to {most:,}")
 
 
 def _write(source: Source, folder: Path, options: ShardOptions) -> Summary:
@@ -128,10 +137,11 @@ def _encoded(source: Source, order: np.ndarray, options: ShardOptions, skipped: 
             return i, str(error).splitlines()[0] if str(error) else type(error).__name__
 
     chunk = 512
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(order), unit=" images", desc="shards") as bar:
+    progress = Progress(len(order), unit="images written", first=False)
+    with ThreadPoolExecutor(os.cpu_count()) as pool, closing(progress):
         for start in range(0, len(order), chunk):
             for i, result in pool.map(work, (int(i) for i in order[start : start + chunk])):
-                bar.update()
+                progress.advance(1)
                 if isinstance(result, _Encoded):
                     yield i, result
                 elif options.bad == "fail":

@@ -1,0 +1,61 @@
+"""Progress that a person watches: one live line on a terminal, a line every half minute elsewhere."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+SECONDS = 30.0  # between lines where there is no terminal
+
+
+class Progress:
+    """Counts items towards a total.
+
+    Args:
+        total: items in all.
+        done: items done before the start.
+        unit: what an item is, in the plural.
+        first: print a line at the first `describe` already.
+    """
+
+    def __init__(self, total: int, *, done: int = 0, unit: str = "images", first: bool = True):
+        self.live = sys.stderr.isatty()
+        self.total, self.start, self.done, self.unit = max(total, done), done, done, unit
+        self.bar = tqdm(
+            total=self.total,
+            initial=done,
+            unit=f" {unit}",
+            dynamic_ncols=True,
+            mininterval=0.5,
+            disable=not self.live,
+            bar_format="{n:,}/{total:,} {unit}  {rate_noinv_fmt}  ETA {remaining}  {postfix}",
+        )
+        self.text = ""
+        self.began = time.perf_counter()
+        self.shown = 0.0 if first else self.began
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        self.bar.update(count)
+        if not self.text:
+            self._line()
+
+    def describe(self, text: str) -> None:
+        """Show this beside the count."""
+        self.text = text
+        if self.live:
+            self.bar.set_postfix_str(text)
+        else:
+            self._line()
+
+    def _line(self) -> None:
+        now = time.perf_counter()
+        if self.live or (now - self.shown < SECONDS and self.done < self.total) or self.done == self.start:
+            return
+        self.shown = now
+        rate = (self.done - self.start) / (now - self.began)
+        left = tqdm.format_interval(max(self.total - self.done, 0) / rate)
+        print(f"{self.done:,}/{self.total:,} {self.unit}  {rate:,.0f}/s  ETA {left}  {self.text}".rstrip(), flush=True)
+
+    def close(self) -> None:
+        self.bar.close()

@@ -1,0 +1,98 @@
+"""Every family makes samples of every shape it claims, starts at unit variance, and mixes no samples."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ragdist.config import NetworkOptions
+from ragdist.export import weights_sha256
+from ragdist.networks import FAMILIES, build_discriminator, build_generator
+
+
+def options(family: str, **more) -> dict:
+    return vars(NetworkOptions(family=family, z_dim=8, g_width=8, d_width=8, max_width=32, group_width=4, **more))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [8, 16, 32, 64, 128, 256])
+@pytest.mark.parametrize("classes", [0, 5])
+def test_shapes(family, channels, size, classes):
+    shape = (channels, size, size)
+    generator, discriminator = (
+        build(options(family), shape, classes) for build in (build_generator, build_discriminator)
+    )
+    labels = torch.tensor([0, 4]) if classes else None
+    fake = generator(torch.randn(2, 8), labels)
+    assert fake.shape == (2, *shape)
+    assert fake.abs().max() <= 1
+    assert fake.dtype == torch.float32
+    assert discriminator(fake, labels).shape == (2,)
+    assert not list(generator.buffers()) + list(discriminator.buffers())
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 50), (1, 12, 20)])
+def test_mlp_takes_any_sample_shape(shape):
+    fake = build_generator(options("mlp"), shape, 0)(torch.randn(3, 8))
+    assert fake.shape == (3, *shape)
+    assert build_discriminator(options("mlp"), shape, 0)(fake).shape == (3,)
+
+
+@pytest.mark.parametrize("family", ["dcgan", "resnet"])
+@pytest.mark.parametrize("shape", [(1, 4, 4), (2, 8, 8), (3, 24, 24), (3, 16, 32), (3, 512, 512), (100,)])
+def test_other_shapes_are_refused_with_advice(family, shape):
+    for build in (build_generator, build_discriminator):
+        with pytest.raises(ValueError, match=r"--size, or use network\.family 'mlp'"):
+            build(options(family), shape, 0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("labels", [False, True])
+def test_no_sample_depends_on_another(family, labels):
+    """What the one-pass update and every world size rest on."""
+    shape, classes = (3, 16, 16), 4 if labels else 0
+    generator, discriminator = (
+        build(options(family), shape, classes) for build in (build_generator, build_discriminator)
+    )
+    z, y = torch.randn(6, 8), torch.arange(6) % 4 if labels else None
+    part = y[:2] if labels else None
+    together, alone = generator(z, y), generator(z[:2], part)
+    torch.testing.assert_close(together[:2], alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(discriminator(together, y)[:2], discriminator(alone, part), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_labels_matter(family):
+    shape = (1, 16, 16)
+    generator, discriminator = (build(options(family), shape, 3) for build in (build_generator, build_discriminator))
+    z, x = torch.randn(1, 8), torch.randn(1, *shape)
+    zero, one = torch.tensor([0]), torch.tensor([1])
+    assert not torch.allclose(generator(z, zero), generator(z, one))
+    assert not torch.allclose(discriminator(x, zero), discriminator(x, one))
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+@pytest.mark.parametrize("size", [8, 64])
+@pytest.mark.parametrize("family", ["dcgan", "resnet"])
+def test_the_initialization_keeps_the_variance(family, size, blocks):
+    shape = (3, size, size)
+    wide = vars(NetworkOptions(family=family, g_width=32, d_width=32, max_width=128, blocks=blocks))
+    generator, discriminator = build_generator(wide, shape, 0, seed=3), build_discriminator(wide, shape, 0, seed=3)
+    assert 0.2 < torch.atanh(generator(torch.randn(64, 64)).clamp(-0.999999, 0.999999)).std() < 3
+    # Smooth, as pictures are: D averages white noise away.
+    smooth = torch.nn.functional.interpolate(torch.randn(64, 3, 4, 4), size, mode="bilinear")
+    assert 0.1 < discriminator(smooth).std() < 3
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 2**31))
+def test_the_weights_are_a_function_of_the_seed_and_leave_the_global_generator_alone(seed):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    digests = [
+        weights_sha256(build_generator(options("mlp"), (4,), 0, seed=s).state_dict()) for s in (seed, seed, seed + 1)
+    ]
+    assert torch.equal(torch.rand(3), expected)
+    assert digests[0] == digests[1] != digests[2]
