@@ -155,13 +155,11 @@ class Monitor:
 
     def course(self) -> Path | None:
         """Write the closing picture from the grids of the whole run: the same latents over time."""
-        from PIL import Image
-
         grids = sorted(self.folder.samples.glob("images-*.png"))
         if not grids:
             return None
         chosen = [grids[i] for i in pictures.evenly(len(grids), 10)]
-        moments = [(int(path.stem.partition("-")[2]), Image.open(path)) for path in chosen]
+        moments = [(int(path.stem.partition("-")[2]), pictures.load(path)) for path in chosen]
         picture = pictures.course(moments, GRID_COLUMNS, GRID_COLUMNS)
         path = self.folder.samples / "course.png"
         with explain(f"cannot write to {path}"):

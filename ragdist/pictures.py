@@ -68,6 +68,13 @@ def evenly(count: int, most: int) -> list[int]:
     return [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
+def load(path: Path) -> Image.Image:
+    """A picture that was saved."""
+    with Image.open(path) as picture:
+        picture.load()
+    return picture
+
+
 def save(picture: Image.Image, path: Path) -> None:
     """Write a picture whole, in the format of the path's ending."""
     out = io.BytesIO()

@@ -37,14 +37,12 @@ class Progress:
     def advance(self, count: int) -> None:
         self.done += count
         self.bar.update(count)
-        if not self.text:
-            self._line()
 
-    def describe(self, text: str) -> None:
-        """Show this beside the count."""
+    def describe(self, text: str = "") -> None:
+        """Show the count, when it is time, with this beside it."""
         self.text = text
         if self.live:
-            self.bar.set_postfix_str(text)
+            self.bar.set_postfix_str(text, refresh=False)
         else:
             self._line()
 

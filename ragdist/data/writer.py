@@ -142,6 +142,7 @@ def _encoded(source: Source, order: np.ndarray, options: ShardOptions, skipped: 
         for start in range(0, len(order), chunk):
             for i, result in pool.map(work, (int(i) for i in order[start : start + chunk])):
                 progress.advance(1)
+                progress.describe()
                 if isinstance(result, _Encoded):
                     yield i, result
                 elif options.bad == "fail":
