@@ -63,7 +63,8 @@ def save(folder: Path, images: int, state: dict[str, Any], meta: dict[str, Any],
             shutil.rmtree(target)
         part.rename(target)
         sync_folder(folder)
-    for old in listed(folder)[:-keep]:
+    # One that is newer is a broken one that was passed over: it does not count, and is not touched.
+    for old in [path for path in listed(folder) if path <= target][:-keep]:
         shutil.rmtree(old)
     return target
 

@@ -23,6 +23,8 @@ class DataOptions:
     """folder of shards; `--data DIR` is short for it"""
     source: str = _free("")
     """what to make the shards from on first use, as `python -m ragdist.shards SOURCE` takes it; empty: nothing"""
+    source_size: int = _free(0)
+    """the samples' side when they are made from the source, as --size of `ragdist.shards`; 0: as they are"""
     lanes: int = 8
     """contiguous parts of the data that are read side by side"""
     window: int = 65_536

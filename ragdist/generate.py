@@ -19,8 +19,6 @@ class GenerateOptions:
     """a picture (.png, .jpg, .webp) of all samples, a folder for single images, or a .gif with --interpolate"""
     columns: int = 0
     """columns of the grid; 0: as square as possible"""
-    interpolate: bool = False
-    """animate samples that travel between latents"""
     points: int = 5
     """latents that each sample of an animation passes"""
     frames: int = 20
@@ -30,25 +28,22 @@ class GenerateOptions:
 
 
 def main(argv: list[str] | None = None) -> None:
-    argv = list(cli.arguments() if argv is None else argv)
     parser = cli.Parser(prog="python -m ragdist.generate", description="Draw samples of a trained generator.")
     parser.add_argument("run", help="a run's folder, or a generator.safetensors")
+    parser.add_argument("--interpolate", action="store_true", help="animate samples that travel between latents")
     parser.add_argument("--class", dest="chosen", metavar="K", help="draw this class only: its number or its name")
     parser.add_class_arguments(GenerateOptions, None, as_group=False)
-    # `--interpolate` alone means yes.
-    argv = [w for word in argv for w in ([word, "true"] if word == "--interpolate" else [word])]
-    argv = [w for i, w in enumerate(argv) if not (w in ("true", "false") and i > 1 and argv[i - 2] == "--interpolate")]
-    values = parser.parse_args(argv)
+    values = parser.parse_args(cli.arguments() if argv is None else argv)
     options = cli.build(GenerateOptions, values)
     for name in ("n", "points", "frames"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} {getattr(options, name)}: it must be at least 1")
     if options.seed < 0:
         raise UserError(f"--seed {options.seed}: it must be 0 or more")
-    draw(Path(values.run), values.chosen, options)
+    draw(Path(values.run), values.chosen, values.interpolate, options)
 
 
-def draw(run: Path, chosen: str | None, options: GenerateOptions) -> None:
+def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions) -> None:
     """Load the generator and write what was asked for."""
     import torch
 
@@ -68,7 +63,7 @@ def draw(run: Path, chosen: str | None, options: GenerateOptions) -> None:
     label = class_number(chosen, about["classes"], generator.num_classes)
     out = Path(options.out)
     with explain(f"cannot write {out}"):
-        if options.interpolate:
+        if animate:
             if out.suffix.lower() != ".gif":
                 raise UserError(f"--out {out}: an animation is a GIF; name it {out.with_suffix('.gif')}")
             out.parent.mkdir(parents=True, exist_ok=True)

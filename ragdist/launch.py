@@ -4,7 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ragdist.config import Config
@@ -30,22 +30,19 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
     trainer = Trainer(config, World(0, 1, device), index, folder)
     for line in trainer.notes:
         print(line)
-    if trainer.finished:
-        trainer.export()
+    if trainer.finished and folder.summary.is_file():
         print(
             f"{folder.path} is finished: {trainer.images:,} images. To train on: the same command with "
             f"--images {2 * trainer.images}"
         )
         return 0
     print(introduction(config, index, trainer), flush=True)
-    monitor = Monitor(config, folder, index, trainer.images)
-    try:
-        with stop_on_signal() as stop:
+    with explain(f"cannot write to {folder.path} (the last checkpoint is kept)"):
+        monitor = Monitor(config, folder, index, trainer.images)
+        with closing(monitor), stop_on_signal() as stop:
             outcome = trainer.train(monitor, stop)
-        if outcome.finished:
-            finish(folder, monitor, outcome)
-    finally:
-        monitor.close()
+            if outcome.finished:
+                finish(folder, monitor, outcome)
     print(closing_words(config, folder, outcome))
     return 0 if outcome.finished else 130
 
@@ -61,8 +58,7 @@ def open_data(config: Config) -> Index:
         from ragdist.data.options import ShardOptions
         from ragdist.data.writer import write_shards
 
-        size = 16 if source == "digits" else 0  # 8x8 digits are hard to read, for a person
-        write_shards(source, path, ShardOptions(size=size))
+        write_shards(source, path, ShardOptions(size=config.data.source_size))
     return index_file.load(path)
 
 
@@ -106,8 +102,7 @@ def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome) -> None:
         "weights_sha256": outcome.weights_sha256,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    with explain(f"cannot write to {folder.path}"):
-        write_whole(folder.summary, json.dumps(summary, indent=1) + "\n")
+    write_whole(folder.summary, json.dumps(summary, indent=1) + "\n")
 
 
 def closing_words(config: Config, folder: RunFolder, outcome: Outcome) -> str:

@@ -16,7 +16,6 @@ from ragdist import pictures, settings
 from ragdist.config import Config, flat
 from ragdist.data.index import Index
 from ragdist.errors import UserError
-from ragdist.files import explain
 from ragdist.progress import Progress
 from ragdist.rundir import RunFolder
 from ragdist.update import STATISTICS
@@ -46,10 +45,9 @@ class Monitor:
         self._sums: Tensor | None = None
         self._reset()
         self._first = True
-        with explain(f"cannot write to {folder.path}"):
-            _cut(folder.metrics, images)
-            self._metrics = open(folder.metrics, "a")  # noqa: SIM115 - closed in close()
-            self._board = self._open_board(images)
+        _cut(folder.metrics, images)
+        self._metrics = open(folder.metrics, "a")  # noqa: SIM115 - closed in close()
+        self._board = self._open_board(images)
         self._wandb = self._open_wandb()
 
     def _open_board(self, images: int):
@@ -127,9 +125,8 @@ class Monitor:
         self.progress.describe(
             f"L_G {row['loss_g']:.3f}  L_D {row['loss_d']:.3f}  relative distance {row['relative_distance']:+.4f}"
         )
-        with explain(f"cannot write to {self.folder.path}"):
-            self._metrics.write(json.dumps({"images": images, "time": time.time(), **row}) + "\n")
-            self._metrics.flush()
+        self._metrics.write(json.dumps({"images": images, "time": time.time(), **row}) + "\n")
+        self._metrics.flush()
         if self._board:
             for name, value in row.items():
                 group = _GROUPS.get(name.partition("_")[0], "run")
@@ -146,8 +143,7 @@ class Monitor:
         """Write a sample grid of GRID_ROWS x GRID_COLUMNS samples."""
         picture = pictures.grid(samples, GRID_COLUMNS)
         path = self.folder.samples / f"images-{images:012d}.png"
-        with explain(f"cannot write to {path}"):
-            pictures.save(picture, path)
+        pictures.save(picture, path)
         if self._board:
             self._board.add_image("samples", pictures.to_tensor(picture), images)
             self._board.flush()
@@ -162,8 +158,7 @@ class Monitor:
         moments = [(int(path.stem.partition("-")[2]), pictures.load(path)) for path in chosen]
         picture = pictures.course(moments, GRID_COLUMNS, GRID_COLUMNS)
         path = self.folder.samples / "course.png"
-        with explain(f"cannot write to {path}"):
-            pictures.save(picture, path)
+        pictures.save(picture, path)
         if self._board:
             self._board.add_image("course", pictures.to_tensor(picture), moments[-1][0])
         return path

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ragdist.files import write_whole
 
-SMALLEST_TILE = 48  # pixels; smaller samples are enlarged, so that a person can see them
+SMALLEST_TILE = 64  # pixels; smaller samples are enlarged, so that a person can see them
 _GAP = 2
 
 

@@ -50,10 +50,13 @@ class Progress:
         now = time.perf_counter()
         if self.live or (now - self.shown < SECONDS and self.done < self.total) or self.done == self.start:
             return
+        parts = [f"{self.done:,}/{self.total:,} {self.unit}"]
+        if self.shown:  # the first line's rate would be that of starting up
+            rate = (self.done - self.start) / (now - self.began)
+            left = tqdm.format_interval(max(self.total - self.done, 0) / rate)
+            parts += [f"{rate:,.0f} {self.unit.split()[0]}/s", f"ETA {left}"]
         self.shown = now
-        rate = (self.done - self.start) / (now - self.began)
-        left = tqdm.format_interval(max(self.total - self.done, 0) / rate)
-        print(f"{self.done:,}/{self.total:,} {self.unit}  {rate:,.0f}/s  ETA {left}  {self.text}".rstrip(), flush=True)
+        print("  ".join([*parts, self.text]).rstrip(), flush=True)
 
     def close(self) -> None:
         self.bar.close()

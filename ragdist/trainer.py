@@ -182,12 +182,15 @@ class Trainer:
         config = self.config
         batches = iter(self._loader())
         clock = time.perf_counter()
+        self.folder.summary.unlink(missing_ok=True)  # of a run that is being extended
         if not self.images and monitor.has_pictures:
             monitor.grid(0, self._samples())
         while not self.finished and not stop():
             waiting = time.perf_counter()
             slots = next(batches)
             if isinstance(slots, UserError):
+                self.seconds += time.perf_counter() - clock
+                self.save()
                 raise slots
             wait = time.perf_counter() - waiting
             before = self.images
@@ -274,6 +277,6 @@ class Trainer:
         if skipped > self.config.optim.max_skipped:
             raise UserError(
                 f"{skipped:.0f} updates were skipped because a loss or gradient was not finite (--optim.max_skipped "
-                f"{self.config.optim.max_skipped}): lower --optim.g_lr and --optim.d_lr, raise --objective.r1 and "
-                "--objective.r2, or use --precision fp32; the last checkpoint is kept"
+                f"{self.config.optim.max_skipped}); the last checkpoint is kept. Start anew with lower --optim.g_lr "
+                "and --optim.d_lr, higher --objective.r1 and --objective.r2, or --precision fp32"
             )

@@ -285,6 +285,7 @@ def test_a_flipped_bit_is_found_and_placed(copy):
                 "--monitor.tensorboard=false", "--out=run", cwd=copy.parent)
     )  # fmt: skip
     assert f"sample 5 at byte {offset}" in line
+    assert list((copy.parent / "run/checkpoints").glob("images-*")), "what was trained until then is kept"
 
 
 def test_members_of_a_shard_come_from_nowhere_else(copy):

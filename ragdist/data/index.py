@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ragdist.errors import UserError
+from ragdist.data.codecs import CODECS
+from ragdist.errors import UserError, nearest
 
 FORMAT, VERSION = "ragdist-index", 1
 INDEX = "index.json"
@@ -94,6 +95,8 @@ def load(folder: Path | str) -> Index:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): write the shards again") from error
     if digest != index.digest:
         raise UserError(f"{path} was changed after it was written (its digest does not fit): write the shards again")
+    if index.codec not in CODECS:
+        raise UserError(f"{path} holds samples of the kind '{index.codec}'{nearest(index.codec, CODECS)}")
     if not index.samples:
         raise UserError(f"{folder} holds no samples")
     for shard in index.shards:
@@ -112,14 +115,14 @@ def load(folder: Path | str) -> Index:
 
 
 def load_table(folder: Path | str, shard: Shard) -> np.ndarray:
-    """The shard's table, TABLE records [samples], mapped and not read into memory.
+    """The shard's table, TABLE records [samples].
 
     Raises:
         UserError: it is not the table of this shard.
     """
     path = Path(folder) / shard.table
     try:
-        table = np.load(path, mmap_mode="r", allow_pickle=False)
+        table = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path} is damaged ({error}): write the shards again") from error
     if table.dtype != TABLE or table.shape != (shard.samples,):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -23,6 +24,9 @@ from ragdist.data.codecs import CODECS
 from ragdist.data.index import Index
 from ragdist.data.order import Order
 from ragdist.errors import UserError
+
+# A map holds a file descriptor, of which a process has 1,024 by default.
+OPEN_SHARDS = 512
 
 
 class Slots(NamedTuple):
@@ -40,7 +44,7 @@ class ShardReader:
         self.folder = Path(folder)
         self.index = index
         self.codec = CODECS[index.codec]
-        self._open: dict[int, tuple[mmap.mmap, object]] = {}
+        self._open: dict[int, tuple[mmap.mmap, np.ndarray]] = {}  # the most recently opened last
 
     def __getstate__(self):  # a map is not pickled: a loader process opens its own
         return self.__dict__ | {"_open": {}}
@@ -70,6 +74,8 @@ class ShardReader:
                 # Copy-on-write: PyTorch wants memory it may write to, and the file must not change.
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
             self._open[number] = data, index_file.load_table(self.folder, shard)
+            if len(self._open) > OPEN_SHARDS:
+                del self._open[next(iter(self._open))]
         return self._open[number]
 
     def _place(self, shard: int, sample: int, offset: int, what: str) -> str:
