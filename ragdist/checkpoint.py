@@ -59,14 +59,24 @@ def save(folder: Path, images: int, state: dict[str, Any], meta: dict[str, Any],
         for file in part.iterdir():
             sync(file)
         sync_folder(part)
-        if target.exists():  # a broken one that was skipped, or the same again
-            shutil.rmtree(target)
-        part.rename(target)
+        if target.exists() and _damage(target) is None:
+            shutil.rmtree(part)  # it is there already: a run has one state after so many images
+        else:
+            _remove(target)
+            part.rename(target)
         sync_folder(folder)
     # One that is newer is a broken one that was passed over: it does not count, and is not touched.
     for old in [path for path in listed(folder) if path <= target][:-keep]:
-        shutil.rmtree(old)
+        _remove(old)
     return target
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint, first its name: a kill half-way must not leave a part of it under that name."""
+    if path.exists():
+        gone = path.with_name(f"{_PART}{path.name}-{os.getpid()}-old")
+        path.rename(gone)
+        shutil.rmtree(gone)
 
 
 def _save_tensors(state: dict[str, Any], path: Path) -> None:
