@@ -120,6 +120,23 @@ def test_three_kills_at_random_moments_leave_the_same_weights(tmp_path, digits):
     assert lines == sorted(set(lines)), "a stretch that was computed twice is logged once"
 
 
+def test_nothing_outlives_a_killed_trainer(tmp_path, digits):
+    """SIGKILL to the trainer alone: its loader processes notice."""
+    import psutil
+
+    process = start(tmp_path, digits, "run", "--data.loader_workers=2", images=10_000_000)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    wait_for(lambda: metrics.exists() and metrics.read_text())
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 3
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    for left in alive:
+        left.kill()
+    assert not alive
+
+
 def equal(a, b) -> bool:
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)

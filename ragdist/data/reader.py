@@ -6,7 +6,11 @@ would have to keep, and their number cannot change the run.
 """
 
 import mmap
+import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -131,10 +135,17 @@ class Updates:
         return len(self.firsts)
 
 
-def _quiet(_worker: int) -> None:
-    """A loader process leaves Ctrl-C to the trainer, and computes on its own core alone."""
+def _settle(_worker: int) -> None:
+    """A loader process leaves Ctrl-C to the trainer, computes on its own core alone, and ends with the trainer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_the_trainer, daemon=True).start()
+
+
+def _end_with_the_trainer() -> None:
+    # PyTorch watches the process that forked this one, which is the fork server: it outlives a killed trainer.
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def make_loader(dataset: SlotDataset, updates: Updates, *, workers: int, prefetch: int, pin: bool) -> DataLoader:
@@ -147,6 +158,6 @@ def make_loader(dataset: SlotDataset, updates: Updates, *, workers: int, prefetc
         prefetch_factor=prefetch if workers else None,
         # A fork would copy the locks of the trainer's threads in whatever state they are in.
         multiprocessing_context="forkserver" if workers else None,
-        worker_init_fn=_quiet,
+        worker_init_fn=_settle,
         pin_memory=pin,
     )
