@@ -28,7 +28,7 @@ class Progress:
             dynamic_ncols=True,
             mininterval=0.5,
             disable=not self.live,
-            bar_format="{n:,}/{total:,} {unit}  {rate_noinv_fmt}  ETA {remaining}  {postfix}",
+            bar_format="{n:,}/{total:,}{unit}  {rate_noinv_fmt}  ETA {remaining}  {desc}",
         )
         self.text = ""
         self.began = time.perf_counter()
@@ -42,7 +42,7 @@ class Progress:
         """Show the count, when it is time, with this beside it."""
         self.text = text
         if self.live:
-            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.set_description_str(text, refresh=False)
         else:
             self._line()
 

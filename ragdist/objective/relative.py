@@ -97,12 +97,7 @@ def relative_term(
             covered = _nearest(xy, others) < _nearest(xx * scale, others)
         # The term between fakes moves one of the two ends: the other is held, as the reals are.
         yy = distances(y.detach(), y, p) * scale if relative else None
-        if pairing == "assignment":
-            to_real, to_fake = _assignment(xy, yy, allowed)
-        else:
-            to_real = PAIRINGS[pairing](xy, others if relative else allowed)
-            to_fake = PAIRINGS[pairing](yy, others) if relative else torch.zeros_like(to_real)
-        to_real, to_fake = to_real.sum(), to_fake.sum()
+        to_real, to_fake = (part.sum() for part in PAIRINGS[pairing](xy, yy, allowed, others))
         return Relative(to_real - to_fake, to_real.detach(), to_fake.detach(), covered.float().sum())
 
 
@@ -140,10 +135,18 @@ def _all(d: Tensor, allowed: Tensor) -> Tensor:
     return (d * allowed).sum(2) / allowed.sum(2).clamp(min=1)
 
 
-PAIRINGS = {"random": _random, "nearest": _nearest_real, "cover": _cover, "all": _all, "assignment": None}
+def _each(rule):
+    """A pairing by a rule for one matrix of distances: without the diagonal in both parts where relative."""
+
+    def pair(xy: Tensor, yy: Tensor | None, allowed: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        if yy is None:
+            return rule(xy, allowed), torch.zeros_like(xy[:, 0])
+        return rule(xy, others), rule(yy, others)
+
+    return pair
 
 
-def _assignment(xy: Tensor, yy: Tensor | None, allowed: Tensor) -> tuple[Tensor, Tensor]:
+def _assignment(xy: Tensor, yy: Tensor | None, allowed: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """One-to-one partners of least total distance, and between two halves of the fakes where relative.
 
     The solver (Jonker & Volgenant's, in SciPy) runs on the host: one copy there and back a micro-batch.
@@ -151,7 +154,7 @@ def _assignment(xy: Tensor, yy: Tensor | None, allowed: Tensor) -> tuple[Tensor,
     so both problems have m // 2 rows and the same minibatch bias, which cancels.
     """
     if yy is None:
-        return _matched(xy, allowed), torch.zeros_like(xy[:, :, 0])
+        return _matched(xy, allowed), torch.zeros_like(xy[:, 0])
     half = xy.shape[1] // 2
     first, second = slice(0, half), slice(half, 2 * half)
     cross = _matched(xy[:, first, first], allowed[:, first, first])
@@ -165,7 +168,18 @@ def _assignment(xy: Tensor, yy: Tensor | None, allowed: Tensor) -> tuple[Tensor,
 def _matched(d: Tensor, allowed: Tensor) -> Tensor:
     from scipy.optimize import linear_sum_assignment
 
-    cost = d.detach().masked_fill(~allowed, 1e6).cpu().numpy()
+    cost = d.detach().masked_fill(~allowed, 1e6).nan_to_num(1e6, 1e6).cpu().numpy()  # NaN: the update will be skipped
     partner = np.stack([linear_sum_assignment(c)[1] for c in cost])
     partner = torch.from_numpy(partner).to(d.device).unsqueeze(2)
     return (d.gather(2, partner) * allowed.gather(2, partner)).squeeze(2)
+
+
+# Distances between reals and fakes, and between fakes (None unless relative), both [G, m, m]; which pairs
+# may be partners, with the diagonal and without -> the parts of the term, one number a slot, [G, m] or fewer.
+PAIRINGS = {
+    "random": _each(_random),
+    "nearest": _each(_nearest_real),
+    "cover": _each(_cover),
+    "all": _each(_all),
+    "assignment": _assignment,
+}
