@@ -96,6 +96,11 @@ def check(config: Config) -> None:
         need(getattr(o, option) >= 0, f"objective.{option}", "0 or more")
     need(o.penalty_every >= 1, "objective.penalty_every", "at least 1")
     need(o.group >= 2, "objective.group", "at least 2")
+    if n.labels and o.relative and o.pairing == "assignment":
+        raise UserError(
+            "--objective.pairing assignment with --objective.relative true cannot take --network.labels true: "
+            "choose another pairing, such as cover"
+        )
     need(o.pool >= 1, "objective.pool", "at least 1")
     need(o.lam_schedule == "constant" or o.lam_images > 0, "objective.lam_images", "above 0 for a lam_schedule")
     need(t.lr_schedule == "constant" or t.lr_images > 0, "optim.lr_images", "above 0 for an lr_schedule")

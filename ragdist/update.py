@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ragdist.config import ObjectiveOptions
 from ragdist.networks import Discriminator, Generator
-from ragdist.objective.adversarial import ADVERSARIAL, g_slope, gradient_ratio
+from ragdist.objective.adversarial import ADVERSARIAL, one_pass_factors, slopes
 from ragdist.objective.penalty import input_gradients, squared_norm
 from ragdist.objective.relative import Relative, flatten, group_size, relative_term
 
@@ -86,7 +86,7 @@ class Update(nn.Module):
         self.batch_size = batch_size
         self.group = group_size(batch_size, options.group)
         self.precision = precision
-        self.game = ADVERSARIAL[options.adversarial]
+        self.adversarial = ADVERSARIAL[options.adversarial]
 
     def forward(self, batch: Batch, phase: str, lam: float, penalty: bool) -> tuple[Tensor, Tensor]:
         """The loss whose backward leaves the phase's gradients, and the statistics.
@@ -100,64 +100,66 @@ class Update(nn.Module):
         Returns:
             A scalar, and the STATISTICS of these slots, float32 [len(STATISTICS)], detached.
         """
-        step = {"both": self._one_pass, "d": self._discriminate, "g": self._generate}[phase]
-        loss, statistics = step(batch, lam, penalty)
+        losses = {"both": self._both, "d": self._discriminator, "g": self._generator}[phase]
+        loss, statistics = losses(batch, lam, penalty)
         values = [statistics.get(name) for name in STATISTICS]
         zero = loss.new_zeros(())
         return loss / self.batch_size, torch.stack(
             [zero if v is None else v.detach() for v in values]
         ) / self.batch_size
 
-    # The three ways. Each returns sums over the slots.
+    # The three phases. Each returns sums over the slots.
 
-    def _one_pass(self, batch: Batch, lam: float, penalty: bool):
+    def _both(self, batch: Batch, lam: float, penalty: bool):
         fake = self._fakes(batch)
         if penalty:
             # Cut off from G: the penalty's own gradient at the fakes is D's business alone.
-            real, shown = batch.real.detach().requires_grad_(), fake.detach().requires_grad_()
+            real, fake_input = batch.real.detach().requires_grad_(), fake.detach().requires_grad_()
         else:
-            real, gate = batch.real, fake.view_as(fake)
-            gate.register_hook(lambda gradient: gradient * per_sample(ratio, gradient))
-            shown = gate.view_as(gate)
-        r, f, at_real, at_fake = self._judge(real, shown, batch.labels)
-        loss = self.game.d_loss(r, f).sum()
-        statistics = self._report(r, f)
+            real, scaled = batch.real, fake.view_as(fake)
+            scaled.register_hook(lambda gradient: gradient * per_sample(ratio, gradient))
+            fake_input = scaled.view_as(scaled)
+        r, f, real_features, fake_features = self._logits_of_both(real, fake_input, batch.labels)
+        loss = self.adversarial.d_loss(r, f).sum()
+        statistics = self._adversarial_statistics(r, f)
         if penalty:
-            slopes, extra, penalties = self._penalty(real, shown, r, f)
-            loss = loss + extra
-            statistics |= penalties
-            pull = slopes * per_sample(g_slope(self.game, r, f), slopes)
-            loss = loss + _linear(fake, pull)
+            d_gradient, penalties, more = self._penalty(real, fake_input, r, f)
+            _, g_slope = slopes(self.adversarial, r, f)
+            loss = loss + penalties + _linear(fake, d_gradient * per_sample(g_slope, d_gradient))
+            statistics |= more
         else:
-            ratio = gradient_ratio(self.game, r, f)
-        term, distances = self._relative(batch, fake, shown, at_real, at_fake, lam)
+            lift, ratio = one_pass_factors(self.adversarial, r, f)
+            loss = loss + (lift * f).sum()
+        term, distances = self._relative(batch, fake, fake_input, real_features, fake_features, lam)
         return loss + term, statistics | distances
 
-    def _discriminate(self, batch: Batch, lam: float, penalty: bool):
+    def _discriminator(self, batch: Batch, lam: float, penalty: bool):
         with torch.no_grad():
             fake = self._fakes(batch)
         real = batch.real.detach().requires_grad_(penalty)
         fake.requires_grad_(penalty)
-        r, f, _, _ = self._judge(real, fake, batch.labels)
-        loss = self.game.d_loss(r, f).sum()
-        statistics = self._report(r, f)
+        r, f, _, _ = self._logits_of_both(real, fake, batch.labels)
+        loss = self.adversarial.d_loss(r, f).sum()
+        statistics = self._adversarial_statistics(r, f)
         del statistics["loss_g"]  # this phase is followed by G's own, against the new D
         if penalty:
-            _, extra, penalties = self._penalty(real, fake, r, f)
-            loss = loss + extra
-            statistics |= penalties
+            _, penalties, more = self._penalty(real, fake, r, f)
+            loss = loss + penalties
+            statistics |= more
         return loss, statistics
 
-    def _generate(self, batch: Batch, lam: float, penalty: bool):
+    def _generator(self, batch: Batch, lam: float, penalty: bool):
         fake = self._fakes(batch)
-        shown = fake.detach().requires_grad_()
+        fake_input = fake.detach().requires_grad_()
         with torch.no_grad():
-            r, at_real = self._logits(batch.real, batch.labels) if self._g_needs_real else (None, None)
-        f, at_fake = self._logits(shown, batch.labels)
+            needed = self.adversarial.g_needs_real or self._in_features
+            r, real_features = self._logits(batch.real, batch.labels) if needed else (None, None)
+        f, fake_features = self._logits(fake_input, batch.labels)
+        loss = self.adversarial.g_loss(r, f).sum()
         # The gradient at the fakes, taken apart: D's weights get none from here.
-        (pull,) = torch.autograd.grad(self.game.g_loss(r, f).sum(), shown, retain_graph=self._in_features)
-        term, distances = self._relative(batch, fake, shown, at_real, at_fake, lam)
-        return _linear(fake, pull) + term, distances | {"loss_g": self.game.g_loss(r, f).sum()}
+        (gradient,) = torch.autograd.grad(loss, fake_input, retain_graph=self._in_features)
+        term, distances = self._relative(batch, fake, fake_input, real_features, fake_features, lam)
+        return _linear(fake, gradient) + term, distances | {"loss_g": loss}
 
     # Their parts.
 
@@ -171,9 +173,10 @@ class Update(nn.Module):
     def _logits(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         with self._autocast(x):
             features = self.discriminator.features(x)
-            return self.discriminator.logits(features, labels).float(), features
+        # The last layer in float32: bfloat16 has steps of 1/16 at a logit of 12, and losses take differences.
+        return self.discriminator.logits(features.float(), labels), features
 
-    def _judge(self, real: Tensor, fake: Tensor, labels: Tensor | None):
+    def _logits_of_both(self, real: Tensor, fake: Tensor, labels: Tensor | None):
         """Logits [b] of reals and of fakes, then the features [b, D] of both, from one call of D."""
         both = None if labels is None else torch.cat([labels, labels])
         logits, features = self._logits(torch.cat([real, fake]), both)
@@ -190,14 +193,10 @@ class Update(nn.Module):
         return at_fake.detach(), loss, {"r1": 2 * r1, "r2": 2 * r2}
 
     @property
-    def _g_needs_real(self) -> bool:
-        return self.game.g_needs_real or self._in_features
-
-    @property
     def _in_features(self) -> bool:
         return self.options.space == "feature" and self.options.lam > 0
 
-    def _relative(self, batch: Batch, fake: Tensor, shown: Tensor, at_real, at_fake, lam: float):
+    def _relative(self, batch: Batch, fake: Tensor, fake_input: Tensor, real_features, fake_features, lam: float):
         """lam times the relative term as a loss with gradients at the fakes alone, and its statistics."""
         options = self.options
         if options.lam == 0:
@@ -207,10 +206,10 @@ class Update(nn.Module):
             term = self._term(batch, batch.real, fake)
             assert term.term.requires_grad, "the relative term lost its gradient"
             return lam * term.term, self._distances(term)
-        term = self._term(batch, at_real, at_fake)
-        # Through D to the fakes it was shown: its weights are not trained by this term, and c_i is not applied.
-        (push,) = torch.autograd.grad(term.term, shown, retain_graph=True)
-        return lam * _linear(fake, push), self._distances(term)
+        term = self._term(batch, real_features, fake_features)
+        # Through D to its input: D's weights are not trained by this term, and c_i is not applied.
+        (gradient,) = torch.autograd.grad(term.term, fake_input, retain_graph=True)
+        return lam * _linear(fake, gradient), self._distances(term)
 
     def _term(self, batch: Batch, real: Tensor, fake: Tensor) -> Relative:
         options = self.options
@@ -233,11 +232,11 @@ class Update(nn.Module):
             "coverage": term.covered,
         }
 
-    def _report(self, r: Tensor, f: Tensor) -> dict[str, Tensor]:
+    def _adversarial_statistics(self, r: Tensor, f: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
             return {
-                "loss_d": self.game.d_loss(r, f).sum(),
-                "loss_g": self.game.g_loss(r, f).sum(),
+                "loss_d": self.adversarial.d_loss(r, f).sum(),
+                "loss_g": self.adversarial.g_loss(r, f).sum(),
                 "logit_real": r.sum(),
                 "logit_fake": f.sum(),
             }

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ragdist.config import NetworkOptions, ObjectiveOptions
 from ragdist.networks import FAMILIES
-from ragdist.objective.adversarial import ADVERSARIAL, LARGEST_LOG_RATIO, g_slope, gradient_ratio
+from ragdist.objective.adversarial import ADVERSARIAL, LEAST_SLOPE, one_pass_factors, slopes
 from ragdist.objective.penalty import input_gradients, squared_norm
 
 logits = st.floats(-15, 15)
@@ -27,26 +27,31 @@ def test_original_is_the_text(r, f):
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
 @given(logits, logits)
-def test_the_ratio_is_the_quotient_of_the_slopes(name, r, f):
-    game = ADVERSARIAL[name]
+def test_the_slopes_and_their_ratio(name, r, f):
+    """Against derivatives in float64."""
+    adversarial = ADVERSARIAL[name]
     r = torch.tensor([r], dtype=torch.float64)
     f = torch.tensor([f], dtype=torch.float64, requires_grad=True)
-    (d,) = torch.autograd.grad(game.d_loss(r, f).sum(), f)
-    (g,) = torch.autograd.grad(game.g_loss(r, f).sum(), f)
-    assert gradient_ratio(game, r, f.detach()).item() == pytest.approx((g / d).item(), rel=1e-4)
-    assert g_slope(game, r, f.detach()).item() == pytest.approx(g.item(), rel=1e-4, abs=1e-12)
+    (d,) = torch.autograd.grad(adversarial.d_loss(r, f).sum(), f)
+    (g,) = torch.autograd.grad(adversarial.g_loss(r, f).sum(), f)
+    found_d, found_g = slopes(adversarial, r, f.detach())
+    assert found_d.item() == pytest.approx(d.item(), rel=1e-4, abs=1e-13)
+    assert found_g.item() == pytest.approx(g.item(), rel=1e-4, abs=1e-13)
+    lift, ratio = one_pass_factors(adversarial, r, f.detach())
+    assert ratio.item() * (found_d + lift).item() == pytest.approx(g.item(), rel=1e-4, abs=1e-13)
+    assert 0 <= lift.item() <= LEAST_SLOPE
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
-def test_finite_at_any_logit(name):
-    game = ADVERSARIAL[name]
+def test_finite_and_right_at_any_logit(name):
+    adversarial = ADVERSARIAL[name]
     r, f = (x.flatten() for x in torch.meshgrid(*[torch.tensor([-1e4, -90.0, 0.0, 90.0, 1e4])] * 2, indexing="ij"))
-    f = f.clone().requires_grad_()
-    loss, ratio = game.d_loss(r, f), gradient_ratio(game, r, f)
-    (slope,) = torch.autograd.grad(loss.sum(), f)
-    for value in (loss, game.g_loss(r, f), ratio, slope * ratio, g_slope(game, r, f)):
+    d, g = slopes(adversarial, r, f)
+    lift, ratio = one_pass_factors(adversarial, r, f)
+    for value in (adversarial.d_loss(r, f), adversarial.g_loss(r, f), d, g, lift, ratio):
         assert torch.isfinite(value).all()
-    assert ratio.abs().max() <= torch.tensor(LARGEST_LOG_RATIO).exp() * 1.01
+    torch.testing.assert_close((d + lift) * ratio, g)
+    assert (g < 0).any()
 
 
 def test_penalty_is_the_squared_gradient():

@@ -17,16 +17,25 @@ DIGITS = torch.tensor(load_digits().data, dtype=torch.float64) / 8 - 1
 M = 32
 
 
-def pull(pairing: str, relative: bool, spread: float, p: int = 2, groups: int = 400, m: int = M) -> tuple[float, float]:
+LABELS = torch.tensor(load_digits().target)
+
+
+def pull(
+    pairing: str, relative: bool, spread: float, p: int = 2, *, labels: bool = False, groups: int = 400, m: int = M
+) -> tuple[float, float]:
     """The term's derivative along y -> mean + (1 + a)(y - mean) with y drawn from the data and spread so far
     around their mean: its mean and standard error over groups, as a share of the pull of `random`."""
     generate = torch.Generator().manual_seed(0)
     mean, slopes = DIGITS.mean(0), []
     for _ in range(groups):
         pick = torch.randperm(len(DIGITS), generator=generate)[: 2 * m]
-        x, y = DIGITS[pick[:m]], DIGITS[pick[m:]]
+        x, y, own = DIGITS[pick[:m]], DIGITS[pick[m:]], None
+        if labels:  # slot i's fake has the label of slot i's real
+            own = LABELS[pick[:m]]
+            among = [torch.nonzero(label == LABELS).squeeze(1) for label in own]
+            y = DIGITS[torch.stack([a[torch.randint(len(a), (), generator=generate)] for a in among])]
         y = (mean + spread * (y - mean)).requires_grad_()
-        found = relative_term(x, y, None, pairing=pairing, relative=relative, p=p, group=m)
+        found = relative_term(x, y, own, pairing=pairing, relative=relative, p=p, group=m)
         (gradient,) = torch.autograd.grad(found.term / m, y)
         slopes.append((gradient * (y.detach() - mean)).sum().item())
     slopes = np.array(slopes)
@@ -37,6 +46,13 @@ def pull(pairing: str, relative: bool, spread: float, p: int = 2, groups: int = 
 @pytest.mark.parametrize("pairing", ["cover", "all", "nearest", "random", "assignment"])
 def test_the_relative_form_does_not_move_samples_of_the_data_distribution(pairing, p):
     mean, error = pull(pairing, True, 1.0, p)
+    assert abs(mean) < 4 * error
+    assert error < 0.02
+
+
+@pytest.mark.parametrize("pairing", ["cover", "all", "nearest", "random"])
+def test_nor_within_classes(pairing):
+    mean, error = pull(pairing, True, 1.0, 1, labels=True)
     assert abs(mean) < 4 * error
     assert error < 0.02
 
@@ -63,6 +79,8 @@ points = st.integers(0, 2**31).map(lambda seed: torch.Generator().manual_seed(se
        st.sampled_from([None, 1, 2]))  # fmt: skip
 def test_against_a_plain_loop(generate, m, p, pairing, relative, classes):
     """The batched term equals the definition, written with Python loops over pairs."""
+    if relative and pairing == "assignment":
+        classes = None
     x, y = (torch.randn(2 * m, 3, generator=generate) for _ in range(2))
     labels = None if classes is None else torch.randint(0, classes, (2 * m,), generator=generate)
     found = relative_term(x, y, labels, pairing=pairing, relative=relative, p=p, group=m)
@@ -146,9 +164,12 @@ def test_coverage_is_about_a_half_for_data_and_nothing_for_one_point():
     assert relative_term(x, collapsed, None, pairing="cover", relative=True, p=1, group=32).covered.item() / 640 < 0.35
 
 
-def test_identical_reals_skip_the_term():
-    y = torch.randn(8, 3, requires_grad=True)
-    found = relative_term(torch.ones(8, 3), y, None, pairing="cover", relative=True, p=2, group=8)
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 100.0])
+def test_identical_reals_skip_the_term(p, scale):
+    x = scale * torch.randn(1, 3000, generator=torch.Generator().manual_seed(0)).expand(8, -1)
+    y = torch.randn(8, 3000, requires_grad=True)
+    found = relative_term(x, y, None, pairing="cover", relative=True, p=p, group=8)
     found.term.backward()
     assert found.term.item() == 0
     assert torch.isfinite(y.grad).all()

@@ -6,7 +6,8 @@ are finite for any finite logit.
 
 One pass over D serves both players when each loss depends on a fake's own logit alone: the gradient
 of L_G at a fake is then the gradient of L_D there times c = (dL_G/df) / (dL_D/df), a number a slot.
-``log_ratio`` is log(-c), in closed form because the quotient itself is 0/0 where a sigmoid saturates.
+Where D is sure of itself dL_D/df goes to zero and c to infinity, so one pass lifts D's slope at the
+fakes to at least LEAST_SLOPE: too little for D's gradient to show in float32, and enough for G's.
 """
 
 from collections.abc import Callable
@@ -16,8 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-# exp(60) times the smallest useful gradient still fits float32 and bfloat16 from either side.
-LARGEST_LOG_RATIO = 60.0
+LEAST_SLOPE = 1e-12
 
 
 class Adversarial(NamedTuple):
@@ -25,7 +25,6 @@ class Adversarial(NamedTuple):
 
     d_loss: Callable[[Tensor, Tensor], Tensor]
     g_loss: Callable[[Tensor, Tensor], Tensor]
-    log_ratio: Callable[[Tensor, Tensor], Tensor]
     g_needs_real: bool  # whether L_G depends on r
 
 
@@ -34,34 +33,34 @@ ADVERSARIAL = {
     "original": Adversarial(
         d_loss=lambda r, f: softplus(-r) + softplus(f),
         g_loss=lambda r, f: -logsigmoid(f).exp(),  # keeps its slope where a sigmoid rounds to 1
-        log_ratio=lambda r, f: -softplus(f),
         g_needs_real=False,
     ),
     # Goodfellow et al. 2014: the same L_D, L_G = -log D(G(z)).
     "nonsaturating": Adversarial(
         d_loss=lambda r, f: softplus(-r) + softplus(f),
         g_loss=lambda r, f: softplus(-f),
-        log_ratio=lambda r, f: -f,
         g_needs_real=False,
     ),
     # Relativistic pairs, RpGAN: Jolicoeur-Martineau 2018; with R1 and R2 the loss of R3GAN, Huang et al. 2024.
     "relativistic": Adversarial(
         d_loss=lambda r, f: softplus(f - r),
         g_loss=lambda r, f: softplus(r - f),
-        log_ratio=lambda r, f: r - f,
         g_needs_real=True,
     ),
 }
 
 
-def gradient_ratio(game: Adversarial, r: Tensor, f: Tensor) -> Tensor:
-    """c = (dL_G/df) / (dL_D/df) for each slot, [B], float32, detached. It is negative: the players disagree."""
-    with torch.no_grad():
-        return -game.log_ratio(r.float(), f.float()).clamp(max=LARGEST_LOG_RATIO).exp()
-
-
-def g_slope(game: Adversarial, r: Tensor, f: Tensor) -> Tensor:
-    """dL_G/df for each slot, [B], float32, detached."""
+def slopes(adversarial: Adversarial, r: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+    """dL_D/df and dL_G/df for each slot, [B] each, float32, detached. The first is positive, the second negative."""
     with torch.enable_grad():
-        f = f.detach().float().requires_grad_()
-        return torch.autograd.grad(game.g_loss(r.detach().float(), f).sum(), f)[0]
+        r, f = r.detach().float(), f.detach().float().requires_grad_()
+        (d,) = torch.autograd.grad(adversarial.d_loss(r, f).sum(), f)
+        (g,) = torch.autograd.grad(adversarial.g_loss(r, f).sum(), f)
+    return d, g
+
+
+def one_pass_factors(adversarial: Adversarial, r: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+    """For each slot what lifts D's slope at the fake to LEAST_SLOPE, and the ratio c with that slope: [B] each."""
+    d, g = slopes(adversarial, r, f)
+    lift = (LEAST_SLOPE - d).clamp(min=0)
+    return lift, g / (d + lift)

@@ -73,23 +73,29 @@ def relative_term(
     """The relative term of points ``real`` and ``fake`` [B, D], B a multiple of ``group``.
 
     ``labels`` [B], where given, restrict partners to a sample's own class; slot i's fake has slot i's
-    label. A slot left without a partner counts 0.
+    label. A slot left without a partner counts 0. The relative `assignment` takes no labels: halves of a group
+    have other counts of a class, so that its two parts would not have the same law.
     """
+    assert labels is None or not (relative and pairing == "assignment")
     assert len(real) == len(fake), (len(real), len(fake))
     assert len(real) % group == 0, (len(real), group)
     # Matrix products would be rounded to bfloat16 inside autocast, and distances of near points lost.
     with torch.autocast(real.device.type, enabled=False):
         x = real.detach().float().reshape(-1, group, real.shape[1])
         y = fake.float().reshape(-1, group, fake.shape[1])
+        # Around the reals' mean the products below lose the fewest digits; distances do not change.
+        size = x.square().sum(2).mean(1).sqrt().view(-1, 1, 1) ** p
+        centre = x.mean(1, keepdim=True)
+        x, y = x - centre, y - centre
         allowed = torch.ones(group, group, dtype=torch.bool, device=x.device).expand(len(x), -1, -1)
         if labels is not None:
             labels = labels.reshape(-1, group)
             allowed = labels.unsqueeze(2) == labels.unsqueeze(1)
-        others = allowed & ~torch.eye(group, dtype=torch.bool, device=x.device)
-
         xx = distances(x, x, p).detach()
-        unit = xx.sum((1, 2), keepdim=True) / max(1, group * (group - 1))  # xx's diagonal is 0, or 1e-4 for p = 1
-        alive = unit > 1e-3  # one image repeated: there is no distance to measure by
+        diagonal = torch.eye(group, dtype=torch.bool, device=x.device)
+        unit = xx.masked_fill(diagonal, 0).sum((1, 2), keepdim=True) / max(1, group * (group - 1))
+        others = allowed & ~diagonal
+        alive = unit > (1e-3) ** p * (size + 1)  # else one sample repeated: there is no distance to measure by
         scale = torch.where(alive, 1 / unit.clamp(min=1e-12), torch.zeros_like(unit))
 
         xy = distances(x, y, p) * scale
