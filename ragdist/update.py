@@ -104,9 +104,8 @@ class Update(nn.Module):
         loss, statistics = losses(batch, lam, penalty)
         values = [statistics.get(name) for name in STATISTICS]
         zero = loss.new_zeros(())
-        return loss / self.batch_size, torch.stack(
-            [zero if v is None else v.detach() for v in values]
-        ) / self.batch_size
+        statistics = torch.stack([zero if value is None else value.detach() for value in values])
+        return loss / self.batch_size, statistics / self.batch_size
 
     # The three phases. Each returns sums over the slots.
 
@@ -173,8 +172,8 @@ class Update(nn.Module):
     def _logits(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         with self._autocast(x):
             features = self.discriminator.features(x)
-        # The last layer in float32: bfloat16 has steps of 1/16 at a logit of 12, and losses take differences.
-        return self.discriminator.logits(features.float(), labels), features
+        # Outside autocast: bfloat16 has steps of 1/16 at a logit of 12, and losses take differences.
+        return self.discriminator.logits(features, labels), features
 
     def _logits_of_both(self, real: Tensor, fake: Tensor, labels: Tensor | None):
         """Logits [b] of reals and of fakes, then the features [b, D] of both, from one call of D."""

@@ -56,6 +56,7 @@ class Discriminator(nn.Module):
 
     def logits(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """The logits [B] of samples with these features."""
+        features = features.to(self.head.weight.dtype)  # they are bfloat16 under autocast
         logits = self.head(features).squeeze(1)
         if self.embed is not None:
             assert labels is not None, "this discriminator was built with labels"
