@@ -14,6 +14,7 @@ import torch
 from benchmarks.measure import machine, paired, spread, table
 from ragdist import settings
 from ragdist.config import Config
+from ragdist.memory import keep_freed_memory
 from ragdist.networks import build_discriminator, build_generator
 from ragdist.step import Optimizers
 from ragdist.update import ALTERNATING, ONE_PASS, Batch, Update
@@ -50,6 +51,8 @@ def main() -> None:
     own, rest = parser.parse_known_args()
     config, _ = settings.parse(rest if "--config" in " ".join(rest) else ["--config", "cifar10", *rest], sys.argv[0])
     device = pick_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     works = {name: loop(config, tuple(own.shape), phases, device)
              for name, phases in (("one pass", ONE_PASS), ("alternating", ALTERNATING))}  # fmt: skip
     images = config.objective.penalty_every * config.batch_size

@@ -22,7 +22,8 @@ class DataOptions:
     path: str = _free("shards/digits")
     """folder of shards; `--data DIR` is short for it"""
     source: str = _free("")
-    """what to make the shards from on first use, as `python -m ragdist.shards SOURCE` takes it; empty: nothing"""
+    """what to make the shards from on first use, as `python -m ragdist.shards SOURCE` takes it; empty, and with
+    --data on the command line: nothing"""
     source_size: int = _free(0)
     """the samples' side when they are made from the source, as --size of `ragdist.shards`; 0: as they are"""
     lanes: int = 8

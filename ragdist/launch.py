@@ -11,6 +11,7 @@ from ragdist.config import Config
 from ragdist.data import index as index_file
 from ragdist.data.index import Index
 from ragdist.files import explain, write_whole
+from ragdist.memory import keep_freed_memory
 from ragdist.monitor import Monitor
 from ragdist.rundir import RunFolder
 from ragdist.trainer import Outcome, Trainer
@@ -24,6 +25,8 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
         UserError: see the parts.
     """
     device = pick_device(config.device, deterministic=config.deterministic)
+    if device.type == "cpu":
+        keep_freed_memory()
     folder = RunFolder(config.out)
     folder.claim(config, overwrite=overwrite)
     index = open_data(config)

@@ -37,6 +37,8 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
     for action in parser._actions:  # jsonargparse offers to read each group from a file of its own
         if action.option_strings == ["--data"]:
             action.metavar, action.help = "DIR", "folder of shards, short for --data.path"
+    if "--data.path" in argv and "--data.source" not in argv:
+        argv = [*argv, "--data.source", ""]  # a mistyped folder must not be filled with the preset's data
     if name is None and not {"-h", "--help"} & set(argv):
         out = next((b for a, b in pairwise(argv) if a == "--out"), None)
         own = Path(out) / CONFIG if out else None

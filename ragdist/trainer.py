@@ -215,6 +215,7 @@ class Trainer:
         self.seconds += time.perf_counter() - clock
         if not self.finished:
             self.save()
+        self.export()  # again: a kill may have come between the last checkpoint and this
         sha256 = export.weights_sha256(self.ema.state_dict())
         return Outcome(self.finished, self.images, self.seconds, self.losses, sha256)
 

@@ -78,7 +78,7 @@ def make_tar(folder: Path, path: Path) -> Path:
     return path
 
 
-def command(module: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+def command(module: str, *arguments: str, cwd: Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
     """Run ``python -m module`` as a user does, and wait for it."""
     return subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
@@ -86,7 +86,7 @@ def command(module: str, *arguments: str, cwd: Path, **environment: str) -> subp
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
     )
 
 

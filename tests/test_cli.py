@@ -135,7 +135,7 @@ def test_mistakes_that_only_the_data_or_the_machine_show(tmp_path, digits, argum
         write_shards(str(tmp_path / "pictures"), tmp_path / "odd", ShardOptions())
     given = [a.format(digits=digits, flat=tmp_path / "odd", odd=tmp_path / "odd") for a in arguments]
     tiny = [] if any("config" in a for a in given) else TINY
-    result = command(TRAIN, *tiny, "--data.source=", "--out=run", *given, cwd=tmp_path)
+    result = command(TRAIN, *tiny, "--out=run", *given, cwd=tmp_path)
     assert says in refused(result)
 
 

@@ -5,7 +5,7 @@ from tests.conftest import command
 
 
 def test_the_default_run_makes_all_ten_digits(tmp_path):
-    result = command("ragdist.train", "--images=64000", cwd=tmp_path)
+    result = command("ragdist.train", "--images=40000", cwd=tmp_path, timeout=570)
     assert result.returncode == 0, result.stderr
     assert "tensorboard --logdir runs/digits" in result.stdout
     assert "next:         python -m ragdist.generate runs/digits" in result.stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ragdist import export
 from tests.conftest import TINY, command, refused
 
 TRAIN = "ragdist.train"
@@ -182,9 +183,12 @@ def test_a_finished_run_says_so_and_a_larger_number_extends_it(tmp_path, digits)
     # Killed between its last checkpoint and its summary: the same command still writes it.
     (tmp_path / "run" / "summary.json").unlink()
     (tmp_path / "run" / "samples" / "course.png").unlink()
+    (tmp_path / "run" / "generator.safetensors").unlink()
     assert train(tmp_path, digits, "run", images=3200).returncode == 0
     assert summary(tmp_path / "run")["images"] == 3200
     assert (tmp_path / "run" / "samples" / "course.png").is_file()
+    exported = export.load(tmp_path / "run" / "generator.safetensors", torch.device("cpu"))
+    assert exported.about["weights_sha256"] == summary(tmp_path / "run")["weights_sha256"]
     # Without --config the run's own configuration is the base.
     again = command(TRAIN, "--out=run", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
