@@ -11,11 +11,13 @@ import itertools
 from pathlib import Path
 
 import torch
+from torchvision.io import decode_image
 
 from benchmarks.measure import machine, paired, seconds, spread, table
 from ragdist.data import index as index_file
 from ragdist.data.order import Order
 from ragdist.data.reader import ShardReader, SlotDataset
+from ragdist.data.shardfiles import ShardFiles
 
 
 def main() -> None:
@@ -31,22 +33,26 @@ def main() -> None:
     count = updates * batch
 
     def dataset() -> SlotDataset:
-        order = Order([s.samples for s in index.shards], index.digest, 0, 8, 65_536)
-        return SlotDataset(ShardReader(folder, index), order, 0, 64, range(batch), 0, False)
+        order = Order([s.samples for s in index.shards], index.digest, 0, 8, 16_384)
+        return SlotDataset(ShardReader(ShardFiles(folder, index)), order, 0, 64, batch, range(batch), 0, False)
 
-    ours, reader, order = dataset(), ShardReader(folder, index), dataset().order
+    ours, reader, order = dataset(), ShardReader(ShardFiles(folder, index)), dataset().order
     places = list(zip(*(part.tolist() for part in order.locate(0, count)), strict=True))
+    tars = [(folder / shard.name).read_bytes() for shard in index.shards]
+    tables = [index_file.load_table(folder, shard) for shard in index.shards]
     payloads = []
     for shard, sample in places:
-        data, table_ = reader._shard(shard)
-        row = table_[sample]
-        payloads.append(
-            torch.frombuffer(bytearray(data[int(row["offset"]) :][: int(row["length"])]), dtype=torch.uint8)
-        )
+        start = int(tables[shard][sample]["offset"])
+        payload = tars[shard][start : start + int(tables[shard][sample]["length"])]
+        payloads.append(torch.frombuffer(bytearray(payload), dtype=torch.uint8))
 
-    def bare() -> None:
+    def operator() -> None:
         for payload in payloads:
-            reader.codec.decode(payload, index.shape)
+            torch.ops.image.decode_image.default(payload, 3)
+
+    def torchvision() -> None:
+        for payload in payloads:
+            decode_image(payload, mode="RGB")
 
     def mapped() -> None:
         for shard, sample in places:
@@ -65,17 +71,21 @@ def main() -> None:
             pass
 
     works = {
-        "decoder alone, bytes in memory": bare,
+        "torchvision's operator alone, bytes in memory": operator,
+        "torchvision.io.decode_image, bytes in memory": torchvision,
         "ragdist, samples": mapped,
         "ragdist, batches with latents": batches,
         "webdataset, shuffle and decode('pil')": webdataset_pipeline,
     }
     found = paired(works, options.rounds)
+    limit = found["torchvision's operator alone, bytes in memory"]
     last = found["webdataset, shuffle and decode('pil')"]
-    rows = [[name, spread([count / t for t in took], 0), spread([b / a for a, b in zip(took, last, strict=True)])]
-            for name, took in found.items()]  # fmt: skip
+    rows = []
+    for name, took in found.items():
+        ratios = [[b / a for a, b in zip(took, other, strict=True)] for other in (last, limit)]
+        rows.append([name, spread([count / t for t in took], 0), *map(spread, ratios)])
     print(f"{machine()}; {count:,} of {index.samples:,} samples {list(index.shape)}, one core\n")
-    print(table(["reader", "images/s", "ratio to webdataset"], rows))
+    print(table(["reader", "images/s", "ratio to webdataset", "ratio to the operator"], rows))
     start = int(0.9 * index.samples)
     print(f"\nfirst batch at 90% of an epoch: {1000 * seconds(lambda: dataset()[start]):.0f} ms")
 

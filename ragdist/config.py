@@ -20,7 +20,7 @@ class DataOptions:
     """Training data: WebDataset shards with an index, in an order that is a function of the seed."""
 
     path: str = _free("shards/digits")
-    """folder of shards; `--data DIR` is short for it"""
+    """folder of shards, or its URL (http://, s3://, gs://, ...); `--data WHERE` is short for it"""
     source: str = _free("")
     """what to make the shards from on first use, as `python -m ragdist.shards SOURCE` takes it; empty, and with
     --data on the command line: nothing"""
@@ -28,12 +28,18 @@ class DataOptions:
     """the samples' side when they are made from the source, as --size of `ragdist.shards`; 0: as they are"""
     lanes: int = 8
     """contiguous parts of the data that are read side by side"""
-    window: int = 65_536
+    window: int = 16_384
     """samples of a lane that are shuffled together"""
     loader_workers: int = _free(1)
     """processes that read and decode; 0: the training process itself"""
     prefetch: int = _free(4)
     """batches that each of them keeps ready"""
+    cache: str = _free("~/.cache/ragdist/shards")
+    """folder for shards that are fetched from a URL; may be shared by processes and hosts"""
+    cache_gb: float = _free(100.0)
+    """most gigabytes that are kept there"""
+    max_bad: float = _free(0.001)
+    """share of the samples that may turn out to be unreadable, and are replaced, before the run stops"""
     crop_padding: int = 0
     """augmentation of the reals: pad by so many pixels (mirrored) and crop at random; 0: off"""
     flip: bool = False

@@ -56,8 +56,8 @@ def open_data(config: Config) -> Index:
     Raises:
         UserError: no data, or damaged ones.
     """
-    path, source = Path(config.data.path), config.data.source
-    if source and not path.exists():
+    path, source = config.data.path, config.data.source
+    if source and not Path(path).exists():
         from ragdist.data.options import ShardOptions
         from ragdist.data.writer import write_shards
 

@@ -134,6 +134,10 @@ class Monitor:
         if self._wandb:
             self._wandb.log(row, step=images)
 
+    def say(self, line: str) -> None:
+        """Print a line beside the progress."""
+        self.progress.say(line)
+
     def grid_due(self, before: int, images: int) -> bool:
         """Whether a sample grid falls between these two counts of images."""
         crossed = images // self.every_grid > before // self.every_grid

@@ -46,6 +46,11 @@ class Progress:
         else:
             self._line()
 
+    def say(self, line: str) -> None:
+        """Print a line; a live one stays below it."""
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+
     def _line(self) -> None:
         now = time.perf_counter()
         if self.live or (now - self.shown < SECONDS and self.done < self.total) or self.done == self.start:

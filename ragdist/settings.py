@@ -29,14 +29,14 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
     parser = cli.Parser(
         prog=prog,
         description="Train a relatively augmented GAN. Started again, the same command continues the run.",
-        epilog="--data DIR is short for --data.path DIR. Presets: " + ", ".join(cli.presets()) + ".",
+        epilog="--data WHERE is short for --data.path WHERE. Presets: " + ", ".join(cli.presets()) + ".",
     )
     parser.add_argument("--config", action="config", help="preset or YAML file with options", metavar="NAME_OR_FILE")
     parser.add_argument("--overwrite", action="store_true", help="delete the run in --out and start anew")
     parser.add_class_arguments(Config, None, as_group=False)
     for action in parser._actions:  # jsonargparse offers to read each group from a file of its own
         if action.option_strings == ["--data"]:
-            action.metavar, action.help = "DIR", "folder of shards, short for --data.path"
+            action.metavar, action.help = "WHERE", "folder of shards or its URL, short for --data.path"
     if "--data.path" in argv and "--data.source" not in argv:
         argv = [*argv, "--data.source", ""]  # a mistyped folder must not be filled with the preset's data
     if name is None and not {"-h", "--help"} & set(argv):
@@ -117,6 +117,8 @@ def check(config: Config) -> None:
     need(d.loader_workers >= 0, "data.loader_workers", "0 or more")
     need(d.prefetch >= 1, "data.prefetch", "at least 1")
     need(d.crop_padding >= 0, "data.crop_padding", "0 or more")
+    need(d.cache_gb > 0, "data.cache_gb", "above 0")
+    need(0 <= d.max_bad <= 1, "data.max_bad", "from 0 to 1")
     need(config.checkpoint.every >= 1, "checkpoint.every", "at least 1")
     need(config.checkpoint.keep >= 1, "checkpoint.keep", "at least 1")
     need(config.monitor.seconds > 0, "monitor.seconds", "above 0")

@@ -8,6 +8,7 @@ functions of that count.
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,10 +16,13 @@ from torch import Tensor
 
 from ragdist import checkpoint, export, sampling
 from ragdist.config import Config, flat
+from ragdist.data.ahead import Ahead
+from ragdist.data.cache import Cache
 from ragdist.data.codecs import CODECS
 from ragdist.data.index import Index
 from ragdist.data.order import Order
-from ragdist.data.reader import ShardReader, SlotDataset, Slots, Updates, make_loader
+from ragdist.data.reader import OPEN_SHARDS, BadSample, ShardReader, SlotDataset, Slots, Updates, make_loader
+from ragdist.data.shardfiles import ShardFiles
 from ragdist.errors import UserError
 from ragdist.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
 from ragdist.networks import build_discriminator, build_generator
@@ -65,8 +69,23 @@ class Trainer:
             )
         self.classes = export.num_classes(asdict(config.network), index.classes)
         self.images, self.seconds, self.losses = 0, 0.0, {}
+        self.bad: dict[tuple[int, int], str] = {}  # samples that could not be read, and what was said of them
+        self._build_data()
         self._build()
         self.notes = self._resume()
+
+    def _build_data(self) -> None:
+        data, index = self.config.data, self.index
+        counts = [shard.samples for shard in index.shards]
+        self.order = Order(counts, index.digest, self.config.seed, data.lanes, data.window)
+        self.cache_bytes = int(data.cache_gb * 1e9)
+        self.files = ShardFiles(data.path, index, Cache(Path(data.cache).expanduser(), self.cache_bytes))
+        in_use = min(self.order.shards_in_use * max(shard.bytes for shard in index.shards), index.bytes)
+        if in_use > 0.8 * self.cache_bytes and any(map(self.files.remote, range(len(counts)))):
+            raise UserError(
+                f"--data.cache_gb {data.cache_gb:g}: the shards that are read side by side take {in_use / 1e9:.2g} GB; "
+                f"choose at least {in_use / 0.8e9:.2g}, or a smaller --data.window"
+            )
 
     def _build(self) -> None:
         config, device = self.config, self.world.device
@@ -149,6 +168,7 @@ class Trainer:
         self.optimizers.d.load_state_dict(state["d_optim"])
         self.optimizers.skipped.copy_(state["skipped"])
         self.images, self.seconds, self.losses = state["images"], its["seconds"], its["losses"]
+        self.bad = {(shard, sample): what for shard, sample, what in its["bad"]}
         return [*notes, f"continuing from {found.path}"]
 
     def save(self) -> None:
@@ -158,6 +178,7 @@ class Trainer:
             "images": self.images,
             "seconds": self.seconds,
             "losses": self.losses,
+            "bad": [[*place, what] for place, what in self.bad.items()],
             "world_size": self.world.size,
             "torch": torch.__version__,
         }
@@ -179,6 +200,10 @@ class Trainer:
         Raises:
             UserError: a sample is damaged, the disk refuses, or too many updates are not finite.
         """
+        with self._ahead():
+            return self._train(monitor, stop)
+
+    def _train(self, monitor: Monitor, stop: Callable[[], bool]) -> Outcome:
         config = self.config
         batches = iter(self._loader())
         clock = time.perf_counter()
@@ -188,10 +213,10 @@ class Trainer:
         while not self.finished and not stop():
             waiting = time.perf_counter()
             slots = next(batches)
-            if isinstance(slots, UserError):
+            if problem := self._problem(slots, monitor):
                 self.seconds += time.perf_counter() - clock
                 self.save()
-                raise slots
+                raise problem
             wait = time.perf_counter() - waiting
             before = self.images
             statistics, norms, penalty = self.step(self._to_device(slots))
@@ -202,7 +227,11 @@ class Trainer:
                 batch=config.batch_size,
                 penalty=penalty,
                 wait=wait,
-                now=lambda: {"lam": self._lam(), "skipped": self.optimizers.skipped.item()},
+                now=lambda: {
+                    "lam": self._lam(),
+                    "skipped": self.optimizers.skipped.item(),
+                    "bad_samples": float(len(self.bad)),
+                },
             )
             if reading:
                 self.losses = {name: reading[name] for name in ("loss_g", "loss_d", "relative_distance")}
@@ -244,16 +273,18 @@ class Trainer:
         objective = self.config.objective
         return objective.lam * decay(objective.lam_schedule, self.images, objective.lam_images)
 
+    def _ahead(self) -> Ahead:
+        batch, reach = self.config.batch_size, int(0.8 * self.cache_bytes)
+        return Ahead(self.files, self.order, batch, self.slots, lambda: self.images, reach=reach)
+
     def _loader(self):
         data = self.config.data
-        order = Order(
-            [shard.samples for shard in self.index.shards], self.index.digest, self.config.seed, data.lanes, data.window
-        )
         dataset = SlotDataset(
-            ShardReader(data.path, self.index),
-            order,
+            ShardReader(self.files, min(OPEN_SHARDS, 2 * self.order.shards_in_use)),
+            self.order,
             self.config.seed,
             self.config.network.z_dim,
+            self.config.batch_size,
             self.slots,
             data.crop_padding,
             data.flip,
@@ -266,9 +297,29 @@ class Trainer:
             pin=self.world.device.type == "cuda",
         )
 
+    def _problem(self, slots: Slots | UserError, monitor: Monitor) -> UserError | None:
+        """What ends the run, if anything: data that cannot be had, or too many bad samples."""
+        if isinstance(slots, UserError):
+            return slots
+        for bad in slots.bad:
+            self._count(bad, monitor)
+        most = int(self.config.data.max_bad * self.index.samples)
+        if len(self.bad) <= most:
+            return None
+        return UserError(
+            f"{list(self.bad.values())[-1]}; with it {len(self.bad)} of {self.index.samples:,} samples cannot be read, "
+            f"and --data.max_bad {self.config.data.max_bad:g} allows {most:,}. "
+            f"`python -m ragdist.shards check {self.config.data.path}` lists them all; copy or write their shards again"
+        )
+
+    def _count(self, bad: BadSample, monitor: Monitor) -> None:
+        if (bad.shard, bad.sample) not in self.bad:
+            self.bad[bad.shard, bad.sample] = str(bad)
+            monitor.say(f"bad sample, replaced by the next of its shard: {bad}")
+
     def _to_device(self, slots: Slots) -> Batch:
         device = self.world.device
-        samples, labels, z = (part.to(device, non_blocking=True) for part in slots)
+        samples, labels, z = (part.to(device, non_blocking=True) for part in slots[:3])
         return Batch(z, self.codec.normalize(samples), labels if self.classes else None)
 
     def _samples(self) -> Tensor:

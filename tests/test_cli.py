@@ -148,7 +148,7 @@ def test_help_is_quick_and_complete(tmp_path):
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 2
     assert "--objective.lam" in result.stdout
-    assert "--data DIR" in result.stdout
+    assert "--data WHERE" in result.stdout
     assert "cifar10" in result.stdout
 
 

@@ -4,6 +4,8 @@ A codec decodes payloads to uint8 tensors, augments a batch of them from uniform
 slot, and says what [-1, 1] is. Images are the first; sounds and texts are further rows of CODECS.
 """
 
+import io
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -34,11 +36,10 @@ class ImageCodec:
     draws = 3  # row and column of the crop, flip
 
     def decode(self, data: Tensor, shape: tuple[int, ...]) -> Tensor:
-        from torchvision.io import ImageReadMode, decode_image
-
-        mode = ImageReadMode.GRAY if shape[0] == 1 else ImageReadMode.RGB
+        if len(data) > _PLAIN_BYTES + 4 * shape[0] * shape[1] * shape[2]:
+            _refuse_bombs(data, shape)
         try:
-            image = decode_image(data, mode=mode)
+            image = _decoder()(data, _GRAY if shape[0] == 1 else _RGB)
         except RuntimeError as error:
             raise ValueError(str(error).splitlines()[0]) from error
         if image.shape != shape:
@@ -61,6 +62,34 @@ class ImageCodec:
 
     def normalize(self, samples: Tensor) -> Tensor:
         return samples.float().div_(127.5).sub_(1.0)
+
+
+_PLAIN_BYTES = 65_536  # an image of this size unpacks to at most 1,032 times as many: deflate's limit
+
+
+_GRAY, _RGB = 1, 3  # torchvision.io.ImageReadMode
+
+
+@cache
+def _decoder():
+    """torchvision's decoder: (uint8 [n], mode) -> uint8 [channels, height, width]."""
+    import torchvision.io  # noqa: F401 - registers the operator; the trainer of other samples needs no torchvision
+
+    # The operator itself: torchvision.io.decode_image adds a tenth to the time of a small image.
+    return torch.ops.image.decode_image.default
+
+
+def _refuse_bombs(data: Tensor, shape: tuple[int, ...]) -> None:
+    """Look at a large payload's header before anything is unpacked. Raises ValueError for other dimensions."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data.numpy().tobytes())) as image:
+            width, height = image.size
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise ValueError(str(error)) from error
+    if (height, width) != tuple(shape[1:]):
+        raise ValueError(f"it is {width}x{height} pixels, not {shape[2]}x{shape[1]}")
 
 
 def _offset(uniform: Tensor, padding: int) -> Tensor:

@@ -1,15 +1,18 @@
 """The index: what is where in the shards, so that any sample is one read away and none is lost.
 
-A data set is a folder of WebDataset tars, ``index.json``, and a table for each shard:
+A data set is WebDataset tars, a folder with ``index.json``, and in that folder a table for each shard:
 
     index.json         codec, sample shape, classes; name, bytes, samples and SHA-256 of each shard
     shard-000000.tar   samples as members KEY.jpg (or .png) and KEY.cls
     shard-000000.npy   one TABLE record a sample: where its payload is, its CRC-32, its label
 
-The index's digest names the data: it is part of what a run is a function of.
+Shards written by ragdist lie beside their index; those of others stay where they are, and the index
+names them by path or URL. The index's digest names the data, wherever they lie: it is part of what a
+run is a function of.
 """
 
 import hashlib
+import io
 import json
 import tarfile
 import zlib
@@ -19,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from ragdist.data.codecs import CODECS
+from ragdist.data.store import Store
 from ragdist.errors import UserError, nearest
 
 FORMAT, VERSION = "ragdist-index", 1
@@ -31,17 +35,14 @@ TABLE = np.dtype([("offset", "<u8"), ("length", "<u4"), ("crc32", "<u4"), ("labe
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar: its file name in the index's folder, size, samples, and the digests of it and of its table."""
+    """One tar and its table."""
 
-    name: str
-    bytes: int
+    name: str  # of the tar: in the index's folder, or an absolute path or URL
+    table: str  # file name of the table, in the index's folder
+    bytes: int  # of the tar
     samples: int
-    sha256: str
-    table_sha256: str
-
-    @property
-    def table(self) -> str:
-        return Path(self.name).with_suffix(".npy").name
+    sha256: str  # of the tar
+    table_sha256: str  # of the table's records
 
 
 @dataclass(frozen=True)
@@ -57,35 +58,65 @@ class Index:
     def samples(self) -> int:
         return sum(shard.samples for shard in self.shards)
 
+    @property
+    def bytes(self) -> int:
+        """Of all shards."""
+        return sum(shard.bytes for shard in self.shards)
+
     def _content(self) -> dict:
         return {"format": FORMAT, "version": VERSION, "samples": self.samples, **asdict(self)}
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the index's content: 64 hexadecimal digits."""
-        text = json.dumps(self._content(), sort_keys=True, separators=(",", ":"))
+        """SHA-256 of what the index says of the data, not of where they are: 64 hexadecimal digits."""
+        content = self._content()
+        content["shards"] = [{k: v for k, v in s.items() if k not in ("name", "table")} for s in content["shards"]]
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def dumps(self) -> str:
         return json.dumps({**self._content(), "digest": self.digest}, indent=1) + "\n"
 
 
-def load(folder: Path | str) -> Index:
-    """The index of a folder, after checking it against itself and against the shards' sizes.
+def load(where: Path | str) -> Index:
+    """The index of a data set, after checking it against itself and against the sizes of local shards.
+
+    Args:
+        where: the folder, by path or URL.
 
     Raises:
         UserError: no folder, no index, another format, or an index that does not match its shards.
     """
-    folder = Path(folder)
-    path = folder / INDEX
-    if not folder.is_dir():
-        raise UserError(f"no data folder at {folder}: make shards with `python -m ragdist.shards SOURCE {folder}`")
-    if not path.is_file():
-        if any(folder.glob("*.tar")):
-            raise UserError(f"{folder} holds shards but no {INDEX}: write them again with `python -m ragdist.shards`")
-        raise UserError(f"{folder} holds no shards: make some with `python -m ragdist.shards SOURCE {folder}`")
+    store = Store(where)
+    path = store.locate(INDEX)
     try:
-        content = json.loads(path.read_text())
+        text = store.read(INDEX)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(_nothing_there(store)) from error
+    index = loads(text, path)
+    for shard in index.shards:
+        store.locate(shard.table)
+        if (tar := store.path(shard.name)) is None:
+            continue  # its size and content are checked when it is fetched
+        for file in (tar, store.path(shard.table)):
+            if file and not file.is_file():
+                raise UserError(f"{file} is in the index but not there: copy it there or write the shards again")
+        if tar.stat().st_size != shard.bytes:
+            raise UserError(
+                f"{tar} has {tar.stat().st_size:,} bytes and the index says {shard.bytes:,}: "
+                "it was cut off or changed; copy it again or write the shards again"
+            )
+    return index
+
+
+def loads(text: str | bytes, path: str) -> Index:
+    """The index that a file's content says, after checking it against itself; ``path`` is for messages.
+
+    Raises:
+        UserError: it is damaged, of another format, or holds no samples.
+    """
+    try:
+        content = json.loads(text)
         if content["format"] != FORMAT or content["version"] != VERSION:
             raise UserError(f"{path} is '{content['format']}' version {content['version']}, not {FORMAT} {VERSION}")
         shards = tuple(Shard(**shard) for shard in content["shards"])
@@ -98,31 +129,30 @@ def load(folder: Path | str) -> Index:
     if index.codec not in CODECS:
         raise UserError(f"{path} holds samples of the kind '{index.codec}'{nearest(index.codec, CODECS)}")
     if not index.samples:
-        raise UserError(f"{folder} holds no samples")
-    for shard in index.shards:
-        tar = folder / shard.name
-        if Path(shard.name).name != shard.name:
-            raise UserError(f"{path} names a shard outside its folder: {shard.name}")
-        if not tar.is_file() or not (folder / shard.table).is_file():
-            missing = tar if not tar.is_file() else folder / shard.table
-            raise UserError(f"{missing} is in the index but not in the folder: copy it there or write the shards again")
-        if tar.stat().st_size != shard.bytes:
-            raise UserError(
-                f"{tar} has {tar.stat().st_size:,} bytes and the index says {shard.bytes:,}: "
-                "it was cut off or changed; copy it again or write the shards again"
-            )
+        raise UserError(f"{path} holds no samples")
     return index
 
 
-def load_table(folder: Path | str, shard: Shard) -> np.ndarray:
-    """The shard's table, TABLE records [samples].
+def _nothing_there(store: Store) -> str:
+    if store.local is None:
+        return f"no {INDEX} at {store.where}: make shards there with `python -m ragdist.shards SOURCE {store.where}`"
+    if not store.local.is_dir():
+        return f"no data folder at {store.where}: make shards with `python -m ragdist.shards SOURCE {store.where}`"
+    if any(store.local.glob("*.tar")):
+        return (
+            f"{store.where} holds shards but no {INDEX}: make one with `python -m ragdist.shards index {store.where}`"
+        )
+    return f"{store.where} holds no shards: make some with `python -m ragdist.shards SOURCE {store.where}`"
+
+
+def table_from(data: bytes, shard: Shard, path: str) -> np.ndarray:
+    """The shard's table from its file's bytes: TABLE records [samples]; ``path`` is for messages.
 
     Raises:
         UserError: it is not the table of this shard.
     """
-    path = Path(folder) / shard.table
     try:
-        table = np.load(path, allow_pickle=False)
+        table = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path} is damaged ({error}): write the shards again") from error
     if table.dtype != TABLE or table.shape != (shard.samples,):
@@ -130,6 +160,12 @@ def load_table(folder: Path | str, shard: Shard) -> np.ndarray:
     if hashlib.sha256(table.tobytes()).hexdigest() != shard.table_sha256:
         raise UserError(f"{path} was changed after it was written: write the shards again")
     return table
+
+
+def load_table(where: Path | str, shard: Shard) -> np.ndarray:
+    """The table of a shard of the data set at ``where``; see `table_from`."""
+    store = Store(where)
+    return table_from(store.read(shard.table), shard, store.locate(shard.table))
 
 
 def scan(path: Path, payload: tuple[str, ...]) -> tuple[Shard, np.ndarray]:
@@ -156,4 +192,4 @@ def scan(path: Path, payload: tuple[str, ...]) -> tuple[Shard, np.ndarray]:
     assert all(row[2] != -1 for row in rows.values()), f"{path} holds a sample without a payload"
     table = np.array([tuple(row) for row in rows.values()], TABLE)
     table_sha256 = hashlib.sha256(table.tobytes()).hexdigest()
-    return Shard(path.name, path.stat().st_size, len(table), sha256, table_sha256), table
+    return Shard(path.name, f"{path.stem}.npy", path.stat().st_size, len(table), sha256, table_sha256), table

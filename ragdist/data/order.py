@@ -2,13 +2,18 @@
 
 Images are numbered through the whole run: image n belongs to epoch n // N. In each epoch the shards
 are permuted, the sequence of their samples is cut into L contiguous lanes, and each lane is shuffled
-inside windows of W samples; image n comes from lane n mod L. So the readers of one lane touch its
-share of the shards only, every sample comes exactly once an epoch, and memory is O(shards + L W).
+inside windows of W samples; image n comes from lane n mod L. Every sample comes exactly once an epoch,
+and memory is O(shards + L W).
+
+The slots of an update take its images lane by lane. Workers have contiguous slots, so each has lanes of
+its own (but for one at either end where the numbers do not divide) and touches their share of the
+shards only.
 
 The order is frozen: golden values in the tests hold it, and a change of it would be a new format.
 """
 
 import hashlib
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -45,12 +50,49 @@ class Order:
 
     def locate(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Shard number and sample number in that shard of images first, ..., first + count - 1: int64 [count] each."""
-        shards, samples = np.empty(count, np.int64), np.empty(count, np.int64)
-        for epoch in range(first // self.samples, (first + count - 1) // self.samples + 1):
-            start = max(first, epoch * self.samples)
-            stop = min(first + count, (epoch + 1) * self.samples)
-            here = slice(start - first, stop - first)
-            shards[here], samples[here] = self._locate(epoch, np.arange(start, stop))
+        return self._places(np.arange(first, first + count))
+
+    def locate_slots(self, first: int, batch: int, slots: range) -> tuple[np.ndarray, np.ndarray]:
+        """The same for these slots of the update that takes images first, ..., first + batch - 1."""
+        images = first + np.arange(batch)
+        by_lane = np.argsort(images % self.lanes, kind="stable")
+        return self._places(images[by_lane[slots.start : slots.stop]])
+
+    def upcoming(self, first: int, batch: int, slots: range) -> Iterator[int]:
+        """Shards that these slots read from image ``first`` on, without an end, about in the order of their use.
+
+        A shard is repeated when another window or epoch reads it again.
+        """
+        low, high = slots.start * self.lanes // batch, -(-slots.stop * self.lanes // batch)
+        exact = batch % self.lanes == 0
+        lanes = range(low, high) if exact else range(max(low - 1, 0), min(high + 1, self.lanes))
+        epoch = first // self.samples
+        within = (first % self.samples) // self.lanes  # images that each lane has given in this epoch, about
+        while True:
+            lengths = self._per_lane((epoch + 1) * self.samples) - self._per_lane(epoch * self.samples)
+            starts = np.cumsum(lengths) - lengths
+            order, ends = self._shard_order(epoch)
+            for window in range(within // self.window, self.windows):
+                for lane in lanes:
+                    start = starts[lane] + window * self.window
+                    stop = min(start + self.window, starts[lane] + lengths[lane])
+                    if start < stop:
+                        a, b = np.searchsorted(ends, [start, stop - 1], side="right")
+                        yield from order[a : b + 1].tolist()
+            epoch, within = epoch + 1, 0
+
+    @property
+    def shards_in_use(self) -> int:
+        """Most shards that are read side by side: those that one window of each lane lies in."""
+        smallest = max(1, int(self.counts.min()))
+        return min(self.lanes * (self.window // smallest + 2), len(self.counts))
+
+    def _places(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        shards, samples = np.empty_like(images), np.empty_like(images)
+        epochs = images // self.samples
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            shards[here], samples[here] = self._locate(int(epoch), images[here])
         return shards, samples
 
     def _locate(self, epoch: int, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

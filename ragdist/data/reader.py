@@ -10,12 +10,12 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import tarfile
 import threading
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -23,14 +23,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ragdist import noise
-from ragdist.data import index as index_file
 from ragdist.data.codecs import CODECS
-from ragdist.data.index import Index
 from ragdist.data.order import Order
+from ragdist.data.shardfiles import ShardFiles
 from ragdist.errors import UserError
 
 # A map holds a file descriptor, of which a process has 1,024 by default.
 OPEN_SHARDS = 512
+
+
+class BadSample(NamedTuple):
+    """A sample that cannot be used, where it is, and why."""
+
+    shard: int
+    sample: int
+    where: str  # file, key and byte
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}"
 
 
 class Slots(NamedTuple):
@@ -39,52 +50,100 @@ class Slots(NamedTuple):
     samples: Tensor  # uint8 [b, *sample_shape], augmented
     labels: Tensor  # int64 [b]; -1: none
     z: Tensor  # float32 [b, z_dim]
+    bad: tuple[BadSample, ...] = ()  # samples that others stand in for
+
+
+class _OpenShard:
+    """A mapped tar and the columns of its table."""
+
+    def __init__(self, data: mmap.mmap, table: np.ndarray):
+        self.data = data
+        self.view = memoryview(data)
+        self.offset, self.length, self.crc32, self.label = (
+            np.ascontiguousarray(table[name]) for name in ("offset", "length", "crc32", "label")
+        )
 
 
 class ShardReader:
-    """Samples of a data set by (shard, number), from mapped files."""
+    """Samples of a data set by (shard, number), from mapped files.
 
-    def __init__(self, folder: Path | str, index: Index):
-        self.folder = Path(folder)
-        self.index = index
-        self.codec = CODECS[index.codec]
-        self._open: dict[int, tuple[mmap.mmap, np.ndarray]] = {}  # the most recently opened last
+    Args:
+        files: the data set's.
+        open_shards: how many are kept mapped.
+    """
+
+    def __init__(self, files: ShardFiles, open_shards: int = OPEN_SHARDS):
+        self.files = files
+        self.index = files.index
+        self.codec = CODECS[self.index.codec]
+        self.open_shards = open_shards
+        self._open: dict[int, _OpenShard] = {}  # the most recently opened last
 
     def __getstate__(self):  # a map is not pickled: a loader process opens its own
         return self.__dict__ | {"_open": {}}
 
-    def read(self, shard: int, sample: int) -> tuple[Tensor, int]:
-        """The decoded sample and its label.
+    def read(self, shard: int, sample: int) -> tuple[Tensor, int] | BadSample:
+        """The decoded sample and its label, or what is wrong with it.
 
         Raises:
-            UserError: the sample's bytes are not what was indexed, or are no sample; with its place.
+            UserError: the shard cannot be had.
         """
-        data, table = self._shard(shard)
-        row = table[sample]
-        offset, length = int(row["offset"]), int(row["length"])
-        payload = memoryview(data)[offset : offset + length]
-        if zlib.crc32(payload) != row["crc32"]:
-            raise UserError(self._place(shard, sample, offset, "its bytes changed since it was indexed"))
+        tar = self._open.get(shard) or self._map(shard)
+        offset, length = tar.offset.item(sample), tar.length.item(sample)
+        if crc32(tar.view[offset : offset + length]) != tar.crc32.item(sample):
+            return self._bad(shard, sample, "its bytes changed since it was indexed")
         try:
-            decoded = self.codec.decode(torch.frombuffer(payload, dtype=torch.uint8), self.index.shape)
-        except ValueError as error:
-            raise UserError(self._place(shard, sample, offset, f"cannot be decoded: {error}")) from error
-        return decoded, int(row["label"])
+            payload = torch.frombuffer(tar.data, dtype=torch.uint8, count=length, offset=offset)
+            return self.codec.decode(payload, self.index.shape), tar.label.item(sample)
+        except ValueError as error:  # of the codec, or an empty payload
+            return self._bad(shard, sample, f"cannot be decoded: {error}")
 
-    def _shard(self, number: int):
-        if number not in self._open:
-            shard = self.index.shards[number]
-            with open(self.folder / shard.name, "rb") as file:
-                # Copy-on-write: PyTorch wants memory it may write to, and the file must not change.
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            self._open[number] = data, index_file.load_table(self.folder, shard)
-            if len(self._open) > OPEN_SHARDS:
-                del self._open[next(iter(self._open))]
+    def read_or_next(self, shard: int, sample: int) -> tuple[Tensor, int, list[BadSample]]:
+        """The sample, or in place of a bad one the next good one of its shard, and the bad ones on the way.
+
+        Who stands in for whom is a function of the data alone.
+
+        Raises:
+            UserError: no sample of the shard is good, or the shard cannot be had.
+        """
+        bad = []
+        for number in range(sample, sample + (count := self.index.shards[shard].samples)):
+            found = self.read(shard, number % count)
+            if not isinstance(found, BadSample):
+                return *found, bad
+            if not bad and self.files.damaged(shard):  # in the cache; it is fetched again
+                self._open.pop(shard, None)
+                found = self.read(shard, number % count)
+                if not isinstance(found, BadSample):
+                    return *found, bad
+            bad.append(found)
+        raise UserError(f"no sample of {self._name(shard)} can be used; the first: {bad[0]}")
+
+    def _map(self, number: int) -> _OpenShard:
+        with self.files.open(number) as file:
+            # Copy-on-write: PyTorch wants memory it may write to, and the file must not change.
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        if len(self._open) >= self.open_shards:
+            del self._open[next(iter(self._open))]
+        self._open[number] = _OpenShard(data, self.files.table(number))
         return self._open[number]
 
-    def _place(self, shard: int, sample: int, offset: int, what: str) -> str:
-        name = self.folder / self.index.shards[shard].name
-        return f"{name}: sample {sample} at byte {offset}: {what}; copy or write this shard again"
+    def _name(self, shard: int) -> str:
+        return self.files.store.locate(self.index.shards[shard].name)
+
+    def _bad(self, shard: int, sample: int, reason: str) -> BadSample:
+        tar = self._open[shard]
+        offset = tar.offset.item(sample)
+        where = f"{self._name(shard)}: sample {sample} ({_key(tar.view, offset)}) at byte {offset}"
+        return BadSample(shard, sample, where, reason)
+
+
+def _key(tar: memoryview, offset: int) -> str:
+    """The name of the member whose payload begins at this byte, from the header before it."""
+    try:
+        return tarfile.TarInfo.frombuf(bytes(tar[offset - 512 : offset]), "utf-8", "replace").name
+    except tarfile.HeaderError:
+        return "its header is damaged, too"
 
 
 @dataclass
@@ -95,12 +154,13 @@ class SlotDataset(Dataset):
     order: Order
     seed: int
     z_dim: int
-    slots: range  # of the global batch, this worker's
+    batch: int  # of all workers
+    slots: range  # of the batch, this worker's
     crop_padding: int
     flip: bool
 
     def __getitem__(self, first: int) -> Slots | UserError:
-        """The slots of the update whose first image is number ``first``, or what is wrong with one of them.
+        """The slots of the update whose first image is number ``first``, or why they cannot be had.
 
         An exception would cross from a loader process as a traceback.
         """
@@ -110,15 +170,23 @@ class SlotDataset(Dataset):
             return error
 
     def _slots(self, first: int) -> Slots:
-        first, count = first + self.slots.start, len(self.slots)
-        places = zip(*self.order.locate(first, count), strict=True)
-        samples, labels = zip(*(self.reader.read(shard, sample) for shard, sample in places), strict=True)
-        codec = self.reader.codec
-        uniform = noise.uniform(self.seed, noise.AUGMENT, first, count, codec.draws)
+        shards, numbers = self.order.locate_slots(first, self.batch, self.slots)
+        read = self.reader.read
+        samples, labels, bad = [], [], []
+        for shard, number in zip(shards.tolist(), numbers.tolist(), strict=True):
+            found = read(shard, number)
+            if isinstance(found, BadSample):
+                *found, passed = self.reader.read_or_next(shard, number)
+                bad += passed
+            samples.append(found[0])
+            labels.append(found[1])
+        codec, start, count = self.reader.codec, first + self.slots.start, len(self.slots)
+        uniform = noise.uniform(self.seed, noise.AUGMENT, start, count, codec.draws)
         return Slots(
             codec.augment(torch.stack(samples), uniform, self.crop_padding, self.flip),
             torch.tensor(labels),
-            torch.from_numpy(noise.normal(self.seed, noise.LATENT, first, count, self.z_dim)),
+            torch.from_numpy(noise.normal(self.seed, noise.LATENT, start, count, self.z_dim)),
+            tuple(bad),
         )
 
 

@@ -1,0 +1,134 @@
+"""A local cache of remote files: named by their content, bounded in size, shared by processes and hosts.
+
+    CACHE/ab/abcdef...      a whole, verified file; its name is its SHA-256
+    CACHE/ab/abcdef....part-HOST-PID-...    one that is being fetched; renamed when it is verified
+
+A file appears by a rename, so no reader sees a part of one. Locks only save work: where they do not
+reach (several hosts on a file system without them), a file is fetched twice and is the same.
+"""
+
+import fcntl
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from ragdist.errors import UserError
+from ragdist.files import explain, sync, sync_folder
+
+_PART = ".part-"
+_STALE = 3600.0  # seconds without growth after which a part belongs to a dead process
+_FETCHES = 2  # of a file that does not match, before it is an error
+
+
+class Cache:
+    """Files by their SHA-256.
+
+    Args:
+        folder: where; made when it is needed.
+        limit: most bytes that are kept; the least recently used files are deleted first. A file in use may be
+            deleted: who has it open keeps it.
+    """
+
+    def __init__(self, folder: Path | str, limit: int):
+        self.folder = Path(folder)
+        self.limit = limit
+
+    def path(self, sha256: str) -> Path:
+        assert len(sha256) == 64 and set(sha256) <= set("0123456789abcdef"), sha256  # it becomes a file's name
+        return self.folder / sha256[:2] / sha256
+
+    def __contains__(self, sha256: str) -> bool:
+        return self.path(sha256).is_file()
+
+    def open(
+        self, sha256: str, size: int, fetch: Callable[[Path], None], check: Callable[[Path], str | None]
+    ) -> BinaryIO:
+        """The file of this content, opened; fetched first if it is not here.
+
+        Args:
+            sha256: its name.
+            size: its bytes (an estimate will do), to make room for it.
+            fetch: writes the file to a path.
+            check: what is wrong with the file at a path, if anything.
+
+        Raises:
+            UserError: it cannot be had, does not match, or there is no room on the disk.
+        """
+        path = self.path(sha256)
+        while True:
+            with suppress(FileNotFoundError):
+                file = open(path, "rb")  # noqa: SIM115 - it is the caller's
+                with suppress(OSError):
+                    os.utime(path)  # it was used now
+                return file
+            self._add(path, size, fetch, check)
+
+    def drop(self, sha256: str) -> None:
+        """Forget a file that turned out to be damaged."""
+        self.path(sha256).unlink(missing_ok=True)
+
+    def _add(self, path: Path, size: int, fetch: Callable, check: Callable) -> None:
+        with explain(f"cannot write to the cache {self.folder}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._locked(path.with_name(f".{path.name}.lock")):
+                if path.exists():  # another process fetched it while this one waited
+                    return
+                with self._locked(self.folder / ".lock"):
+                    self._make_room(size)
+                part = path.with_name(f"{path.name}{_PART}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+                try:
+                    self._fetch(part, fetch, check)
+                    sync(part)
+                    part.rename(path)
+                    sync_folder(path.parent)
+                finally:
+                    part.unlink(missing_ok=True)
+            with suppress(OSError):  # a lock's file is only of use while it is held
+                path.with_name(f".{path.name}.lock").unlink()
+
+    @staticmethod
+    def _fetch(part: Path, fetch: Callable, check: Callable) -> None:
+        for attempt in range(_FETCHES):
+            fetch(part)
+            if (wrong := check(part)) is None:
+                return
+            if attempt + 1 == _FETCHES:
+                raise UserError(
+                    f"{wrong}, fetched {_FETCHES} times: it was changed after it was indexed; index it again"
+                )
+
+    @contextmanager
+    def _locked(self, path: Path) -> Iterator[None]:
+        """Hold a file's lock, where the file system has locks."""
+        with open(path, "ab") as file:
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _make_room(self, size: int) -> None:
+        """Delete the least recently used files until ``size`` more bytes are within the limit."""
+        found, total = [], size
+        for folder in self.folder.iterdir():
+            if not folder.is_dir():
+                continue
+            for entry in os.scandir(folder):
+                with suppress(FileNotFoundError):  # another host may delete, too
+                    stat = entry.stat()
+                    if _PART in entry.name:
+                        if time.time() - stat.st_mtime > _STALE:
+                            os.unlink(entry.path)
+                            continue
+                    elif not entry.name.startswith("."):
+                        found.append((stat.st_mtime, stat.st_size, entry.path))
+                    total += stat.st_size
+        for _, bytes_, path in sorted(found):
+            if total <= self.limit:
+                return
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            total -= bytes_

@@ -1,0 +1,119 @@
+"""Where a reader gets shards and tables from: in place on a local disk, or through the cache."""
+
+import hashlib
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ragdist.data.cache import Cache
+from ragdist.data.index import TABLE, Index, table_from
+from ragdist.data.store import Store
+from ragdist.errors import UserError
+
+
+class ShardFiles:
+    """The files of one data set; a value that can be sent to another process.
+
+    Args:
+        where: the data set's folder, by path or URL.
+        index: its index.
+        cache: for what is not on a local disk.
+    """
+
+    def __init__(self, where: str | Path, index: Index, cache: Cache | None = None):
+        self.store = Store(where)
+        self.index = index
+        self.cache = cache
+
+    def open(self, number: int) -> BinaryIO:
+        """Shard ``number``, opened.
+
+        Raises:
+            UserError: it cannot be had or is not what was indexed.
+        """
+        shard = self.index.shards[number]
+        if path := self.store.path(shard.name):
+            return open(path, "rb")
+        fetch = partial(self._fetch, shard.name, shard.bytes)
+        return self._cache.open(shard.sha256, shard.bytes, fetch, partial(self._check_shard, number))
+
+    def table(self, number: int) -> np.ndarray:
+        """The table of shard ``number``: TABLE records [samples].
+
+        Raises:
+            UserError: it cannot be had or is not what was indexed.
+        """
+        shard = self.index.shards[number]
+        place = self.store.locate(shard.table)
+        if path := self.store.path(shard.table):
+            return table_from(path.read_bytes(), shard, place)
+        size = TABLE.itemsize * shard.samples
+        with self._cache.open(
+            shard.table_sha256, size, self._fetch_table(shard.table), self._check_table(number)
+        ) as file:
+            return table_from(file.read(), shard, place)
+
+    def remote(self, number: int) -> bool:
+        """Whether the shard has to be fetched before it can be read."""
+        return self.store.path(self.index.shards[number].name) is None
+
+    def fetch(self, number: int) -> None:
+        """Have a remote shard and its table in the cache, as just used."""
+        if self.remote(number):
+            self.table(number)
+            self.open(number).close()
+
+    def damaged(self, number: int) -> bool:
+        """Whether the cached shard no longer is what was fetched; then the cache forgets it."""
+        shard = self.index.shards[number]
+        if not self.remote(number) or shard.sha256 not in self._cache:
+            return False
+        if _sha256(self._cache.path(shard.sha256)) == shard.sha256:
+            return False
+        self._cache.drop(shard.sha256)
+        return True
+
+    @property
+    def _cache(self) -> Cache:
+        assert self.cache is not None, "remote shards are read through a cache"
+        return self.cache
+
+    def _fetch(self, name: str, size: int, into: Path) -> None:
+        try:
+            self.store.fetch(name, size, into)
+        except FileNotFoundError as error:
+            raise UserError(f"{self.store.locate(name)} is in the index but not there: put it there again") from error
+
+    def _fetch_table(self, name: str):
+        def fetch(into: Path) -> None:
+            try:
+                into.write_bytes(self.store.read(name))
+            except FileNotFoundError as error:
+                raise UserError(f"{self.store.locate(name)} belongs to the index and is not there") from error
+
+        return fetch
+
+    def _check_shard(self, number: int, path: Path) -> str | None:
+        shard = self.index.shards[number]
+        if _sha256(path) == shard.sha256:
+            return None
+        return f"{self.store.locate(shard.name)} does not match its SHA-256 in the index"
+
+    def _check_table(self, number: int):
+        shard = self.index.shards[number]
+
+        def check(path: Path) -> str | None:
+            try:
+                table_from(path.read_bytes(), shard, self.store.locate(shard.table))
+            except UserError:
+                return f"{self.store.locate(shard.table)} does not match its SHA-256 in the index"
+            return None
+
+        return check
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
