@@ -34,6 +34,11 @@ def write_whole(path: Path, data: str | bytes) -> None:
     sync_folder(path.parent)
 
 
+def is_sha256(text: str) -> bool:
+    """Whether a text is a SHA-256 in hexadecimal, and so a harmless file name."""
+    return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
 _REASONS = {
     errno.ENOSPC: "the disk is full: make room and run the same command again",
     errno.EDQUOT: "the disk quota is used up: make room and run the same command again",

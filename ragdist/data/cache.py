@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ragdist.errors import UserError
-from ragdist.files import explain, sync, sync_folder
+from ragdist.files import explain, is_sha256, sync, sync_folder
 
 _PART = ".part-"
 _STALE = 3600.0  # seconds without growth after which a part belongs to a dead process
@@ -39,7 +39,7 @@ class Cache:
         self.limit = limit
 
     def path(self, sha256: str) -> Path:
-        assert len(sha256) == 64 and set(sha256) <= set("0123456789abcdef"), sha256  # it becomes a file's name
+        assert is_sha256(sha256), sha256  # it becomes a file's name
         return self.folder / sha256[:2] / sha256
 
     def __contains__(self, sha256: str) -> bool:

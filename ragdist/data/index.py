@@ -24,6 +24,7 @@ import numpy as np
 from ragdist.data.codecs import CODECS
 from ragdist.data.store import Store
 from ragdist.errors import UserError, nearest
+from ragdist.files import is_sha256
 
 FORMAT, VERSION = "ragdist-index", 1
 INDEX = "index.json"
@@ -120,6 +121,8 @@ def loads(text: str | bytes, path: str) -> Index:
         if content["format"] != FORMAT or content["version"] != VERSION:
             raise UserError(f"{path} is '{content['format']}' version {content['version']}, not {FORMAT} {VERSION}")
         shards = tuple(Shard(**shard) for shard in content["shards"])
+        if not all(is_sha256(digest) for shard in shards for digest in (shard.sha256, shard.table_sha256)):
+            raise UserError(f"{path} is damaged (a SHA-256 is none): write the shards again")
         index = Index(content["codec"], tuple(content["shape"]), tuple(content["classes"]), shards)
         digest = content["digest"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
