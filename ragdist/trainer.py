@@ -274,8 +274,10 @@ class Trainer:
         return objective.lam * decay(objective.lam_schedule, self.images, objective.lam_images)
 
     def _ahead(self) -> Ahead:
-        batch, reach = self.config.batch_size, int(0.8 * self.cache_bytes)
-        return Ahead(self.files, self.order, batch, self.slots, lambda: self.images, reach=reach)
+        batch, last, reach = self.config.batch_size, self.config.images, int(0.8 * self.cache_bytes)
+        return Ahead(
+            self.files, self.order, batch, self.slots, lambda: self.images, stop=self.config.images, reach=reach
+        )
 
     def _loader(self):
         data = self.config.data

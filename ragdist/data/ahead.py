@@ -20,14 +20,23 @@ class Ahead:
         order: the run's.
         batch, slots: the global batch, and the slots of it that this worker computes.
         image: asks how many images are seen.
+        stop: images after which nothing is needed any more.
         reach: bytes of shards that are kept ahead, those in use included.
     """
 
     def __init__(
-        self, files: ShardFiles, order: Order, batch: int, slots: range, image: Callable[[], int], *, reach: int
+        self,
+        files: ShardFiles,
+        order: Order,
+        batch: int,
+        slots: range,
+        image: Callable[[], int],
+        *,
+        stop: int,
+        reach: int,
     ):
         self.files, self.order, self.batch, self.slots = files, order, batch, slots
-        self.image, self.reach = image, reach
+        self.image, self.stop, self.reach = image, stop, reach
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
 
@@ -44,7 +53,7 @@ class Ahead:
         shards = self.files.index.shards
         found: dict[int, None] = {}
         total = repeats = 0
-        for number in self.order.upcoming(self.image(), self.batch, self.slots):
+        for number in self.order.upcoming(self.image(), self.stop, self.batch, self.slots):
             if number in found:
                 # Lanes of one shard, or a data set that is here whole: nothing else may come for long.
                 repeats += 1

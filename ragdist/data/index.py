@@ -91,7 +91,7 @@ def load(where: Path | str) -> Index:
     store = Store(where)
     path = store.locate(INDEX)
     try:
-        text = store.read(INDEX)
+        text = store.read(INDEX, attempts=4)  # a wrong address should be said soon
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(_nothing_there(store)) from error
     index = loads(text, path)

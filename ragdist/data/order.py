@@ -58,8 +58,8 @@ class Order:
         by_lane = np.argsort(images % self.lanes, kind="stable")
         return self._places(images[by_lane[slots.start : slots.stop]])
 
-    def upcoming(self, first: int, batch: int, slots: range) -> Iterator[int]:
-        """Shards that these slots read from image ``first`` on, without an end, about in the order of their use.
+    def upcoming(self, first: int, stop: int, batch: int, slots: range) -> Iterator[int]:
+        """Shards that these slots read from image ``first`` to ``stop``, about in the order of their use.
 
         A shard is repeated when another window or epoch reads it again.
         """
@@ -68,7 +68,7 @@ class Order:
         lanes = range(low, high) if exact else range(max(low - 1, 0), min(high + 1, self.lanes))
         epoch = first // self.samples
         within = (first % self.samples) // self.lanes  # images that each lane has given in this epoch, about
-        while True:
+        while epoch * self.samples < stop:
             lengths = self._per_lane((epoch + 1) * self.samples) - self._per_lane(epoch * self.samples)
             starts = np.cumsum(lengths) - lengths
             order, ends = self._shard_order(epoch)

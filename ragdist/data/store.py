@@ -11,6 +11,7 @@ from typing import TypeVar
 from ragdist.errors import UserError
 
 ATTEMPTS = 8
+_SHORT = 3  # attempts at a file that ends too early
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds; doubled from one attempt to the next
 CHUNK = 8 << 20  # bytes of one request: what is lost, at most, when a connection breaks off
 STALL = 60.0  # seconds without a byte after which a connection counts as broken off
@@ -63,9 +64,9 @@ class Store:
         """
         if scheme(name) is not None:
             return name
-        path = Path(name)
+        path = Path(re.sub(r"^file:/*", "/", name))
         if path.is_absolute() and self.local:
-            return name
+            return str(path)
         if path.is_absolute() or ".." in path.parts or not path.name:
             raise UserError(f"{self.where} names a file outside its folder: {name}")
         return str(Path(self.where) / name) if self.local else f"{self.where}/{name}"
@@ -75,7 +76,7 @@ class Store:
         place = self.locate(name)
         return Path(place) if scheme(place) is None else None
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, attempts: int = ATTEMPTS) -> bytes:
         """A small file whole.
 
         Raises:
@@ -85,7 +86,7 @@ class Store:
         if path := self.path(name):
             return path.read_bytes()
         place = self.locate(name)
-        return retried(place, lambda: _filesystem(place).cat_file(place))
+        return retried(place, lambda: _filesystem(place).cat_file(place), attempts)
 
     def fetch(self, name: str, size: int, into: Path) -> None:
         """Copy a remote file of ``size`` bytes, request by request, so that a break costs one of them.
@@ -110,7 +111,7 @@ class Store:
 def _part(filesystem, place: str, start: int, stop: int, size: int) -> bytes:
     data = filesystem.cat_file(place, start=start, end=stop)
     if len(data) not in (stop - start, size):
-        raise EOFError(f"bytes {start:,} to {stop:,} of {size:,} are {len(data):,}")
+        raise EOFError(f"it ends at byte {start + len(data):,} and not {size:,}")
     return data
 
 
@@ -153,6 +154,8 @@ def retried(place: str, work: Callable[[], T], attempts: int = ATTEMPTS) -> T:
             what = _short(error)
             if _denied(error):
                 raise UserError(f"{place}: {what}: check the address and this machine's credentials") from error
+            if isinstance(error, EOFError) and attempt == _SHORT:
+                raise UserError(f"{place} was cut off or changed since it was indexed ({what})") from error
             if attempt == attempts:
                 raise UserError(
                     f"{place} cannot be read ({what}, {attempts} times): run the same command again when it can"

@@ -1,0 +1,135 @@
+"""Real servers on the loopback interface: nginx, and an S3-compatible one."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+_CONFIG = """
+daemon off;
+{user}
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ }}
+http {{
+    log_format plain '$status $body_bytes_sent $uri';
+    access_log {folder}/access.log plain;
+    client_body_temp_path {folder}/temp;
+    proxy_temp_path {folder}/temp;
+    fastcgi_temp_path {folder}/temp;
+    uwsgi_temp_path {folder}/temp;
+    scgi_temp_path {folder}/temp;
+    limit_req_zone $binary_remote_addr zone=busy:1m rate=4r/s;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ root {root}; }}
+        location /slow/ {{ alias {root}/; limit_rate 40k; }}
+        location /busy/ {{ alias {root}/; }}
+        location ~ ^/busy/(.*[.]tar)$ {{ alias {root}/$1; limit_req zone=busy; limit_req_status 503; }}
+        location /secret/ {{ return 403; }}
+        location /node0/ {{ alias {root}/; }}
+        location /node1/ {{ alias {root}/; }}
+        location /node2/ {{ alias {root}/; }}
+        location /node3/ {{ alias {root}/; }}
+    }}
+}}
+"""
+
+
+class Nginx:
+    """nginx over a folder: plain at /, 40 KB/s at /slow/, four tars a second at /busy/, the rest 503."""
+
+    def __init__(self, root: Path, folder: Path):
+        self.root, self.folder, self.port = root, folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        user = "user root;" if os.getuid() == 0 else ""  # its workers are to read this user's files
+        (folder / "nginx.conf").write_text(_CONFIG.format(folder=folder, root=root, port=self.port, user=user))
+        self.process = subprocess.Popen(
+            ["nginx", "-c", folder / "nginx.conf", "-p", folder, "-e", folder / "error.log"], start_new_session=True
+        )
+        wait_for_http(f"{self.url}/")
+
+    def requests(self) -> list[tuple[int, int, str]]:
+        """(status, bytes of the body, path) of each answer so far."""
+        lines = (self.folder / "access.log").read_text().splitlines()
+        return [(int(status), int(sent), path) for status, sent, path in (line.split(" ", 2) for line in lines)]
+
+    def kill_worker(self) -> None:
+        """SIGKILL to the process that answers: its connections break off; the master starts another."""
+        for child in _children(self.process.pid):
+            os.kill(child, signal.SIGKILL)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+
+
+def _children(pid: int) -> list[int]:
+    import psutil
+
+    return [child.pid for child in psutil.Process(pid).children()]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_http(url: str, seconds: float = 30) -> None:
+    """Wait until something answers, whatever it says."""
+    end = time.time() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            assert time.time() < end, f"nothing answers at {url}"
+            time.sleep(0.05)
+
+
+@contextmanager
+def serving(root: Path, folder: Path) -> Iterator[Nginx]:
+    """nginx over ``root`` with its own files in ``folder``; skips where it is not installed."""
+    if not shutil.which("nginx"):
+        pytest.skip("nginx is not installed")
+    server = Nginx(root, folder)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def s3_server() -> Iterator[dict[str, str]]:
+    """An S3-compatible server process (moto); the environment that leads clients to it."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for_http(f"http://127.0.0.1:{port}/")
+        yield {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+    finally:
+        process.terminate()
+        process.wait(20)

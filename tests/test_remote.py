@@ -1,0 +1,268 @@
+"""Shards behind a URL: the same stream as from a local folder, whatever the network does."""
+
+import hashlib
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from ragdist.data import index as index_file
+from ragdist.data.ahead import Ahead
+from ragdist.data.cache import Cache
+from ragdist.data.options import ShardOptions
+from ragdist.data.order import Order
+from ragdist.data.reader import ShardReader, SlotDataset, Updates, make_loader
+from ragdist.data.shardfiles import ShardFiles
+from ragdist.data.writer import write_shards
+from ragdist.errors import UserError
+from ragdist.world import World
+from tests.conftest import TINY, command, refused
+from tests.servers import s3_server, serving
+
+TRAIN = "ragdist.train"
+BATCH = 32
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """The 8x8 digits as 18 shards of about 200 KB."""
+    out = tmp_path_factory.mktemp("data") / "digits"
+    write_shards("digits", out, ShardOptions(shard_samples=100))
+    return out
+
+
+@pytest.fixture
+def nginx(tmp_path, data):
+    root = tmp_path / "root"
+    shutil.copytree(data, root)
+    (tmp_path / "nginx").mkdir()
+    with serving(root, tmp_path / "nginx") as server:
+        yield server
+
+
+class Reading:
+    """A worker that reads a data set as the trainer does, without the training."""
+
+    def __init__(self, where, cache: Path, *, limit=1e9, lanes: int = 8, batch: int = BATCH, rank=0, world=1):
+        self.index = index_file.load(where)
+        self.files = ShardFiles(where, self.index, Cache(cache, int(limit)))
+        self.order = Order([s.samples for s in self.index.shards], self.index.digest, 0, lanes, 50)
+        self.slots = World(rank, world, None).slots(batch)
+        self.batch = batch
+        self.seen, self.reach, self.bad = 0, int(0.8 * limit), []
+
+    def read(self, images: int = 1797, *, loader_workers: int = 0, each=lambda seen: None) -> str:
+        """A digest of the stream of so many images from image ``seen`` on."""
+        digest = hashlib.sha256()
+        dataset = SlotDataset(ShardReader(self.files, 16), self.order, 0, 8, self.batch, self.slots, 0, False)
+        loader = make_loader(
+            dataset, Updates(self.seen, images, self.batch), workers=loader_workers, prefetch=2, pin=False
+        )
+        with Ahead(self.files, self.order, self.batch, self.slots, lambda: self.seen, stop=images, reach=self.reach):
+            for slots in loader:
+                if isinstance(slots, UserError):
+                    raise slots
+                self.bad += slots.bad
+                for part in slots[:3]:
+                    digest.update(part.numpy().tobytes())
+                self.seen += self.batch
+                each(self.seen)
+        return digest.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def expected(data, tmp_path_factory) -> str:
+    """The stream of the local folder."""
+    return Reading(data, tmp_path_factory.mktemp("unused")).read()
+
+
+def tars(requests) -> list[str]:
+    return [path for _, _, path in requests if path.endswith(".tar")]
+
+
+def cached(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*/*") if len(path.name) == 64]
+
+
+# The whole command.
+
+
+def run(cwd: Path, where, out: str, *more: str, **environment: str):
+    return command(TRAIN, *TINY, f"--data={where}", f"--out={out}", "--images=2560", "--data.cache=cache",
+                   "--data.window=50", *more, cwd=cwd, **environment)  # fmt: skip
+
+
+def weights(cwd: Path, where, out: str, *more: str, **environment: str) -> str:
+    result = run(cwd, where, out, *more, **environment)
+    assert result.returncode == 0, result.stderr
+    return json.loads((cwd / out / "summary.json").read_text())["weights_sha256"]
+
+
+def test_a_run_from_http_or_s3_is_the_run_from_a_folder(tmp_path, nginx, data):
+    import boto3
+
+    local = weights(tmp_path, data, "local")
+    assert weights(tmp_path, nginx.url, "http") == local
+    shutil.rmtree(tmp_path / "cache")
+    with s3_server() as environment:
+        client = boto3.client("s3", endpoint_url=environment["AWS_ENDPOINT_URL"], region_name="us-east-1",
+                              aws_access_key_id="test", aws_secret_access_key="test")  # fmt: skip
+        client.create_bucket(Bucket="bucket")
+        for path in data.iterdir():
+            client.upload_file(str(path), "bucket", f"some/where/{path.name}")
+        assert weights(tmp_path, "s3://bucket/some/where/", "s3", **environment) == local
+
+
+def test_a_shard_that_was_changed_is_fetched_again_and_then_refused(tmp_path, nginx):
+    path = nginx.root / "shard-000007.tar"
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    line = refused(run(tmp_path, nginx.url, "run"))
+    assert "shard-000007.tar does not match its SHA-256 in the index, fetched 2 times" in line
+    assert tars(nginx.requests()).count("/shard-000007.tar") >= 2
+    # What was trained until then is kept, and goes on once the shard is right.
+    content[1000] ^= 1
+    path.write_bytes(content)
+    assert run(tmp_path, nginx.url, "run").returncode == 0
+
+
+# The stream.
+
+
+def test_each_shard_is_fetched_once(tmp_path, nginx, expected):
+    """By a thread that fetches ahead and three loader processes that share its cache."""
+    assert Reading(nginx.url, tmp_path / "cache").read(loader_workers=3) == expected
+    fetched = tars(nginx.requests())
+    assert sorted(fetched) == [f"/shard-{i:06d}.tar" for i in range(18)]
+    assert Reading(nginx.url, tmp_path / "cache").read() == expected
+    assert tars(nginx.requests()) == fetched, "the second time all is in the cache"
+    left = [path.name for path in (tmp_path / "cache").glob("*/*") if not path.name.startswith(".")]
+    assert len(left) == 36, "a shard and a table each, and nothing half-fetched"
+
+
+def test_reading_starts_before_the_data_set_has_arrived(tmp_path, nginx):
+    """At 40 KB/s a connection and one lane: the first update needs one shard of eighteen."""
+    arrived = []
+    reading = Reading(f"{nginx.url}/slow", tmp_path / "cache", lanes=1)
+    reading.read(images=BATCH, each=lambda _: arrived.append(len(cached(tmp_path / "cache"))))
+    assert 2 <= arrived[0] < 18
+
+
+def test_answers_of_503_are_waited_out(tmp_path, nginx, expected):
+    assert Reading(f"{nginx.url}/busy", tmp_path / "cache").read() == expected
+    assert 503 in [status for status, _, _ in nginx.requests()], "the server was busy at times"
+
+
+def test_connections_that_break_off_are_taken_up_again(tmp_path, nginx, expected):
+    done = threading.Event()
+
+    def disturb() -> None:
+        while not done.wait(1.5):
+            nginx.kill_worker()
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        found = []
+        reading = Reading(f"{nginx.url}/slow", tmp_path / "cache")
+        # At 40 KB/s a shard takes 5 s: none would arrive between two kills, so these stop after a while.
+        threading.Timer(6, done.set).start()
+        found.append(reading.read())
+    finally:
+        done.set()
+        thread.join()
+    assert found == [expected]
+
+
+def test_a_cache_too_small_for_the_data_stays_within_its_limit(tmp_path, nginx, data):
+    limit, shard = 2.0e6, 220_000
+    local = Reading(data, tmp_path / "unused", lanes=2).read(3600)
+    peak = []
+    reading = Reading(nginx.url, tmp_path / "cache", lanes=2, limit=limit)
+    found = reading.read(
+        3600, each=lambda _: peak.append(sum(path.stat().st_size for path in cached(tmp_path / "cache")))
+    )
+    assert found == local
+    assert 0.5 * limit < max(peak) <= limit + 4 * shard, "files that are being fetched come on top"
+    assert len(tars(nginx.requests())) > 18, "the second epoch fetches again"
+
+
+def test_a_cached_shard_that_rots_is_fetched_again(tmp_path, nginx, data, expected):
+    assert Reading(nginx.url, tmp_path / "cache").read() == expected
+    shard = index_file.load(data).shards[3]
+    path = tmp_path / "cache" / shard.sha256[:2] / shard.sha256
+    content = bytearray(path.read_bytes())
+    for row in index_file.load_table(data, shard):
+        content[int(row["offset"]) + 40] ^= 1
+    path.write_bytes(content)
+    before = len(tars(nginx.requests()))
+    again = Reading(nginx.url, tmp_path / "cache")
+    assert again.read() == expected
+    assert not again.bad
+    assert tars(nginx.requests())[before:] == ["/shard-000003.tar"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_shard_that_is_cut_or_gone_is_refused(tmp_path, nginx, damage):
+    path = nginx.root / "shard-000007.tar"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-2000])
+    else:
+        path.unlink()
+    with pytest.raises(UserError) as error:
+        Reading(nginx.url, tmp_path / "cache").read()
+    says = {"cut": "was cut off or changed since it was indexed", "gone": "is in the index but not there"}
+    assert f"shard-000007.tar {says[damage]}" in str(error.value)
+
+
+@pytest.mark.parametrize(("nodes", "lanes", "batch"), [(2, 8, 32), (3, 6, 30), (4, 8, 32), (2, 8, 30)])
+def test_each_node_fetches_its_share(tmp_path, nginx, nodes, lanes, batch):
+    """Bytes a node and epoch: at most its share of the data and two shards, by the server's own log.
+
+    In the last case the lanes do not divide the batch, and a node reads a neighbour's lane as well.
+    """
+    index = index_file.load(nginx.root)
+    for rank in range(nodes):
+        where, cache = f"{nginx.url}/node{rank}", tmp_path / f"cache{rank}"
+        reading = Reading(where, cache, lanes=lanes, batch=batch, rank=rank, world=nodes)
+        reading.read(1797 // batch * batch)
+        sent = sum(size for _, size, path in nginx.requests() if path.startswith(f"/node{rank}/") and ".tar" in path)
+        largest = max(shard.bytes for shard in index.shards)
+        own = 1 / nodes if batch % lanes == 0 else 1 / nodes + 2 / lanes
+        assert 0 < sent <= index.bytes * own + 2 * largest
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("{url}/secret", "403"),
+        ("{url}/nowhere", "no index.json at"),
+        ("http://127.0.0.1:9/data", "cannot be read"),
+        ("pipe:cat /etc/passwd", "a path, or a URL that starts with"),
+        ("simplecache::{url}", "a path, or a URL that starts with"),
+        ("memory://data", "a path, or a URL that starts with"),
+        ("gs://bucket/data", "pip install gcsfs"),
+    ],
+)
+def test_mistakes_get_one_line(nginx, where, says):
+    with pytest.raises(UserError, match=says) as error:
+        index_file.load(where.format(url=nginx.url))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "pipe:id", "memory://x"])
+@pytest.mark.parametrize("field", ["name", "table"])
+def test_an_index_from_elsewhere_cannot_name_a_file_of_this_machine(nginx, name, field):
+    content = json.loads((nginx.root / "index.json").read_text())
+    content["shards"][0][field] = name
+    (nginx.root / "index.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"outside its folder|a path, or a URL that starts with"):
+        index_file.load(nginx.url)
+
+
+def test_a_cache_smaller_than_what_is_read_side_by_side_is_refused(tmp_path, nginx):
+    line = refused(run(tmp_path, nginx.url, "run", "--data.cache_gb=0.001"))
+    assert "--data.cache_gb 0.001: the shards that are read side by side take" in line
