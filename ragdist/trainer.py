@@ -274,9 +274,14 @@ class Trainer:
         return objective.lam * decay(objective.lam_schedule, self.images, objective.lam_images)
 
     def _ahead(self) -> Ahead:
-        batch, last, reach = self.config.batch_size, self.config.images, int(0.8 * self.cache_bytes)
         return Ahead(
-            self.files, self.order, batch, self.slots, lambda: self.images, stop=self.config.images, reach=reach
+            self.files,
+            self.order,
+            self.config.batch_size,
+            self.slots,
+            lambda: self.images,
+            stop=self.config.images,
+            reach=int(0.8 * self.cache_bytes),
         )
 
     def _loader(self):

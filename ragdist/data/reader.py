@@ -218,14 +218,17 @@ def _end_with_the_trainer() -> None:
 
 def make_loader(dataset: SlotDataset, updates: Updates, *, workers: int, prefetch: int, pin: bool) -> DataLoader:
     """Batches in the updates' order, read ahead by ``workers`` processes."""
+    # A fork would copy the locks of the trainer's threads in whatever state they are in.
+    context = multiprocessing.get_context("forkserver") if workers else None
+    if context:  # the server imports PyTorch once, instead of each process again
+        context.set_forkserver_preload([__name__, "torchvision.io"])
     return DataLoader(
         dataset,
         batch_size=None,
         sampler=updates,
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
-        # A fork would copy the locks of the trainer's threads in whatever state they are in.
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context=context,
         worker_init_fn=_settle,
         pin_memory=pin,
     )
