@@ -24,7 +24,7 @@ class Codec(Protocol):
         """Bytes, uint8 [n] -> a sample, uint8 ``shape``. Raises ValueError where they are not one."""
 
     def shape(self, data: Tensor) -> tuple[int, ...]:
-        """The shape a payload has by itself, from its header alone. Raises ValueError where it is none, or too large."""
+        """The shape a payload has by itself, from its header alone. Raises ValueError where it has none."""
 
     def augment(self, samples: Tensor, uniform: np.ndarray, crop_padding: int, flip: bool) -> Tensor:
         """Random transforms of uint8 samples [b, *shape], slot i's from ``uniform`` [b, draws] in [0, 1)."""
