@@ -60,12 +60,13 @@ def index(argv: list[str]) -> None:
         description="Index WebDataset tars that are there already, without rewriting them.",
     )
     parser.add_argument("urls", nargs="+", help="tars, folders, globs, URLs; braces: 'data-{000..146}.tar'")
+    parser.add_argument("--overwrite", action="store_true", help="replace an index that is there already")
     parser.add_class_arguments(IndexOptions, None, as_group=False)
     values = parser.parse_args(argv)
 
     from ragdist.data.foreign import index_shards
 
-    print_indexed(index_shards(values.urls, cli.build(IndexOptions, values)))
+    print_indexed(index_shards(values.urls, cli.build(IndexOptions, values), overwrite=values.overwrite))
 
 
 def print_indexed(summary) -> None:

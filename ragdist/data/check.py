@@ -18,6 +18,7 @@ from ragdist.data.options import CheckOptions
 from ragdist.data.places import Tar, mapped
 from ragdist.data.reader import key_before
 from ragdist.data.store import Store
+from ragdist.data.tars import shown
 from ragdist.data.workers import Advance, each
 from ragdist.errors import UserError
 from ragdist.progress import Progress
@@ -107,7 +108,7 @@ def check_shard(job: Job, advance: Advance) -> Result:
                     if reason := _sample(data, table[row], job.index):
                         offset = int(table["offset"][row])
                         key = key_before(memoryview(data), offset)
-                        wrong.append(f"{place}: sample {row} ({key}) at byte {offset}: {reason}")
+                        wrong.append(f"{place}: sample {row} ({shown(key)}) at byte {offset}: {reason}")
                     else:
                         done += 1
                     advance(1)

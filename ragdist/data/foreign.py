@@ -22,6 +22,7 @@ from ragdist.data.options import IndexOptions
 from ragdist.data.places import Tar, is_remote, look_at, tars
 from ragdist.data.store import Store
 from ragdist.data.survey import LISTED, Found, Job, Plan, make_plan, survey
+from ragdist.data.tars import shown
 from ragdist.data.workers import each
 from ragdist.errors import UserError
 from ragdist.files import explain, write_whole
@@ -47,7 +48,7 @@ class Summary:
     empty: list[str]  # shards without samples, left out
 
 
-def index_shards(patterns: list[str], options: IndexOptions) -> Summary:
+def index_shards(patterns: list[str], options: IndexOptions, *, overwrite: bool = False) -> Summary:
     """Index the tars that the patterns name.
 
     An interrupted command leaves notes on the shards it finished, by place, size and time (or ETag) of the
@@ -60,7 +61,7 @@ def index_shards(patterns: list[str], options: IndexOptions) -> Summary:
     if options.processes < 0:
         raise UserError(f"--processes {options.processes}: it must be at least 0")
     places = tars(patterns)
-    out = _out(places, options)
+    out = _out(places, options.out, overwrite)
     with explain(f"cannot write an index to {out}"):
         notes = out / NOTES
         notes.mkdir(parents=True, exist_ok=True)
@@ -76,18 +77,18 @@ def index_shards(patterns: list[str], options: IndexOptions) -> Summary:
     return summary
 
 
-def _out(places: list[str], options: IndexOptions) -> Path:
+def _out(places: list[str], said: str, overwrite: bool) -> Path:
     """The folder of the index."""
-    if options.out:
-        if (out := Store(options.out).local) is None:
-            raise UserError(f"--out {options.out}: it must be a local folder; copy the index beside the shards then")
+    if said:
+        if (out := Store(said).local) is None:
+            raise UserError(f"--out {said}: it must be a local folder; copy the index beside the shards then")
         out = Path(os.path.abspath(out))
     else:
         folders = {os.path.dirname(place) for place in places}
         if len(folders) != 1 or any(map(is_remote, places)):
             raise UserError("the shards are not in one local folder: say where the index goes with --out")
         out = Path(folders.pop())
-    if (out / INDEX).exists() and not options.overwrite:
+    if (out / INDEX).exists() and not overwrite:
         raise UserError(f"{out / INDEX} is there already: give --overwrite, or another folder with --out")
     return out
 
@@ -125,7 +126,7 @@ def _survey(jobs: list[Job], processes: int) -> None:
     total, left = sum(job.tar.size for job in jobs), sum(job.tar.size for job in todo)
     if len(todo) < len(jobs):
         print(f"{len(jobs) - len(todo)} of {len(jobs)} shards were surveyed before")
-    progress = Progress(-(-total // _MB), done=(total - left) // _MB, unit="MB surveyed", first=False)
+    progress = Progress(total // _MB, done=(total - left) // _MB, unit="MB surveyed", first=False)
     with closing(progress):
         for _ in each(survey, todo, processes, progress, unit=_MB):
             pass
@@ -195,10 +196,10 @@ class _Merge:
         where = f"'{self.options.label}' in a .json" if self.options.label else "a .cls"
         for rows, reason, advice in (
             (unlabelled, f"it has no label ({where}), and others have", ""),
-            (again, "its key was in another shard or place before", ", or give --keys any if shards count anew"),
+            (again, "its key was in an earlier shard, too", ", or give --keys any if shards count anew"),
         ):
             for row in np.flatnonzero(rows)[: LISTED if job.skip else 1]:
-                line = f"{job.tar.place}: sample {found.keys[row]} at byte {table['offset'][row]:,}: {reason}"
+                line = f"{job.tar.place}: sample {shown(found.keys[row])} at byte {table['offset'][row]:,}: {reason}"
                 if not job.skip:
                     raise UserError(f"{line}; mend the shard, or leave such samples out with --bad skip{advice}")
                 self.bad.append(line)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ragdist.data.codecs import CODECS
-from ragdist.data.tars import Buffer, Member
+from ragdist.data.tars import Buffer, Member, shown
 
 CODEC = "image"
 IMAGES = CODECS[CODEC].payload
@@ -55,10 +55,10 @@ def group(members: Iterable[Member]) -> tuple[list[Sample], Counter]:
         if sample is None:
             sample = samples[key] = Sample(key, member.header)
         elif extension in sample.members:
-            sample.wrong = f"its key comes twice, again at byte {member.header:,} (.{extension})"
+            sample.wrong = f"its key comes twice, again at byte {member.header:,} (.{shown(extension)})"
         elif key != last and not sample.wrong:
             sample.wrong = (
-                f"its members are not next to each other (.{extension} is at byte {member.header:,}), "
+                f"its members are not next to each other (.{shown(extension)} is at byte {member.header:,}), "
                 "so that readers take them for two samples"
             )
         sample.members.setdefault(extension, member)
@@ -78,7 +78,7 @@ def payload_of(sample: Sample, payload: str) -> Member:
     """The member that is the sample. Raises ValueError where there is none, or more than one."""
     if payload in sample.members:
         return sample.members[payload]
-    has = ", ".join(f".{extension}" for extension in sample.members)
+    has = ", ".join(f".{shown(extension)}" for extension in sample.members)
     if payload:
         raise ValueError(f"it has no .{payload}, only {has}")
     images = [extension for extension in IMAGES if extension in sample.members]
@@ -90,7 +90,7 @@ def payload_of(sample: Sample, payload: str) -> Member:
     if dotted:
         raise ValueError(
             f"it has no image but {has}: the key ends at the first dot of a name; "
-            f"rename the files, or give --payload {dotted[0]} if that is what it is called"
+            f"rename the files, or give --payload {shown(dotted[0])} if that is what it is called"
         )
     raise ValueError(f"it has no image, only {has}")
 
@@ -137,7 +137,7 @@ def _checked(value, where: str) -> int | str | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"its label {where} is neither a whole number nor a name: {str(value)[:50]}")
+        raise ValueError(f"its label {where} is neither a whole number nor a name: {ascii(value)[:50]}")
     if isinstance(value, int):
         if not 0 <= value < _MOST_CLASSES:
             raise ValueError(f"its label {where} is {value}: classes are numbered from 0 to {_MOST_CLASSES - 1:,}")

@@ -42,8 +42,6 @@ class IndexOptions:
     """skip: leave bad samples out, listed and counted; a shard that is damaged is always refused"""
     processes: int = 0
     """shards that are read at a time; 0: as many as there are cores"""
-    overwrite: bool = False
-    """replace an index that is there already"""
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """What a data set holds: counts from its tables, and a few samples to look at."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ from ragdist.data.index import Index
 from ragdist.data.reader import BadSample, ShardReader
 from ragdist.data.shardfiles import ShardFiles
 from ragdist.data.store import Store
+from ragdist.data.tars import shown
 
 BAR = 40  # characters of the longest bar
 LISTED = 100  # classes that are printed
@@ -113,7 +113,7 @@ def _span(counts: list[int]) -> str:
 
 def _bars(names: tuple[str, ...], counts: np.ndarray) -> list[str]:
     """A line for each class: name, count, bar."""
-    shown = [re.sub(r"\s+", " ", name)[:30] for name in names[:LISTED]]
+    shown = [shown(name)[:30] for name in names[:LISTED]]
     width, digits = max(map(len, shown)), len(f"{counts.max():,}")
     lines = [
         f"  {name:<{width}}  {count:>{digits},}  {'#' * max(round(BAR * count / counts.max()), int(count > 0))}"

@@ -15,7 +15,7 @@ from ragdist.data.codecs import CODECS
 from ragdist.data.grouping import CODEC, Sample, choose_payload, group, is_dotted_image, label_of, payload_of
 from ragdist.data.index import NO_LABEL, TABLE
 from ragdist.data.places import Tar, mapped
-from ragdist.data.tars import Member, TarDamage, walk
+from ragdist.data.tars import Member, TarDamage, shown, walk
 from ragdist.data.workers import Advance
 from ragdist.errors import UserError
 from ragdist.files import write_whole
@@ -95,9 +95,9 @@ def make_plan(found: list[Tar], scratch: Path, payload: str, channels: int) -> P
                     shape = (channels or shape[0], *shape[1:])
                     codec.decode(bytes_, shape)
                 except ValueError as error:
-                    why = why or f"the first is {sample.key} of {tar.place}: {error}"
+                    why = why or f"the first is {shown(sample.key)} of {tar.place}: {error}"
                     continue
-                return Plan(chosen, shape, f"{sample.key} of {tar.place}", not channels and shape[0] == 1)
+                return Plan(chosen, shape, f"{shown(sample.key)} of {tar.place}", not channels and shape[0] == 1)
     raise UserError(f"no sample can be read: {why or 'there is none in the shards'}")
 
 
@@ -119,7 +119,7 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
         try:
             member, label = _read(sample, data, job)
         except ValueError as error:
-            line = f"{job.tar.place}: sample {sample.key} at byte {sample.start:,}: {error}"
+            line = f"{job.tar.place}: sample {shown(sample.key)} at byte {sample.start:,}: {error}"
             if not job.skip:
                 raise UserError(f"{line}; mend the shard, or leave such samples out with --bad skip") from error
             bad.append(line)
@@ -130,8 +130,8 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
         keys.append(sample.key)
         for extension, other in sample.members.items():
             if other is not member and extension != ("json" if job.label else "cls"):
-                ignored[f".{extension}"] += 1
-                dotted = dotted or (other.name if is_dotted_image(extension) else "")
+                ignored[f".{shown(extension)}"] += 1
+                dotted = dotted or (shown(other.name) if is_dotted_image(extension) else "")
         if number % 64 == 0:
             advance(sample.start - done)
             done = sample.start

@@ -22,11 +22,16 @@ class TarDamage(Exception):
     """What is wrong with a tar, at which byte, and after which member."""
 
     def __init__(self, reason: str, offset: int, after: str = ""):
-        super().__init__(reason, offset, after)
+        super().__init__(reason, offset, after)  # all of them, so that it can be sent to another process
         self.reason, self.offset, self.after = reason, offset, after
 
     def __str__(self) -> str:
-        return f"at byte {self.offset:,}{f', after {self.after},' if self.after else ''} {self.reason}"
+        return f"at byte {self.offset:,}{f', after {shown(self.after)},' if self.after else ''} {self.reason}"
+
+
+def shown(name: str) -> str:
+    """A name from a tar, which may hold anything, as a part of one line of text."""
+    return (name if name.isprintable() else ascii(name)[1:-1])[:200]
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def walk(data: Buffer) -> Iterator[Member]:
         said, extra = everywhere | extra, {}
         name = said.get("path", header.name)
         if header.type == b"S" or any(key.startswith("GNU.sparse") for key in said):
-            raise TarDamage(f"{name} is stored with holes (a sparse file), which has no byte range", start, last)
+            raise TarDamage(f"{shown(name)} is stored with holes (a sparse file), which has no byte range", start, last)
         length = _number(said.get("size"), header.size, start, last)
         if not (header.isreg() or header.type not in tarfile.SUPPORTED_TYPES):
             length = 0  # a folder, link or device has a header only, whatever size it says
@@ -112,7 +117,9 @@ def _after(content: int, length: int, size: int, start: int, name: str, last: st
     """Where the next header is, after a content of this length."""
     end = content + length
     if end > size:
-        raise TarDamage(f"{name} has {length:,} bytes and only {max(size - content, 0):,} are there", start, last)
+        raise TarDamage(
+            f"{shown(name)} has {length:,} bytes and only {max(size - content, 0):,} are there", start, last
+        )
     return content + -(-length // BLOCK) * BLOCK  # padding that was cut off is found at the next header
 
 
