@@ -100,7 +100,8 @@ def check_shard(job: Job, advance: Advance) -> Result:
             if hashlib.sha256(data).hexdigest() != shard.sha256:
                 wrong.append(f"{place}: its bytes do not match its SHA-256 in the index")
             if table is not None:
-                inside = table["offset"] + table["length"] <= len(data)
+                room = len(data) - np.minimum(table["offset"], len(data))  # of unsigned numbers: no sum may wrap
+                inside = (table["offset"] <= len(data)) & (table["length"] <= room)
                 if beyond := int((~inside).sum()):
                     wrong.append(f"{place}: {beyond:,} samples lie beyond the end of the file")
                     advance(beyond)

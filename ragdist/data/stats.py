@@ -113,11 +113,11 @@ def _span(counts: list[int]) -> str:
 
 def _bars(names: tuple[str, ...], counts: np.ndarray) -> list[str]:
     """A line for each class: name, count, bar."""
-    shown = [shown(name)[:30] for name in names[:LISTED]]
-    width, digits = max(map(len, shown)), len(f"{counts.max():,}")
+    texts = [shown(name)[:30] for name in names[:LISTED]]
+    width, digits = max(map(len, texts)), len(f"{counts.max():,}")
     lines = [
         f"  {name:<{width}}  {count:>{digits},}  {'#' * max(round(BAR * count / counts.max()), int(count > 0))}"
-        for name, count in zip(shown, counts.tolist(), strict=False)
+        for name, count in zip(texts, counts.tolist(), strict=False)
     ]
     if len(names) > LISTED:
         lines.append(f"  and {len(names) - LISTED:,} more classes")

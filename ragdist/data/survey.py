@@ -85,8 +85,8 @@ def make_plan(found: list[Tar], scratch: Path, payload: str, channels: int) -> P
             chosen = payload or choose_payload(samples)
             if chosen is None:
                 raise UserError(
-                    f"{tar.place}: samples have several images, and all have none of the same kind: "
-                    "say which with --payload"
+                    f"{tar.place}: some samples have several images, and there is no extension that all have: "
+                    "say which to read with --payload, such as --payload jpg"
                 )
             for sample in samples:
                 try:
