@@ -49,14 +49,20 @@ def course(moments: Sequence[tuple[int, Image.Image]], tiles_across: int, column
     first = moments[0][1]
     pitch = (first.width - _GAP) // columns
     width, height = _GAP + tiles_across * pitch, pitch + _GAP
+    return named_rows([(f"{images:,} images", picture.crop((0, 0, width, height))) for images, picture in moments])
+
+
+def named_rows(rows: Sequence[tuple[str, Image.Image]]) -> Image.Image:
+    """Pictures of one height under each other, each with its name on the left."""
     font = ImageFont.load_default(size=14)
-    names = [f"{images:,} images" for images, _ in moments]
-    margin = 16 + max(math.ceil(font.getlength(name)) for name in names)
-    sheet = Image.new("RGB", (margin + width, height * len(moments) + _GAP), "white")
+    margin = 16 + max(math.ceil(font.getlength(name)) for name, _ in rows) if any(name for name, _ in rows) else 0
+    height = rows[0][1].height
+    width = max(picture.width for _, picture in rows)
+    sheet = Image.new("RGB", (margin + width, (height - _GAP) * len(rows) + _GAP), "white")
     pen = ImageDraw.Draw(sheet)
-    for row, (name, (_, picture)) in enumerate(zip(names, moments, strict=True)):
-        top = row * height
-        sheet.paste(picture.crop((0, 0, width, height)), (margin, top))
+    for row, (name, picture) in enumerate(rows):
+        top = row * (height - _GAP)
+        sheet.paste(picture, (margin, top))
         pen.text((margin - 8, top + height // 2), name, fill="black", font=font, anchor="rm")
     return sheet
 

@@ -1,21 +1,33 @@
 """``python -m ragdist.shards SOURCE OUT``: make WebDataset shards and their index."""
 
+from pathlib import Path
+
 from ragdist import cli
-from ragdist.errors import run_command
+from ragdist.errors import UserError, run_command
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int | None:
+    argv = cli.arguments() if argv is None else argv
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]](argv[1:])
+    return make(argv)
+
+
+def make(argv: list[str]) -> None:
+    """``SOURCE OUT``: write shards."""
     from ragdist.data.options import ShardOptions
 
     parser = cli.Parser(
         prog="python -m ragdist.shards",
-        description="Write a source's images as WebDataset shards with an index, shuffled.",
+        description="Write a source's images as WebDataset shards with an index, shuffled. "
+        "Other commands: `index` indexes shards that are there already, `check` checks a data set whole, `stats` "
+        "describes it; each has its own --help (a folder of such a name is ./index).",
     )
     parser.add_argument("source", help="a folder of class folders, a .tar or .tar.gz of one, or 'digits'")
     parser.add_argument("out", help="folder to write, complete or not at all")
     parser.add_argument("--overwrite", action="store_true", help="replace what is in OUT")
     parser.add_class_arguments(ShardOptions, None, as_group=False)
-    values = parser.parse_args(cli.arguments() if argv is None else argv)
+    values = parser.parse_args(argv)
 
     from ragdist.data.writer import write_shards
 
@@ -37,6 +49,111 @@ def print_summary(out: str, summary) -> None:
     if summary.ignored:
         print(f"ignored {len(summary.ignored)} files that are no images, such as {summary.ignored[0]}")
     print(f"next: python -m ragdist.train --config cifar10 --data {out} --out runs/mine")
+
+
+def index(argv: list[str]) -> None:
+    """``index URLS... --out DIR``: index shards that someone else wrote, where they are."""
+    from ragdist.data.options import IndexOptions
+
+    parser = cli.Parser(
+        prog="python -m ragdist.shards index",
+        description="Index WebDataset tars that are there already, without rewriting them.",
+    )
+    parser.add_argument("urls", nargs="+", help="tars, folders, globs, URLs; braces: 'data-{000..146}.tar'")
+    parser.add_argument("--overwrite", action="store_true", help="replace an index that is there already")
+    parser.add_class_arguments(IndexOptions, None, as_group=False)
+    values = parser.parse_args(argv)
+
+    from ragdist.data.foreign import index_shards
+
+    print_indexed(index_shards(values.urls, cli.build(IndexOptions, values), overwrite=values.overwrite))
+
+
+def print_indexed(summary) -> None:
+    """Say what was indexed, what was left out, and what to do next."""
+    found, plan, out = summary.index, summary.plan, summary.out
+    labels = f"{len(found.classes)} classes" if found.classes else "no labels"
+    payload = f".{plan.payload}" if plan.payload else "the one image of each sample"
+    print(f"{out}: {found.samples:,} samples {list(found.shape)} in {len(found.shards)} shards, {labels}")
+    print(f"read {payload}; size and colour are those of {plan.first}")
+    if summary.bad_count:
+        print(f"left out {summary.bad_count:,} samples:")
+        for line in summary.bad[:20]:
+            print(f"  {line}")
+        if summary.bad_count > 20:
+            print(f"  and {summary.bad_count - 20:,} more")
+    if summary.empty:
+        print(f"left out {len(summary.empty)} shards without a sample, such as {summary.empty[0]}")
+    if summary.ignored:
+        print("ignored members: " + ", ".join(f"{count:,} {kind}" for kind, count in summary.ignored.most_common(20)))
+    if summary.dotted:
+        print(
+            f"warning: {summary.dotted} is an image beside another with the same key, which ends at the first dot "
+            "of the name; if it is meant as a sample of its own, rename it"
+        )
+    print(f"next: python -m ragdist.train --config cifar10 --data {out} --out runs/mine")
+
+
+def check(argv: list[str]) -> int:
+    """``check WHERE``: 0 if all is well, 1 if something is broken."""
+    from ragdist.data.options import CheckOptions
+
+    parser = cli.Parser(
+        prog="python -m ragdist.shards check",
+        description="Check every shard, table and sample of a data set. Exit code: 0 all is well, 1 something is not.",
+    )
+    parser.add_argument("where", help="folder or URL of the index")
+    parser.add_class_arguments(CheckOptions, None, as_group=False)
+    values = parser.parse_args(argv)
+
+    from ragdist.data import check as checking
+
+    found = checking.check(values.where, cli.build(CheckOptions, values))
+    if not found.wrong:
+        print(f"{values.where}: all is well: {found.samples:,} samples in {found.shards} shards")
+        return 0
+    print(
+        f"{values.where}: broken: {found.wrong} findings in {found.wrong_shards} of {found.shards} shards; "
+        f"{found.right:,} of {found.samples:,} samples are right"
+    )
+    return 1
+
+
+def stats(argv: list[str]) -> None:
+    """``stats WHERE``: counts, and a page of thumbnails."""
+    from ragdist.data.options import StatsOptions
+
+    parser = cli.Parser(prog="python -m ragdist.shards stats", description="Say and show what a data set holds.")
+    parser.add_argument("where", help="folder or URL of the index")
+    parser.add_class_arguments(StatsOptions, None, as_group=False)
+    values = parser.parse_args(argv)
+
+    from ragdist.data import stats as counting
+
+    options = cli.build(StatsOptions, values)
+    if min(options.rows, options.columns) < 1:
+        raise UserError(f"--rows {options.rows} --columns {options.columns}: they must be at least 1")
+    found = counting.read(values.where)
+    print("\n".join(found.lines()))
+    if options.out:
+        thumbnails(counting.pick(found, options.rows, options.columns), Path(options.out))
+
+
+def thumbnails(rows, path: Path) -> None:
+    """Write a picture of [(class, samples)]."""
+    if not rows:
+        raise UserError("no sample can be read: `python -m ragdist.shards check` says why")
+    from ragdist import pictures
+    from ragdist.files import explain
+
+    page = pictures.named_rows([(name, pictures.grid(samples, len(samples))) for name, samples in rows])
+    with explain(f"cannot write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pictures.save(page, path)
+    print(f"thumbnails: {path}")
+
+
+COMMANDS = {"index": index, "check": check, "stats": stats}
 
 
 if __name__ == "__main__":

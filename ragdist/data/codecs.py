@@ -5,6 +5,7 @@ slot, and says what [-1, 1] is. Images are the first; sounds and texts are furth
 """
 
 import io
+import warnings
 from functools import cache
 from typing import Protocol
 
@@ -21,6 +22,9 @@ class Codec(Protocol):
 
     def decode(self, data: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Bytes, uint8 [n] -> a sample, uint8 ``shape``. Raises ValueError where they are not one."""
+
+    def shape(self, data: Tensor) -> tuple[int, ...]:
+        """The shape a payload has by itself, from its header alone. Raises ValueError where it has none."""
 
     def augment(self, samples: Tensor, uniform: np.ndarray, crop_padding: int, flip: bool) -> Tensor:
         """Random transforms of uint8 samples [b, *shape], slot i's from ``uniform`` [b, draws] in [0, 1)."""
@@ -44,7 +48,15 @@ class ImageCodec:
             raise ValueError(str(error).splitlines()[0]) from error
         if image.shape != shape:
             raise ValueError(f"its shape is {list(image.shape)}, not {list(shape)}")
+        if image.dtype != torch.uint8:
+            raise ValueError("it has 16 bits a channel, not 8")
         return image
+
+    def shape(self, data: Tensor) -> tuple[int, ...]:
+        with _header(data) as image:
+            width, height = image.size
+            grey = image.mode in ("1", "L", "LA", "I", "I;16", "F")
+        return (_GRAY if grey else _RGB, height, width)
 
     def augment(self, samples: Tensor, uniform: np.ndarray, crop_padding: int, flip: bool) -> Tensor:
         if not (crop_padding or flip):
@@ -81,15 +93,26 @@ def _decoder():
 
 def _refuse_bombs(data: Tensor, shape: tuple[int, ...]) -> None:
     """Look at a large payload's header before anything is unpacked. Raises ValueError for other dimensions."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data.numpy().tobytes())) as image:
-            width, height = image.size
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise ValueError(str(error)) from error
+    with _header(data) as image:
+        width, height = image.size
     if (height, width) != tuple(shape[1:]):
         raise ValueError(f"it is {width}x{height} pixels, not {shape[2]}x{shape[1]}")
+
+
+def _header(data: Tensor):
+    """Pillow's view of an image that is not unpacked. Raises ValueError for none, or one of too many pixels."""
+    from PIL import Image, UnidentifiedImageError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return Image.open(io.BytesIO(data.numpy().tobytes()))
+        except UnidentifiedImageError as error:  # its text is the address of a buffer
+            raise ValueError("it is no image") from error
+        except (
+            Image.DecompressionBombError, Image.DecompressionBombWarning, OSError, SyntaxError, ValueError, EOFError,
+        ) as error:  # fmt: skip
+            raise ValueError(str(error)) from error
 
 
 def _offset(uniform: Tensor, padding: int) -> Tensor:

@@ -89,12 +89,7 @@ def load(where: Path | str) -> Index:
         UserError: no folder, no index, another format, or an index that does not match its shards.
     """
     store = Store(where)
-    path = store.locate(INDEX)
-    try:
-        text = store.read(INDEX, attempts=4)  # a wrong address should be said soon
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(_nothing_there(store)) from error
-    index = loads(text, path)
+    index = loads(find(store), store.locate(INDEX))
     for shard in index.shards:
         store.locate(shard.table)
         if (tar := store.path(shard.name)) is None:
@@ -108,6 +103,18 @@ def load(where: Path | str) -> Index:
                 "it was cut off or changed; copy it again or write the shards again"
             )
     return index
+
+
+def find(store: Store) -> bytes:
+    """What the index's file holds.
+
+    Raises:
+        UserError: there is none; the line says what to do.
+    """
+    try:
+        return store.read(INDEX, attempts=4)  # a wrong address should be said soon
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(_nothing_there(store)) from error
 
 
 def loads(text: str | bytes, path: str) -> Index:

@@ -22,3 +22,43 @@ class ShardOptions:
     """seed of the order in which samples are written"""
     bad: Literal["fail", "skip"] = "fail"
     """what an image that cannot be read does"""
+
+
+@dataclass
+class IndexOptions:
+    """How shards that others wrote are indexed."""
+
+    out: str = ""
+    """folder of the index; empty: the shards' own"""
+    payload: str = ""
+    """extension of the member that is the sample, such as jpg; empty: the one image of each sample"""
+    label: str = ""
+    """where the label is in each sample's .json, such as label or meta.class; empty: the .cls member, if any"""
+    channels: Literal[0, 1, 3] = 0
+    """1: grey, 3: RGB; 0: as the first sample is"""
+    keys: Literal["unique", "any"] = "unique"
+    """unique: a key that was in another shard already makes a sample bad; any: shards may count from zero each"""
+    bad: Literal["fail", "skip"] = "fail"
+    """skip: leave bad samples out, listed and counted; a shard that is damaged is always refused"""
+    processes: int = 0
+    """shards that are read at a time; 0: as many as there are cores"""
+
+
+@dataclass
+class CheckOptions:
+    """How a data set is checked."""
+
+    processes: int = 0
+    """shards that are read at a time; 0: as many as there are cores"""
+
+
+@dataclass
+class StatsOptions:
+    """What is shown of a data set."""
+
+    out: str = ""
+    """picture to write: a page of thumbnails, a row for each class (.png, .jpg or .webp)"""
+    rows: int = 20
+    """most rows of the page"""
+    columns: int = 10
+    """thumbnails in a row"""

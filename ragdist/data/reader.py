@@ -134,11 +134,11 @@ class ShardReader:
     def _bad(self, shard: int, sample: int, reason: str) -> BadSample:
         tar = self._open[shard]
         offset = tar.offset.item(sample)
-        where = f"{self._name(shard)}: sample {sample} ({_key(tar.view, offset)}) at byte {offset}"
+        where = f"{self._name(shard)}: sample {sample} ({key_before(tar.view, offset)}) at byte {offset}"
         return BadSample(shard, sample, where, reason)
 
 
-def _key(tar: memoryview, offset: int) -> str:
+def key_before(tar: memoryview, offset: int) -> str:
     """The name of the member whose payload begins at this byte, from the header before it."""
     try:
         return tarfile.TarInfo.frombuf(bytes(tar[offset - 512 : offset]), "utf-8", "replace").name

@@ -88,6 +88,23 @@ class Store:
         place = self.locate(name)
         return retried(place, lambda: _filesystem(place).cat_file(place), attempts)
 
+    def stat(self, name: str) -> tuple[int, str]:
+        """A file's bytes, and a text that is another one when its content changes; empty where nothing says that.
+
+        Raises:
+            FileNotFoundError: there is none.
+            UserError: it cannot be had, or nobody says how large it is.
+        """
+        if path := self.path(name):
+            stat = path.stat()
+            return stat.st_size, str(stat.st_mtime_ns)
+        place = self.locate(name)
+        info = retried(place, lambda: _filesystem(place).info(place))
+        if not isinstance(size := info.get("size"), int):
+            raise UserError(f"{place}: its server does not say how large it is: copy it to a disk first")
+        marks = (info.get(key) for key in ("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "mtime"))
+        return size, next((str(mark) for mark in marks if mark), "")
+
     def fetch(self, name: str, size: int, into: Path) -> None:
         """Copy a remote file of ``size`` bytes, request by request, so that a break costs one of them.
 
