@@ -5,14 +5,14 @@ from ragdist.errors import run_command
 
 
 def main(argv: list[str] | None = None) -> None:
-    from ragdist.data.options import ShardOptions
+    from ragdist.data.options import SOURCES, ShardOptions
 
     parser = cli.Parser(
         prog="python -m ragdist.shards",
         description="Write a source's images as WebDataset shards with an index, shuffled.",
     )
-    parser.add_argument("source", help="a folder of class folders, a .tar or .tar.gz of one, or 'digits'")
-    parser.add_argument("out", help="folder to write, complete or not at all")
+    parser.add_argument("source", help="what to read: " + SOURCES)
+    parser.add_argument("out", help="folder to write, complete or not at all; or a URL such as s3://bucket/folder")
     parser.add_argument("--overwrite", action="store_true", help="replace what is in OUT")
     parser.add_class_arguments(ShardOptions, None, as_group=False)
     values = parser.parse_args(cli.arguments() if argv is None else argv)

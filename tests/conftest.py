@@ -78,7 +78,9 @@ def make_tar(folder: Path, path: Path) -> Path:
     return path
 
 
-def command(module: str, *arguments: str, cwd: Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
+def command(
+    module: str, *arguments: str, cwd: Path, timeout: float = 300, **environment: str
+) -> subprocess.CompletedProcess:
     """Run ``python -m module`` as a user does, and wait for it."""
     return subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],

@@ -4,11 +4,14 @@ A codec decodes payloads to uint8 tensors, augments a batch of them from uniform
 slot, and says what [-1, 1] is. Images are the first; sounds and texts are further rows of CODECS.
 """
 
-from typing import Protocol
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # the processes that write shards need the payloads' names, and no PyTorch
+    from torch import Tensor
 
 
 class Codec(Protocol):
@@ -48,6 +51,8 @@ class ImageCodec:
     def augment(self, samples: Tensor, uniform: np.ndarray, crop_padding: int, flip: bool) -> Tensor:
         if not (crop_padding or flip):
             return samples
+        import torch
+
         uniform = torch.from_numpy(uniform)
         _, _, height, width = samples.shape
         rows = torch.arange(height) + _offset(uniform[:, 0], crop_padding)
@@ -70,6 +75,8 @@ def _offset(uniform: Tensor, padding: int) -> Tensor:
 
 def _mirror(places: Tensor, size: int) -> Tensor:
     """Coordinates beyond an edge, reflected back inside (a black border would be learned by G)."""
+    import torch
+
     places = places.abs()
     return torch.where(places >= size, 2 * (size - 1) - places, places)
 
