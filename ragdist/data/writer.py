@@ -135,8 +135,9 @@ def _write(source: Source, options: ShardOptions, work: Work, target: Local | Re
     progress = Progress(count, done=done, unit="images", first=False)
 
     def advance(images: int) -> None:
-        progress.advance(images)
-        progress.describe()
+        if images:
+            progress.advance(images)
+            progress.describe()
 
     jobs = _Jobs(source, order, left, size, processes)
     with closing(progress), Workers(packer, processes, advance) as workers:
@@ -146,7 +147,6 @@ def _write(source: Source, options: ShardOptions, work: Work, target: Local | Re
             else:
                 records[shard_name(shard)] = result
                 target.store(work, result)
-        advance(0)
     found = [records[name] for name in shards]
     skipped = [line for record in found for line in record.skipped]
     if skipped and options.bad == "fail":  # skipped by an earlier command, which this one continues

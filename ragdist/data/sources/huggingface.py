@@ -40,7 +40,7 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     labels, classes = _labels(where, rows, label) if label else ([], [])
     try:
         encoded = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:
         raise UserError(f"--image_column {column}: {where} has no images there") from error
     identity = f"{where} {options.hf_config} {rows.split} {column} {label} {rows.num_rows} {rows.info.version} "
     identity += str([(Path(f["filename"]).name, _size(f["filename"])) for f in rows.cache_files])

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,10 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     where = f"torchvision:{name}"
     name, kind = _find(name)
     root = Path(options.root or "~/.cache/ragdist/torchvision").expanduser()
-    arguments = {"root": str(root), **_split_argument(where, kind, options.split)}
-    download = {"download": True} if "download" in inspect.signature(kind).parameters else {}
+    known = inspect.signature(kind).parameters
+    arguments = {"root": str(root)} if "root" in known else {}
+    arguments |= _split_argument(where, known, options.split)
+    download = {"download": True} if "download" in known else {}
     try:
         root.mkdir(parents=True, exist_ok=True)
         data = kind(**arguments, **download)
@@ -56,7 +59,9 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
 
     if not (isinstance(first, tuple) and len(first) > 1 and isinstance(first[0], Image.Image)):
         raise UserError(f"{where} is not a set of single images with a label each")
-    labels, classes = numbered(where, _labels(data, first), list(getattr(data, "classes", ())))
+    labels, classes = numbered(
+        where, _labels(data, first), list(getattr(data, "classes", getattr(data, "categories", ())))
+    )
     identity = f"{where} {arguments} {len(data)}"
     if (images := _plain(data, first[0])) is not None:
         file = scratch / "images.npy"  # mapped by the writing processes, which then need no PyTorch
@@ -76,9 +81,8 @@ def _find(name: str) -> tuple[str, type]:
     return name, getattr(datasets, name)
 
 
-def _split_argument(where: str, kind: type, split: str) -> dict[str, Any]:
+def _split_argument(where: str, known: Container[str], split: str) -> dict[str, Any]:
     """The data set's own argument for its part: ``split``, ``image_set`` or ``train``."""
-    known = inspect.signature(kind).parameters
     if not split:
         return {}
     for argument in ("split", "image_set"):
