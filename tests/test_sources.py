@@ -15,7 +15,7 @@ from ragdist.data.options import ShardOptions
 from ragdist.data.sources import arrays, folder, labels, open_source
 from ragdist.data.writer import write_shards
 from ragdist.errors import UserError
-from tests.conftest import encoded, make_tar, picture
+from tests.conftest import command, encoded, make_tar, picture, refused
 from tests.test_shards import members
 
 SHARDS = "ragdist.shards"
@@ -284,8 +284,7 @@ def hugging(tmp_path, class_folders):
     return tmp_path / "hub"
 
 
-def test_hugging_face(tmp_path, class_folders, hugging, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_hugging_face(tmp_path, class_folders, hugging):
     found, summary = samples(f"hf:{hugging}", tmp_path / "out")
     assert found == expected(class_folders)
     assert summary.index.classes == ("cat", "dog")
@@ -295,7 +294,8 @@ def test_hugging_face(tmp_path, class_folders, hugging, monkeypatch):
     assert "did you mean 'train'" in refusal(f"hf:{hugging}", tmp_path, split="trian")
     assert "did you mean 'img'" in refusal(f"hf:{hugging}", tmp_path, image_column="imgs")
     assert "has no images there" in refusal(f"hf:{hugging}", tmp_path, image_column="kind")
-    assert "cannot be loaded" in refusal("hf:no/such-set-anywhere", tmp_path)
+    line = refused(command(SHARDS, "hf:no/such-set-anywhere", "out", cwd=tmp_path, HF_HUB_OFFLINE="1"))
+    assert "hf:no/such-set-anywhere cannot be loaded" in line
 
 
 def test_hugging_face_in_other_processes(tmp_path, hugging):

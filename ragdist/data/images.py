@@ -33,7 +33,6 @@ class Encoded:
 def refusing_bombs() -> Iterator[None]:
     """Within it an image of more pixels than Pillow's limit is an error, not a warning; for many calls of `encode`."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module="PIL")  # what it thinks of odd metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
@@ -73,10 +72,10 @@ def _encode(picture: Picture, options: ShardOptions) -> Encoded:
     if keep:
         return Encoded(data, "jpg" if kind == "JPEG" else "png", shape)
     out = io.BytesIO()
+    turned.info.clear()  # or Pillow writes the source's colour profile, comments and so on into every sample
     if options.format == "jpg":
         turned.save(out, "jpeg", quality=options.quality)
         return Encoded(out.getvalue(), "jpg", shape)
-    turned.info.clear()  # or Pillow writes the source's colour profile and resolution into the PNG
     turned.save(out, "png")
     return Encoded(out.getvalue(), "png", shape)
 

@@ -63,7 +63,7 @@ class Workers:
             return
         running = {}
         while True:
-            # One more than there are processes for each of them: none waits for this one.
+            # A second job for each process is at hand, so that none waits for this one; more would fill the memory.
             while len(running) < 2 * self.processes and (job := next(jobs, None)) is not None:
                 name, function, arguments = job
                 running[self.pool.submit(_work, function, arguments)] = name

@@ -1,7 +1,7 @@
 """An OUT that is a URL: each shard is uploaded when it is finished, the index last."""
 
 import hashlib
-import time
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -47,6 +47,7 @@ class Remote:
         self.object_store = protocol in _EXTRAS
         self.uploads = ThreadPoolExecutor(_AT_ONCE)
         self.pending: list[Future] = []
+        self.closing = threading.Event()
 
     def check(self, overwrite: bool) -> None:
         """Refuse a place that holds an index, unless it may be overwritten, or that cannot be written to."""
@@ -101,6 +102,7 @@ class Remote:
         self._try("upload index.json", lambda: self.fs.pipe_file(self._at("index.json"), index.encode()))
 
     def close(self) -> None:
+        self.closing.set()
         self.uploads.shutdown(wait=True, cancel_futures=True)
 
     def _at(self, name: str) -> str:
@@ -127,9 +129,9 @@ class Remote:
                 return action()
             except Exception as error:  # every protocol has its own
                 passing = not isinstance(error, _PERMANENT) and "Credentials" not in type(error).__name__
-                if not delays or not passing:
+                if not delays or not passing or self.closing.is_set():
                     why = " ".join(str(error).split())[:200] or type(error).__name__
                     raise UserError(
                         f"{self.url}: cannot {what} ({why}); finished shards are kept, the same command continues"
                     ) from error
-                time.sleep(delays.pop(0))
+                self.closing.wait(delays.pop(0))

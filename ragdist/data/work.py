@@ -91,7 +91,9 @@ def claimed(root: Path, out: str) -> Iterator[Work]:
         try:
             yield work
         except BaseException:
-            if not work.begun:
+            if work.begun:
+                print(f"finished shards are kept in {root}: the same command continues", flush=True)
+            else:
                 shutil.rmtree(root, ignore_errors=True)
             raise
         shutil.rmtree(root, ignore_errors=True)

@@ -90,12 +90,12 @@ class Local:
     """A folder as OUT: it gets its name when it is complete."""
 
     def __init__(self, out: Path):
-        self.out = Path(os.path.abspath(out))
+        self.name, self.out = out, Path(os.path.abspath(out))
         self.work = self.out.with_name(f".{self.out.name}.part")
 
     def check(self, overwrite: bool) -> None:
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())) and not overwrite:
-            raise UserError(f"{self.out} already exists and is not empty: choose another folder, or give --overwrite")
+            raise UserError(f"{self.name} already exists and is not empty: choose another folder, or give --overwrite")
 
     def begin(self, work: Work, records: dict[str, Record]) -> dict[str, Record]:
         return records

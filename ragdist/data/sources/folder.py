@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,15 +28,15 @@ class FileReader:
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     """The images of a folder; a file's class is its folder, where there is more than one."""
     root = os.path.abspath(name)
-    files, stamp = [], hashlib.sha256()
-    for path, size, time in sorted(_walk(root)):
-        files.append(path)
-        stamp.update(f"{path}\0{size}\0{time}\0".encode("utf-8", "surrogateescape"))
-    return grouped(name, files, files, FileReader(root), stamp.hexdigest(), options.split)
+    files = {path: (size, time) for path, size, time in _walk(root)}
+    source = grouped(name, list(files), list(files), FileReader(root), "", options.split)
+    stamp = hashlib.sha256(repr([files[image] for image in source.places]).encode())
+    return replace(source, identity=stamp.hexdigest())
 
 
 def _walk(root: str) -> Iterator[tuple[str, int, int]]:
-    """(path below ``root``, bytes, time of change) of every file. Links are followed, each folder once."""
+    """(path below ``root``, bytes, time of change) of every file. Links are followed, each folder once; hidden
+    folders are not: what is half-written may be one of them."""
     left, seen = [""], set()
     while left:
         below = left.pop()
@@ -49,7 +49,7 @@ def _walk(root: str) -> Iterator[tuple[str, int, int]]:
                 for entry in entries:
                     path = f"{below}/{entry.name}" if below else entry.name
                     if entry.is_dir():
-                        left.append(path)
+                        left.extend([path] if not entry.name.startswith(".") else [])
                     elif entry.is_file():
                         status = entry.stat()
                         yield path, status.st_size, status.st_mtime_ns

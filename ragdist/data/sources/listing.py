@@ -1,6 +1,7 @@
 """A .csv or .jsonl file with the path of an image in each row, and perhaps its label."""
 
 import csv
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -45,13 +46,8 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
             status.append((found.st_size, found.st_mtime_ns))
         except OSError:  # it is a bad image when its turn comes
             status.append(None)
-    return Source(paths, paths, FileReader(root), f"{stamp(path)} {hash_of(status)}", labels, classes)
-
-
-def hash_of(value: Any) -> str:
-    import hashlib
-
-    return hashlib.sha256(repr(value).encode()).hexdigest()
+    digest = hashlib.sha256(repr(status).encode()).hexdigest()
+    return Source(paths, paths, FileReader(root), f"{stamp(path)} {digest}", labels, classes)
 
 
 def _path(name: str, line: int, row: dict[str, Any]) -> str:
