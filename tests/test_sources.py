@@ -294,7 +294,7 @@ def test_hugging_face(tmp_path, class_folders, hugging):
     assert "did you mean 'train'" in refusal(f"hf:{hugging}", tmp_path, split="trian")
     assert "did you mean 'img'" in refusal(f"hf:{hugging}", tmp_path, image_column="imgs")
     assert "has no images there" in refusal(f"hf:{hugging}", tmp_path, image_column="kind")
-    line = refused(command(SHARDS, "hf:no/such-set-anywhere", "out", cwd=tmp_path, HF_HUB_OFFLINE="1"))
+    line = refused(command(SHARDS, "hf:no/such-set-anywhere", "none", cwd=tmp_path, HF_HUB_OFFLINE="1"))
     assert "hf:no/such-set-anywhere cannot be loaded" in line, line
 
 
