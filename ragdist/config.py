@@ -34,7 +34,7 @@ class DataOptions:
     """processes that read and decode; 0: the training process itself"""
     prefetch: int = _free(4)
     """batches that each of them keeps ready"""
-    cache: str = _free("~/.cache/ragdist/shards")
+    cache: str = _free("~/.cache/ragdist/fetched")
     """folder for shards that are fetched from a URL; may be shared by processes and hosts"""
     cache_gb: float = _free(100.0)
     """most gigabytes that are kept there"""

@@ -47,6 +47,8 @@ _REASONS = {
     errno.EROFS: "the file system is read-only: choose another folder",
     errno.ENOENT: "a folder of the path does not exist and cannot be made: choose another folder",
     errno.ENOTDIR: "a part of the path is a file: choose another folder",
+    errno.EBUSY: "it is a mount point: choose a folder in it",
+    errno.EXDEV: "it is a mount point: choose a folder in it",
     errno.EEXIST: "a part of the path is a file: choose another folder",
 }
 

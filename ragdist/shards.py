@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
 def make(argv: list[str]) -> None:
     """``SOURCE OUT``: write shards."""
-    from ragdist.data.options import ShardOptions
+    from ragdist.data.options import SOURCES, ShardOptions
 
     parser = cli.Parser(
         prog="python -m ragdist.shards",
@@ -23,8 +23,8 @@ def make(argv: list[str]) -> None:
         "Other commands: `index` indexes shards that are there already, `check` checks a data set whole, `stats` "
         "describes it; each has its own --help (a folder of such a name is ./index).",
     )
-    parser.add_argument("source", help="a folder of class folders, a .tar or .tar.gz of one, or 'digits'")
-    parser.add_argument("out", help="folder to write, complete or not at all")
+    parser.add_argument("source", help="what to read: " + SOURCES)
+    parser.add_argument("out", help="folder to write, complete or not at all; or a URL such as s3://bucket/folder")
     parser.add_argument("--overwrite", action="store_true", help="replace what is in OUT")
     parser.add_class_arguments(ShardOptions, None, as_group=False)
     values = parser.parse_args(argv)

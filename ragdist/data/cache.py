@@ -119,11 +119,13 @@ class Cache:
             for entry in os.scandir(folder):
                 with suppress(FileNotFoundError):  # another host may delete, too
                     stat = entry.stat()
-                    if _PART in entry.name:
-                        if time.time() - stat.st_mtime > _STALE:
-                            os.unlink(entry.path)
-                            continue
-                    elif not entry.name.startswith("."):
+                    name, part, _ = entry.name.partition(_PART)
+                    if not is_sha256(name):  # a lock, or what someone else put here
+                        continue
+                    if part and time.time() - stat.st_mtime > _STALE:
+                        os.unlink(entry.path)
+                        continue
+                    if not part:
                         found.append((stat.st_mtime, stat.st_size, entry.path))
                     total += stat.st_size
         for _, bytes_, path in sorted(found):

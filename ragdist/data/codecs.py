@@ -4,14 +4,17 @@ A codec decodes payloads to uint8 tensors, augments a batch of them from uniform
 slot, and says what [-1, 1] is. Images are the first; sounds and texts are further rows of CODECS.
 """
 
+from __future__ import annotations
+
 import io
 import warnings
 from functools import cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # the processes that write shards need the payloads' names, and no PyTorch
+    from torch import Tensor
 
 
 class Codec(Protocol):
@@ -48,7 +51,7 @@ class ImageCodec:
             raise ValueError(str(error).splitlines()[0]) from error
         if image.shape != shape:
             raise ValueError(f"its shape is {list(image.shape)}, not {list(shape)}")
-        if image.dtype != torch.uint8:
+        if image.element_size() != 1:
             raise ValueError("it has 16 bits a channel, not 8")
         return image
 
@@ -61,6 +64,8 @@ class ImageCodec:
     def augment(self, samples: Tensor, uniform: np.ndarray, crop_padding: int, flip: bool) -> Tensor:
         if not (crop_padding or flip):
             return samples
+        import torch
+
         uniform = torch.from_numpy(uniform)
         _, _, height, width = samples.shape
         rows = torch.arange(height) + _offset(uniform[:, 0], crop_padding)
@@ -77,14 +82,13 @@ class ImageCodec:
 
 
 _PLAIN_BYTES = 65_536  # an image of this size unpacks to at most 1,032 times as many: deflate's limit
-
-
 _GRAY, _RGB = 1, 3  # torchvision.io.ImageReadMode
 
 
 @cache
 def _decoder():
     """torchvision's decoder: (uint8 [n], mode) -> uint8 [channels, height, width]."""
+    import torch
     import torchvision.io  # noqa: F401 - registers the operator; the trainer of other samples needs no torchvision
 
     # The operator itself: torchvision.io.decode_image adds a tenth to the time of a small image.
@@ -122,6 +126,8 @@ def _offset(uniform: Tensor, padding: int) -> Tensor:
 
 def _mirror(places: Tensor, size: int) -> Tensor:
     """Coordinates beyond an edge, reflected back inside (a black border would be learned by G)."""
+    import torch
+
     places = places.abs()
     return torch.where(places >= size, 2 * (size - 1) - places, places)
 

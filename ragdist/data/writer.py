@@ -1,26 +1,45 @@
-"""Write a source's images as WebDataset shards with their index: all of it, or nothing."""
+"""Write a source's images as WebDataset shards with their index: all of it, or nothing.
 
-import io
+Shard k holds the images number k S to (k + 1) S - 1 of a random order, less those that cannot be read. So no
+shard depends on another: processes write them side by side, and those that are finished stay so.
+"""
+
 import os
 import shutil
-import warnings
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from ragdist import noise
 from ragdist.data import index as index_file
-from ragdist.data.codecs import CODECS
-from ragdist.data.index import Index, scan
+from ragdist.data.images import encode, refusing_bombs
+from ragdist.data.index import Index, Shard
 from ragdist.data.options import ShardOptions
-from ragdist.data.sources import Source, open_source
+from ragdist.data.pack import (
+    Items,
+    Packer,
+    Piece,
+    Record,
+    bad_image,
+    join_pieces,
+    pack_piece,
+    pack_shard,
+    shard_name,
+)
+from ragdist.data.pool import Job, Workers
+from ragdist.data.sources import open_source
+from ragdist.data.sources.source import Source
+from ragdist.data.upload import Remote
+from ragdist.data.work import Work, claimed, plan
 from ragdist.errors import UserError
-from ragdist.files import discard_on_error, sync, sync_folder
+from ragdist.files import explain, sync_folder, write_whole
 from ragdist.progress import Progress
+
+_AT_HAND = 4 * 2**20  # bytes of images that are written sooner than other processes have started
 
 
 @dataclass(frozen=True)
@@ -32,158 +51,174 @@ class Summary:
     ignored: list[str]  # files that are no images by their names
 
 
-def write_shards(name: str, out: Path, options: ShardOptions, *, overwrite: bool = False) -> Summary:
-    """Make shards and index in the folder ``out`` from the source called ``name``.
+def write_shards(name: str, out: Path | str, options: ShardOptions, *, overwrite: bool = False) -> Summary:
+    """Make shards and index in the folder ``out``, a path or a URL, from the source called ``name``.
 
-    Everything is written beside ``out`` and renamed at the end: ``out`` is complete or absent.
+    Everything is written elsewhere: a folder ``out`` is complete or absent, a URL without index.json is incomplete.
+    After a kill or an error the same call continues, and the result is the same bytes.
 
     Raises:
         UserError: nothing to read, a bad image, images that differ, ``out`` in use or not writable.
     """
     check(options)
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
-        raise UserError(f"{out} already exists and is not empty: choose another folder, or give --overwrite")
-    part = out.with_name(f".{out.name}.part-{os.getpid()}")
-    with discard_on_error(part, f"cannot write shards to {out}"):
-        part.mkdir(parents=True)
-        scratch = part / "scratch"
-        scratch.mkdir()
-        with open_source(name, scratch) as source:
-            summary = _write(source, part, options)
-        shutil.rmtree(scratch)
-        (part / index_file.INDEX).write_text(summary.index.dumps())
-        sync(part / index_file.INDEX)
-        sync_folder(part)
-        if out.exists():
-            shutil.rmtree(out)
-        part.rename(out)
-        sync_folder(out.parent)
-    return summary
+    remote = "://" in os.fspath(out)
+    with explain(f"cannot write shards to {out}"):
+        target = Remote(str(out), options.scratch) if remote else Local(Path(out))
+        with closing(target):
+            target.check(overwrite)
+            with claimed(target.work, str(out)) as work:
+                target.check(overwrite)  # another process may have finished it before this one had the lock
+                source = open_source(name, options, work.scratch)
+                return _write(source, options, work, target)
 
 
 def check(options: ShardOptions) -> None:
     """Refuse values that no shards can have."""
-    for name, least, most in (("size", 0, 2**15), ("quality", 1, 100), ("shard_samples", 1, 2**32), ("seed", 0, 2**63)):
+    limits = (
+        ("size", 0, 2**15),
+        ("quality", 1, 100),
+        ("shard_samples", 1, 2**32),
+        ("seed", 0, 2**63),
+        ("processes", 0, 2**12),
+    )
+    for name, least, most in limits:
         if not least <= (value := getattr(options, name)) <= most:
             raise UserError(f"--{name} {value}: it must be from {least:,} to {most:,}")
 
 
-def _write(source: Source, folder: Path, options: ShardOptions) -> Summary:
-    from webdataset import TarWriter
+class Local:
+    """A folder as OUT: it gets its name when it is complete."""
 
-    order = noise.permutation(options.seed, noise.WRITER, 0, len(source.names))
-    skipped: list[str] = []
-    samples = _encoded(source, order, options, skipped)
-    shards, shape, key = [], None, 0
-    payload = CODECS["image"].payload
-    for number in range(-(-len(order) // options.shard_samples)):
-        path = folder / f"shard-{number:06d}.tar"
-        with open(path, "wb") as file:
-            with TarWriter(file, mtime=0) as tar:
-                for _ in range(options.shard_samples):
-                    if (sample := next(samples, None)) is None:
-                        break
-                    i, encoded = sample
-                    shape = _same_shape(shape, (encoded.shape, source.names[i]))
-                    row = {"__key__": f"{key:09d}", encoded.extension: encoded.data}
-                    if source.labels:
-                        row["cls"] = source.labels[i]
-                    tar.write(row)
-                    key += 1
-            file.flush()
-            os.fsync(file.fileno())
-        shard, table = scan(path, payload)
-        if not shard.samples:  # the last ones were skipped
-            path.unlink()
-            continue
-        np.save(folder / shard.table, table, allow_pickle=False)
-        sync(folder / shard.table)
-        shards.append(shard)
-    if not key:
-        raise UserError(f"none of the {len(order)} images could be read; the first: {skipped[0]}")
-    index = Index("image", shape[0], tuple(source.classes), tuple(shards))
-    assert index.samples == key == len(order) - len(skipped)
+    def __init__(self, out: Path):
+        self.name, self.out = out, Path(os.path.abspath(out))
+        self.work = self.out.with_name(f".{self.out.name}.part")
+
+    def check(self, overwrite: bool) -> None:
+        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())) and not overwrite:
+            raise UserError(f"{self.name} already exists and is not empty: choose another folder, or give --overwrite")
+
+    def begin(self, work: Work, records: dict[str, Record]) -> dict[str, Record]:
+        return records
+
+    def store(self, work: Work, record: Record) -> None:
+        pass
+
+    def finish(self, work: Work, index: str, names: set[str]) -> None:
+        write_whole(work.shards / index_file.INDEX, index)
+        old = work.root / "old"
+        if self.out.is_dir():
+            self.out.rename(old)  # and deleted with the work folder
+        elif self.out.exists():
+            self.out.unlink()
+        work.shards.rename(self.out)
+        sync_folder(self.out.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def close(self) -> None:
+        pass
+
+
+def _write(source: Source, options: ShardOptions, work: Work, target: Local | Remote) -> Summary:
+    count, size = len(source.names), options.shard_samples
+    records = target.begin(work, work.resume(plan(source, options)))
+    shards = [shard_name(k) for k in range(-(-count // size))]
+    if records:
+        print(f"continuing: {len(records):,} of {len(shards):,} shards are finished", flush=True)
+    order = noise.permutation(options.seed, noise.WRITER, 0, count)
+    first, bulk = _first(source, order, options)
+    packer = Packer(source.read, options, first, str(work.shards), str(work.records), str(work.pieces))
+    processes = options.processes or len(os.sched_getaffinity(0))
+    if count < 5000 and bulk * count < _AT_HAND:
+        processes = 1
+    left = [k for k, name in enumerate(shards) if name not in records]
+    done = count - sum(min((k + 1) * size, count) - k * size for k in left)
+    progress = Progress(count, done=done, unit="images", first=False)
+
+    def advance(images: int) -> None:
+        if images:
+            progress.advance(images)
+            progress.describe()
+
+    jobs = _Jobs(source, order, left, size, processes)
+    with closing(progress), Workers(packer, processes, advance) as workers:
+        for shard, result in workers.run(jobs):
+            if isinstance(result, Piece):
+                jobs.add(shard, result)
+            else:
+                records[shard_name(shard)] = result
+                target.store(work, result)
+    found = [records[name] for name in shards]
+    skipped = [line for record in found for line in record.skipped]
+    if skipped and options.bad == "fail":  # skipped by an earlier command, which this one continues
+        raise UserError(f"{skipped[0]}: it cannot be read as an image; remove it, or give --bad skip")
+    entries = tuple(_entry(record) for record in found if record.samples)
+    index = Index("image", first[1], tuple(source.classes), entries)
+    assert index.samples == count - len(skipped)
+    target.finish(work, index.dumps(), {name for record in found for name in (record.name, record.table)})
     return Summary(index, skipped, source.ignored)
 
 
-def _same_shape(before, now):
-    """(shape, name) of the first sample, after comparing another's with it."""
-    if before is None:
-        return now
-    if before[0] == now[0]:
-        return before
-    (a, first), (b, other) = before, now
-    if a[1:] != b[1:]:
-        advice = f"give --size {min(a[1], a[2])} to cut and resize them all"
-        raise UserError(f"images of different sizes: {first} is {a[2]}x{a[1]}, {other} is {b[2]}x{b[1]}; {advice}")
-    raise UserError(f"some images are grey and some in colour ({first}, {other}): give --channels 1 or --channels 3")
+def _entry(record: Record) -> Shard:
+    return Shard(**{item.name: getattr(record, item.name) for item in fields(Shard)})
 
 
-@dataclass(frozen=True)
-class _Encoded:
-    data: bytes
-    extension: str
-    shape: tuple[int, int, int]
+def _first(source: Source, order: np.ndarray, options: ShardOptions) -> tuple[tuple[str, tuple[int, int, int]], int]:
+    """((name, shape) of the first image that can be read, the bytes of it): what all others must be like."""
+    reason = ""
+    with refusing_bombs():
+        for i in order.tolist():
+            try:
+                picture = source.read(source.places[i])
+                bulk = len(picture) if isinstance(picture, bytes) else picture.width * picture.height
+                return (source.names[i], encode(picture, options).shape), bulk
+            except (OSError, ValueError) as error:
+                if options.bad == "fail":
+                    raise bad_image(source.names[i], error) from error
+                reason = reason or f"{source.names[i]}: {error}"
+    raise UserError(f"none of the {len(order):,} images could be read; the first: {reason}")
 
 
-def _encoded(source: Source, order: np.ndarray, options: ShardOptions, skipped: list[str]) -> Iterator:
-    """(number, encoded image) in this order; Pillow decodes in threads, some ahead of the writer."""
+class _Jobs:
+    """The work that is left. Few shards for many processes are cut into pieces, which `add` puts together."""
 
-    def work(i: int):
-        try:
-            return i, encode(source.open(i), options)
-        except (OSError, ValueError, SyntaxError, EOFError) as error:  # what Pillow raises for broken files
-            return i, str(error).splitlines()[0] if str(error) else type(error).__name__
+    def __init__(self, source: Source, order: np.ndarray, left: list[int], size: int, processes: int):
+        self.source, self.order, self.size = source, order, size
+        self.pieces: dict[int, dict[int, Piece | None]] = {}  # of a shard, by the number of their first image
+        self.ready: deque[Job] = deque()
+        # With four shards for each process, at most a fifth of the time is spent waiting for the last ones.
+        step = size if processes == 1 or len(left) >= 4 * processes else _step(len(order), size, processes)
+        self.left = self._cut(left, step)
 
-    chunk = 512
-    progress = Progress(len(order), unit="images written", first=False)
-    with ThreadPoolExecutor(os.cpu_count()) as pool, closing(progress):
-        for start in range(0, len(order), chunk):
-            for i, result in pool.map(work, (int(i) for i in order[start : start + chunk])):
-                progress.advance(1)
-                progress.describe()
-                if isinstance(result, _Encoded):
-                    yield i, result
-                elif options.bad == "fail":
-                    raise UserError(
-                        f"{source.names[i]} cannot be read as an image ({result}): remove it, or give --bad skip"
-                    )
-                else:
-                    skipped.append(f"{source.names[i]}: {result}")
+    def _cut(self, left: list[int], step: int) -> Iterator[Job]:
+        for shard in left:
+            start, stop = shard * self.size, min((shard + 1) * self.size, len(self.order))
+            starts = range(start, stop, step)
+            if len(starts) == 1:
+                yield shard, pack_shard, (shard, self._items(start, stop))
+                continue
+            self.pieces[shard] = dict.fromkeys(starts)
+            for first in starts:
+                yield shard, pack_piece, (shard, self._items(first, min(first + step, stop)))
+
+    def _items(self, start: int, stop: int) -> Items:
+        source, numbers = self.source, self.order[start:stop].tolist()
+        labels = [source.labels[i] for i in numbers] if len(source.labels) else ()
+        return Items(start, [source.places[i] for i in numbers], labels, [source.names[i] for i in numbers])
+
+    def add(self, shard: int, piece: Piece) -> None:
+        """Take a finished piece; when a shard's last one is there, joining them is the next job."""
+        pieces = self.pieces[shard]
+        pieces[piece.first] = piece
+        if all(pieces.values()):
+            self.ready.append((shard, join_pieces, (shard, list(self.pieces.pop(shard).values()))))
+
+    def __iter__(self) -> "_Jobs":
+        return self
+
+    def __next__(self) -> Job:
+        return self.ready.popleft() if self.ready else next(self.left)
 
 
-def encode(data: bytes, options: ShardOptions) -> _Encoded:
-    """An image file's bytes as a sample's: decoded whole, brought to size and colour, its bytes kept if they fit.
-
-    Raises:
-        OSError, ValueError: it is no image, is cut off, or unpacks to too many pixels.
-    """
-    from PIL import Image, ImageOps
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(io.BytesIO(data))
-            kind = image.format
-            image.load()
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise ValueError(str(error)) from error
-    turned = ImageOps.exif_transpose(image)
-    keep = options.format == "keep" and kind in ("JPEG", "PNG") and turned.size == image.size
-    keep = keep and not image.getexif().get(0x0112, 1) > 1
-    grey = options.channels == 1 or (options.channels == 0 and turned.mode in ("1", "L", "I", "I;16", "F", "LA"))
-    mode = "L" if grey else "RGB"
-    if turned.mode != mode:
-        turned, keep = turned.convert(mode), False
-    if options.size and turned.size != (options.size, options.size):
-        turned, keep = ImageOps.fit(turned, (options.size, options.size), Image.Resampling.BICUBIC), False
-    shape = (1 if grey else 3, turned.height, turned.width)
-    if keep:
-        return _Encoded(data, "jpg" if kind == "JPEG" else "png", shape)
-    out = io.BytesIO()
-    if options.format == "jpg":
-        turned.save(out, "jpeg", quality=options.quality)
-    else:
-        turned.save(out, "png")
-    return _Encoded(out.getvalue(), "jpg" if options.format == "jpg" else "png", shape)
+def _step(count: int, size: int, processes: int) -> int:
+    """Images of a piece: eight pieces for each process, but none so small that handing it over takes longer."""
+    return min(size, max(count // (8 * processes), 64))

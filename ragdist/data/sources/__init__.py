@@ -1,0 +1,56 @@
+"""Where images come from. A source lists its images without opening them, and any process can open any of them.
+
+One idea a file; `open_source` picks the file by the source's name.
+"""
+
+import errno
+import importlib
+from pathlib import Path
+
+from ragdist.data.options import SOURCES, ShardOptions
+from ragdist.data.sources.source import Source
+from ragdist.errors import UserError, nearest
+
+# What each way of naming a source is opened by: the functions take (the rest of the name, options, scratch).
+_PREFIXES = {"torchvision": "torchvision_set", "hf": "huggingface"}
+_ENDINGS = {".csv": "listing", ".jsonl": "listing", ".npy": "arrays", ".npz": "arrays"}
+_TAKE_SPLIT = ("folder", "archive", "torchvision_set", "huggingface")
+
+
+def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
+    """The source of a name.
+
+    Args:
+        name: see `SOURCES`.
+        options: ``split`` and what single kinds of sources need.
+        scratch: a folder for what must be unpacked to be read; it stays as long as the source is read.
+
+    Raises:
+        UserError: there is nothing to read there.
+    """
+    kind, rest = _kind(name)
+    if options.split and kind not in _TAKE_SPLIT:
+        raise UserError(f"--split {options.split}: {name} has no splits; leave it out")
+    try:
+        return importlib.import_module(f"ragdist.data.sources.{kind}").open_source(rest, options, scratch)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # while unpacking: the disk's fault, not the source's
+            raise
+        raise UserError(f"{name} cannot be read ({error.strerror or error})") from error
+
+
+def _kind(name: str) -> tuple[str, str]:
+    """(module, what it opens) of a source's name."""
+    path = Path(name)
+    if path.is_dir():
+        return "folder", name
+    if path.is_file():
+        return _ENDINGS.get(path.suffix.lower(), "archive"), name
+    if name == "digits":
+        return "digits", name
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in _PREFIXES and rest:
+        return _PREFIXES[prefix], rest
+    if colon and prefix not in _PREFIXES and "/" not in prefix:
+        raise UserError(f"no source '{name}'{nearest(prefix, _PREFIXES)}")
+    raise UserError(f"no source '{name}': there is no such file; give {SOURCES}")

@@ -1,0 +1,127 @@
+"""A folder of class folders, or of images without classes; and how any list of files becomes classes."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ragdist.data.options import ShardOptions
+from ragdist.data.sources.source import Source
+from ragdist.errors import UserError, nearest
+
+IMAGES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Reads files by their paths in a folder."""
+
+    root: str
+
+    def __call__(self, place: str) -> bytes:
+        with open(os.path.join(self.root, place), "rb") as file:
+            return file.read()
+
+
+def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
+    """The images of a folder; a file's class is its folder, where there is more than one."""
+    root = os.path.abspath(name)
+    files = {path: (size, time) for path, size, time in _walk(root)}
+    source = grouped(name, list(files), list(files), FileReader(root), "", options.split)
+    stamp = hashlib.sha256(repr([files[image] for image in source.places]).encode())
+    return replace(source, identity=stamp.hexdigest())
+
+
+def _walk(root: str) -> Iterator[tuple[str, int, int]]:
+    """(path below ``root``, bytes, time of change) of every file. Links are followed, each folder once; hidden
+    folders are not: what is half-written may be one of them."""
+    left, seen = [""], set()
+    while left:
+        below = left.pop()
+        try:
+            status = os.stat(os.path.join(root, below))
+            if (status.st_dev, status.st_ino) in seen:  # a link that leads back up
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(os.path.join(root, below)) as entries:
+                for entry in entries:
+                    path = f"{below}/{entry.name}" if below else entry.name
+                    if entry.is_dir():
+                        left.extend([path] if not entry.name.startswith(".") else [])
+                    elif entry.is_file():
+                        status = entry.stat()
+                        yield path, status.st_size, status.st_mtime_ns
+        except OSError as error:
+            raise UserError(f"{os.path.join(root, below)} cannot be listed ({error.strerror})") from error
+
+
+def grouped(
+    where: str,
+    files: Sequence[str],
+    places: Sequence[Any],
+    read: Callable[[Any], bytes],
+    identity: str,
+    split: str = "",
+) -> Source:
+    """A source of files in class folders.
+
+    Args:
+        where: for messages: what holds the files.
+        files: their paths, with ``/``.
+        places: where ``read`` finds each.
+        split: take only the files in the folder of this name.
+
+    Raises:
+        UserError: no images, or no such split.
+    """
+    places = {str(PurePosixPath(name)): place for name, place in zip(files, places, strict=True)}
+    images = sorted(name for name in places if _is_image(name))
+    ignored = sorted(places.keys() - set(images))
+    if not images:
+        seen = f" ({len(ignored)} other files, such as {ignored[0]})" if ignored else ""
+        raise UserError(
+            f"{where} holds no images{seen}: give a folder of class folders with {', '.join(sorted(IMAGES))} files"
+        )
+    if split:
+        images = _split(where, images, split)
+    folders = [name.rpartition("/")[0] for name in images]
+    distinct = sorted(set(folders))
+    classes = class_names(distinct) if len(distinct) > 1 else []
+    number = {folder: i for i, folder in enumerate(distinct)}
+    labels = [number[folder] for folder in folders] if classes else []
+    return Source(images, [places[name] for name in images], read, identity, labels, classes, ignored)
+
+
+def _is_image(name: str) -> bool:
+    """By its ending; hidden files are none: a Mac's archives hold a ``._1.jpg`` of other content beside ``1.jpg``."""
+    dot = name.rfind(".")
+    hidden = name.startswith((".", "__MACOSX/")) or "/." in name or "/__MACOSX/" in name
+    return dot > 0 and name[dot:].lower() in IMAGES and not (hidden and not name.startswith(("../", "/")))
+
+
+def _split(where: str, images: list[str], split: str) -> list[str]:
+    """The images below the folder called ``split``: the first level at which folders differ, or above it."""
+    folders = [PurePosixPath(name).parent.parts for name in images]
+    shared = shared_parts(folders)
+    if split in folders[0][:shared]:
+        return images
+    chosen = [name for name, parts in zip(images, folders, strict=True) if parts[shared : shared + 1] == (split,)]
+    if not chosen:
+        there = sorted({parts[shared] for parts in folders if len(parts) > shared} | set(folders[0][:shared]))
+        raise UserError(f"--split {split}: {where} has no folder of that name{nearest(split, there) if there else ''}")
+    return chosen
+
+
+def shared_parts(folders: Sequence[tuple[str, ...]]) -> int:
+    """How many leading folders all of the paths have in common."""
+    first, last = min(folders), max(folders)  # what the two extremes share, all between them do
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+
+
+def class_names(folders: Sequence[str]) -> list[str]:
+    """The folders' names without the part that all of them share."""
+    parts = [PurePosixPath(folder).parts for folder in folders]
+    shared = shared_parts(parts)
+    return ["/".join(p[shared:]) or "." for p in parts]

@@ -1,0 +1,41 @@
+"""What every source gives: images by number, and how another process reads one of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+# An image as a source has it: an encoded file's bytes, or a decoded picture (PIL.Image.Image).
+Picture: TypeAlias = bytes | Any
+
+
+@dataclass
+class Source:
+    """Images by number, in an order that depends on nothing but the source.
+
+    ``read`` and the items of ``places`` are small and picklable: the processes that write shards get
+    ``read`` once, and with each piece of work its images' places, so that none of them lists the source again.
+    """
+
+    names: Sequence[str]  # for messages: a path inside the source
+    places: Sequence[Any]  # where ``read`` finds each image
+    read: Callable[[Any], Picture]  # an image by its place; raises OSError or ValueError where it cannot
+    identity: str  # changes when the content does: what half-written shards are compared by
+    labels: Sequence[int] = ()  # class numbers; empty: none
+    classes: Sequence[str] = ()  # their names
+    ignored: list[str] = field(default_factory=list)  # files that are no images by their names
+
+
+@dataclass(frozen=True)
+class Numbered(Sequence):
+    """The names ``image 0``, ``image 1``, ... of images that have none."""
+
+    count: int
+    word: str = "image"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return [f"{self.word} {k}" for k in range(self.count)[i]]
+        return f"{self.word} {range(self.count)[i]}"

@@ -1,0 +1,143 @@
+"""The folder of half-written shards: one process at a time writes there, and the same command continues there.
+
+lock       held by the process that writes
+plan.json  what the shards are made of and how; another plan starts anew
+shards/    finished shards and their tables; it becomes OUT by a rename
+records/   one file a finished shard, the last of it to appear
+pieces/    of shards that are not finished
+scratch/   what a source has to unpack
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import PIL
+
+from ragdist.data.options import ShardOptions
+from ragdist.data.pack import Record
+from ragdist.data.sources.source import Numbered, Source
+from ragdist.errors import UserError
+from ragdist.files import write_whole
+
+_BYTES_DEPEND_ON = ("size", "fit", "channels", "format", "quality", "shard_samples", "seed")
+
+
+class Work:
+    """The folder, while it is this process's."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.shards, self.records, self.pieces, self.scratch = (
+            root / name for name in ("shards", "records", "pieces", "scratch")
+        )
+        for folder in (self.shards, self.records, self.scratch):
+            folder.mkdir(exist_ok=True)
+
+    def resume(self, plan: str) -> dict[str, Record]:
+        """The finished shards of this plan by their names; those of another plan are deleted."""
+        path = self.root / "plan.json"
+        if path.is_file() and path.read_text() != plan:
+            if self.begun:
+                print("starting anew: the shards that were half-written here are of another source or other options")
+            for folder in (self.shards, self.records):
+                shutil.rmtree(folder)
+                folder.mkdir()
+        write_whole(path, plan)
+        shutil.rmtree(self.pieces, ignore_errors=True)
+        self.pieces.mkdir()
+        records = {record.name: record for file in self.records.glob("*.json") if (record := self._record(file))}
+        whole = {"", *(name for record in records.values() for name in (record.name, record.table))}
+        for file in self.shards.iterdir():  # what was being written when the last process ended
+            if file.name not in whole:
+                file.unlink()
+        return records
+
+    def _record(self, file: Path) -> Record | None:
+        """A record whose shard is still what it says."""
+        try:
+            content = json.loads(file.read_text())
+            record = Record(**content | {"skipped": tuple(content["skipped"])})
+        except (ValueError, TypeError, KeyError):
+            return None
+        if record.uploaded or not record.samples:
+            return record
+        tar, table = self.shards / record.name, self.shards / record.table
+        return record if tar.is_file() and tar.stat().st_size == record.bytes and table.is_file() else None
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a finished shard."""
+        return any(self.records.glob("*.json"))
+
+
+@contextmanager
+def claimed(root: Path, out: str) -> Iterator[Work]:
+    """The folder ``root`` for this process alone. It is deleted in the end, except after an error if there
+    are finished shards in it.
+
+    Raises:
+        UserError: another process writes ``out``.
+    """
+    file = _lock(root, out)
+    try:
+        work = Work(root)
+        try:
+            yield work
+        except BaseException:
+            if work.begun:
+                print(f"finished shards are kept in {root}: the same command continues", flush=True)
+            else:
+                shutil.rmtree(root, ignore_errors=True)
+            raise
+        shutil.rmtree(root, ignore_errors=True)
+    finally:
+        file.close()
+
+
+def _lock(root: Path, out: str):
+    while True:
+        root.mkdir(parents=True, exist_ok=True)
+        try:
+            file = open(root / "lock", "a+")  # noqa: SIM115 - open as long as the lock is held
+        except FileNotFoundError:  # another process has just finished and deleted the folder
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            number = file.read().strip()
+            file.close()
+            raise UserError(f"{out} is being written by another process ({number}): wait for it or end it") from error
+        try:
+            ours = os.path.samestat(os.fstat(file.fileno()), os.stat(root / "lock"))
+        except FileNotFoundError:
+            ours = False
+        if ours:
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            return file
+        file.close()
+
+
+def plan(source: Source, options: ShardOptions) -> str:
+    """All that the shards' bytes depend on, as text."""
+    content = hashlib.sha256(source.identity.encode(errors="surrogateescape"))
+    for part in (source.names, source.labels, source.classes):
+        text = repr(part) if isinstance(part, Numbered) else "\0".join(map(str, part))
+        content.update(f"{len(part)}\0{text}\0".encode("utf-8", "surrogateescape"))
+    values = asdict(options)
+    return json.dumps(
+        {
+            "source": content.hexdigest(),
+            "options": {name: values[name] for name in _BYTES_DEPEND_ON},
+            "pillow": PIL.__version__,
+        }
+    )

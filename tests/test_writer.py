@@ -1,0 +1,416 @@
+"""Shards are the same bytes however many processes write them and however often they are killed."""
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ragdist.data import index as index_file
+from ragdist.data import tar, upload
+from ragdist.data.images import encode
+from ragdist.data.options import ShardOptions
+from ragdist.data.pack import shard_name
+from ragdist.data.writer import write_shards
+from ragdist.errors import UserError
+from tests.conftest import command, encoded, picture, refused
+from tests.test_shards import members
+
+SHARDS = "ragdist.shards"
+COUNT, SIZE = 5000, 400  # samples of the test's array, and of its shards
+
+
+@pytest.fixture(scope="module")
+def array(tmp_path_factory) -> Path:
+    """5,000 pictures of noise, which take a second to write."""
+    path = tmp_path_factory.mktemp("array") / "a.npz"
+    noise = np.random.default_rng(0).integers(0, 256, (COUNT, 32, 32, 3), dtype=np.uint8)
+    np.savez(path, images=noise, labels=np.arange(COUNT) % 10)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(array) -> dict[str, bytes]:
+    """What writing the array gives when one process does all of it."""
+    out = array.parent / "undisturbed"
+    write_shards(str(array), out, ShardOptions(shard_samples=SIZE, processes=1))
+    return content(out)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@given(st.text("abc019._-", min_size=1, max_size=100), st.integers(0, tar.LARGEST))
+def test_headers_are_those_of_tarfile(name, size):
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o444
+    assert tar.header(name, size) == info.tobuf(tarfile.USTAR_FORMAT)
+
+
+@given(st.lists(st.binary(max_size=1500), max_size=25))
+def test_a_tar_of_members_is_what_tarfile_reads(payloads):
+    whole = b"".join(tar.member(f"{i}.bin", data) for i, data in enumerate(payloads))
+    whole += tar.ending(len(whole))
+    assert len(whole) % tar.RECORD == 0
+    with tarfile.open(fileobj=io.BytesIO(whole), mode="r:") as found:
+        assert [found.extractfile(m).read() for m in found] == payloads
+
+
+@pytest.mark.parametrize(("processes", "size"), [(2, SIZE), (2, 2100), (3, 100_000)])
+def test_any_number_of_processes_writes_the_same_bytes(tmp_path, array, undisturbed, processes, size):
+    """Of whole shards, of shards in pieces, and of one shard for all processes."""
+    write_shards(str(array), tmp_path / "out", ShardOptions(shard_samples=size, processes=processes))
+    if size != SIZE:
+        write_shards(str(array), tmp_path / "one", ShardOptions(shard_samples=size, processes=1))
+        undisturbed = content(tmp_path / "one")
+    assert content(tmp_path / "out") == undisturbed
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_index_is_what_a_scan_of_the_tars_gives(array, undisturbed):
+    folder = array.parent / "undisturbed"
+    index = index_file.load(folder)
+    assert index.samples == COUNT
+    for shard in (index.shards[0], index.shards[-1]):
+        entry, table = index_file.scan(folder / shard.name, ("png",))
+        assert entry == shard
+        np.testing.assert_array_equal(index_file.load_table(folder, shard), table)
+
+
+def test_keys_are_places_in_the_order_also_where_an_image_is_skipped(tmp_path, class_folders):
+    (class_folders / "cat" / "bad.png").write_bytes(b"bad")
+    summary = write_shards(str(class_folders), tmp_path / "out", ShardOptions(bad="skip", shard_samples=1))
+    found = [key for key, _, _ in members(tmp_path / "out")]
+    assert len(summary.skipped) == 1
+    names = [shard.name for shard in summary.index.shards]
+    assert names == [shard_name(int(key)) for key in found], "the shard of the bad one is left out"
+
+
+def start(array: Path, out: str, cwd: Path, *more: str) -> subprocess.Popen:
+    arguments = [sys.executable, "-m", SHARDS, str(array), out, f"--shard_samples={SIZE}", "--processes=2", *more]
+    return subprocess.Popen(arguments, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(what, process: subprocess.Popen, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_the_same_command_continues_after_a_kill(tmp_path, array, undisturbed, how):
+    records = tmp_path / ".out.part" / "records"
+    process = start(array, "out", tmp_path)
+    wait_for(lambda: len(list(records.glob("*.json"))) >= 3, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(how)
+    output = process.communicate(timeout=60)
+    assert not psutil.wait_procs(children, timeout=10)[1], "no process outlives its parent"
+    assert not (tmp_path / "out").exists()
+    if how == signal.SIGINT:
+        assert output[1].strip() == "interrupted"
+    finished = {json.loads(file.read_text())["name"] for file in records.glob("*.json")}
+    before = {name: (tmp_path / ".out.part" / "shards" / name).stat() for name in finished}
+    assert 3 <= len(finished) < 13
+    result = command(SHARDS, array, "out", f"--shard_samples={SIZE}", "--processes=2", "--bad=skip", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"continuing: {len(finished)} of 13 shards are finished" in result.stdout
+    assert content(tmp_path / "out") == undisturbed
+    for name, status in before.items():
+        now = (tmp_path / "out" / name).stat()
+        assert (now.st_ino, now.st_mtime_ns) == (status.st_ino, status.st_mtime_ns), "not written again"
+    assert not (tmp_path / ".out.part").exists()
+
+
+def interrupted(array: Path, cwd: Path) -> None:
+    """Leave some finished shards in ``cwd``."""
+    process = start(array, "out", cwd)
+    wait_for(lambda: list((cwd / ".out.part" / "records").glob("*.json")), process)
+    process.kill()
+    process.communicate()
+    time.sleep(0.5)
+
+
+def test_other_options_start_anew(tmp_path, array):
+    interrupted(array, tmp_path)
+    result = command(SHARDS, array, "out", f"--shard_samples={SIZE}", "--seed=1", cwd=tmp_path)
+    assert "starting anew" in result.stdout
+    assert "continuing" not in result.stdout
+    write_shards(str(array), tmp_path / "other", ShardOptions(shard_samples=SIZE, seed=1))
+    assert content(tmp_path / "out") == content(tmp_path / "other")
+
+
+def test_a_changed_source_starts_anew_and_a_damaged_shard_is_written_again(tmp_path, array, undisturbed):
+    interrupted(array, tmp_path)
+    shard = next((tmp_path / ".out.part" / "shards").glob("*.tar"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    write_shards(str(array), tmp_path / "out", ShardOptions(shard_samples=SIZE))
+    assert content(tmp_path / "out") == undisturbed
+    (tmp_path / "out").rename(tmp_path / "before")
+    interrupted(array, tmp_path)
+    os.utime(array)
+    result = command(SHARDS, array, "out", f"--shard_samples={SIZE}", cwd=tmp_path)
+    assert "starting anew" in result.stdout
+
+
+def test_the_second_of_two_is_refused(tmp_path, array, undisturbed):
+    process = start(array, "out", tmp_path)
+    wait_for((tmp_path / ".out.part" / "records").is_dir, process)
+    line = refused(command(SHARDS, array, "out", cwd=tmp_path))
+    assert f"out is being written by another process ({process.pid})" in line
+    output = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert content(tmp_path / "out") == undisturbed, "the first is not disturbed"
+
+
+def test_a_killed_writing_process_is_one_line_and_the_command_continues(tmp_path, array, undisturbed):
+    process = start(array, "out", tmp_path)
+    wait_for(lambda: list((tmp_path / ".out.part" / "records").glob("*.json")), process)
+    workers = [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+    workers[0].kill()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2, error
+    assert error.strip().splitlines()[-1].startswith("error: a writing process was killed")
+    assert "Traceback" not in error
+    write_shards(str(array), tmp_path / "out", ShardOptions(shard_samples=SIZE))
+    assert content(tmp_path / "out") == undisturbed
+
+
+def test_a_bad_image_late_in_the_work_names_itself_and_keeps_what_is_finished(tmp_path, array, undisturbed):
+    """In another process; and --bad skip then takes what is there, but --bad fail no shard that skipped one."""
+    images = np.load(array)["images"]
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for i, image in enumerate(images[:600]):
+        Image.fromarray(image).resize((64, 64)).save(root / f"{i:04d}.png")
+    last = root / "0300.png"
+    options = {"shard_samples": 20, "processes": 2}
+    good = write_shards(str(root), tmp_path / "good", ShardOptions(**options))
+    assert good.index.samples == 600
+    last.write_bytes(last.read_bytes()[:2000])
+    with pytest.raises(UserError, match=r"0300\.png cannot be read"):
+        write_shards(str(root), tmp_path / "out", ShardOptions(**options))
+    summary = write_shards(str(root), tmp_path / "out", ShardOptions(**options, bad="skip"))
+    assert summary.index.samples == 599
+    assert [line.partition(":")[0] for line in summary.skipped] == ["0300.png"]
+
+
+def test_an_odd_image_is_found_by_any_process(tmp_path, array):
+    images = np.load(array)["images"]
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for i, image in enumerate(images[:300]):
+        Image.fromarray(image).resize((80, 80)).save(root / f"{i:04d}.png")
+    picture(1, (80, 79)).save(root / "odd.png")
+    with pytest.raises(UserError, match=r"odd.png is 80x79") as error:
+        write_shards(str(root), tmp_path / "out", ShardOptions(shard_samples=10, processes=2))
+    assert "--size" in str(error.value)
+
+
+def test_writing_processes_need_no_pytorch():
+    code = "import sys; import ragdist.data.pool; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "False", result.stderr
+
+
+def test_replacing_what_is_there(tmp_path, class_folders, digits):
+    write_shards(str(class_folders), tmp_path / "out", ShardOptions())
+    with pytest.raises(UserError, match="not empty"):
+        write_shards("digits", tmp_path / "out", ShardOptions(shard_samples=700))
+    write_shards("digits", tmp_path / "out", ShardOptions(shard_samples=700), overwrite=True)
+    assert content(tmp_path / "out") == content(digits)
+
+
+# Single images.
+
+
+def test_fit_pad_keeps_the_whole_image():
+    wide = Image.new("RGB", (40, 20), (255, 0, 0))
+    padded = np.asarray(Image.open(io.BytesIO(encode(encoded(wide, "png"), ShardOptions(size=20, fit="pad")).data)))
+    assert padded.shape == (20, 20, 3)
+    assert (padded[:5] == 0).all()
+    assert (padded[5:15] == (255, 0, 0)).all()
+    assert (padded[15:] == 0).all()
+    cut = np.asarray(Image.open(io.BytesIO(encode(encoded(wide, "png"), ShardOptions(size=20)).data)))
+    assert (cut == (255, 0, 0)).all()
+
+
+def test_16_bits_become_8_by_scaling():
+    grey = np.array([[0, 256, 40_000, 65_535]], np.uint16)
+    result = encode(encoded(Image.fromarray(grey), "png"), ShardOptions())
+    assert result.shape == (1, 1, 4)
+    assert np.asarray(Image.open(io.BytesIO(result.data))).tolist() == [[0, 1, 156, 255]]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60), st.sampled_from(["crop", "pad"]), st.sampled_from(["png", "jpeg"]))
+def test_any_size_becomes_the_asked_one(width, height, fit, kind):
+    result = encode(encoded(picture(0, (width, height)), kind), ShardOptions(size=16, fit=fit))
+    assert result.shape == (3, 16, 16)
+    assert Image.open(io.BytesIO(result.data)).size == (16, 16)
+
+
+def test_a_large_jpeg_is_made_small_like_the_same_png():
+    large = picture(3, (512, 512))
+    small = [np.asarray(Image.open(io.BytesIO(encode(encoded(large, kind), ShardOptions(size=32)).data)), int)
+             for kind in ("jpeg", "png")]  # fmt: skip
+    assert np.abs(small[0] - small[1]).mean() < 2
+
+
+@given(st.binary(max_size=300), st.integers(0, 299))
+def test_any_bytes_are_an_image_or_a_bad_one(data, place):
+    whole = encoded(picture(1), "png")
+    damaged = whole[: place % len(whole)] + data + whole[place % len(whole) + len(data) :]
+    for candidate in (data, damaged):
+        with contextlib.suppress(ValueError):
+            assert encode(candidate, ShardOptions(size=8)).shape[1:] == (8, 8)
+
+
+# OUT as a URL.
+
+
+def test_a_url(tmp_path, digits):
+    options = ShardOptions(shard_samples=700, scratch=str(tmp_path / "scratch"))
+    url = f"file://{tmp_path}/deep/out"
+    assert write_shards("digits", url, options).index.samples == 1797
+    assert content(tmp_path / "deep" / "out") == content(digits)
+    assert not list((tmp_path / "scratch").iterdir())
+    with pytest.raises(UserError, match=r"already holds an index.json"):
+        write_shards("digits", url, options)
+    few = ShardOptions(shard_samples=1000, scratch=options.scratch)
+    write_shards("digits", url, few, overwrite=True)
+    assert len(content(tmp_path / "deep" / "out")) == 5, "shards of before are deleted"
+    assert index_file.load(tmp_path / "deep" / "out").samples == 1797
+
+
+def test_passing_errors_are_tried_again_and_others_are_one_line(tmp_path, digits, monkeypatch):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    failures = []
+
+    def put_file(self, local, remote, **_):
+        if len(failures) % 3 < 2:
+            failures.append(remote)
+            raise ConnectionResetError("the network is gone")
+        failures.append("")
+        self.pipe_file(remote, Path(local).read_bytes())
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", put_file)
+    monkeypatch.setattr(upload, "DELAYS", (0.01, 0.01))
+    options = ShardOptions(shard_samples=700, scratch=str(tmp_path))
+    monkeypatch.setattr(upload, "_AT_ONCE", 1)
+    write_shards("digits", "memory://bucket/out", options)
+    assert len(failures) == 18, "each of six files at the third try"
+    store = MemoryFileSystem.store
+    for name, data in content(digits).items():
+        assert store[f"/bucket/out/{name}"].getvalue() == data
+    monkeypatch.setattr(upload, "DELAYS", ())
+    with pytest.raises(UserError, match=r"cannot upload shard-000000\.tar .the network is gone"):
+        write_shards("digits", "memory://bucket/other", options)
+    assert "/bucket/other/index.json" not in store
+
+
+def test_unknown_places_are_one_line(tmp_path, monkeypatch):
+    line = refused(command(SHARDS, "digits", "nowhere://x/y", cwd=tmp_path))
+    assert "Protocol not known: nowhere" in line
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(UserError, match=r"pip install 'ragdist\[s3\]'"):
+        write_shards("digits", "s3://bucket/out", ShardOptions())
+
+
+@pytest.fixture
+def s3(tmp_path):
+    """An S3 server on this machine with a bucket, and the environment that leads there."""
+    pytest.importorskip("moto")
+    boto3 = pytest.importorskip("boto3")
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
+    }  # fmt: skip
+    try:
+        end = time.monotonic() + 60
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        client = boto3.client(
+            "s3", endpoint_url=environment["AWS_ENDPOINT_URL"], aws_access_key_id="a", aws_secret_access_key="b",
+            region_name="us-east-1",
+        )  # fmt: skip
+        client.create_bucket(Bucket="bucket")
+        yield client, environment
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_s3_is_continued_after_a_kill(tmp_path, array, undisturbed, s3, monkeypatch):
+    client, environment = s3
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    def there() -> dict:
+        found = client.list_objects_v2(Bucket="bucket", Prefix="data/").get("Contents", [])
+        return {entry["Key"].removeprefix("data/"): entry["LastModified"] for entry in found}
+
+    scratch = f"--scratch={tmp_path / 'scratch'}"
+    process = start(array, "s3://bucket/data", tmp_path, scratch)
+    uploaded = "scratch/*/records/*.json"
+    wait_for(lambda: sum('"uploaded": true' in file.read_text() for file in tmp_path.glob(uploaded)) >= 3, process)
+    process.kill()
+    process.communicate()
+    before = there()
+    assert "index.json" not in before
+    assert 6 <= len(before) < 26
+    done = {json.loads(f.read_text())["name"] for f in tmp_path.glob(uploaded) if '"uploaded": true' in f.read_text()}
+    client.delete_object(Bucket="bucket", Key=f"data/{done.pop()}")  # its record says that it is there
+    result = command(SHARDS, array, "s3://bucket/data", f"--shard_samples={SIZE}", scratch, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "continuing: " in result.stdout
+    now = there()
+    assert now.keys() == undisturbed.keys()
+    for name, data in undisturbed.items():
+        assert client.get_object(Bucket="bucket", Key=f"data/{name}")["Body"].read() == data
+    for name in done:
+        assert now[name] == before[name], "not uploaded again"
+    line = refused(command(SHARDS, array, "s3://no-such-bucket/x", scratch, cwd=tmp_path))
+    assert "cannot write to it" in line
+
+
+def test_the_lock_is_of_the_process_and_not_of_a_file_left_behind(tmp_path, class_folders):
+    (tmp_path / ".out.part").mkdir()
+    (tmp_path / ".out.part" / "lock").write_text("123")
+    write_shards(str(class_folders), tmp_path / "out", ShardOptions())
+    (tmp_path / ".next.part").mkdir()
+    with open(tmp_path / ".next.part" / "lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="being written by another process"):
+            write_shards(str(class_folders), tmp_path / "next", ShardOptions())
+    assert (tmp_path / ".next.part").exists()
