@@ -45,7 +45,7 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
         with closing(monitor), stop_on_signal() as stop:
             outcome = trainer.train(monitor, stop)
             if outcome.finished:
-                finish(folder, monitor, outcome)
+                finish(folder, monitor, outcome, len(trainer.bad))
     print(closing_words(config, folder, outcome))
     return 0 if outcome.finished else 130
 
@@ -94,7 +94,7 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome) -> None:
+def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome, bad_samples: int) -> None:
     """Write the closing picture and the summary."""
     monitor.course()
     summary = {
@@ -102,6 +102,7 @@ def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome) -> None:
         "seconds": round(outcome.seconds, 3),
         "images_per_second": round(outcome.images / outcome.seconds, 2),
         "losses": outcome.losses,
+        "bad_samples": bad_samples,
         "weights_sha256": outcome.weights_sha256,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

@@ -14,7 +14,7 @@ from pathlib import Path
 from ragdist.data.store import Store, scheme
 from ragdist.errors import UserError
 
-MOST = 1_000_000  # shards of a pattern; more is a slip of the finger
+MOST = 100_000  # shards of a pattern; more is a slip of the finger
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""Samples that cannot be read: counted, named, replaced in a way that is a function of the data, and limited."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from ragdist.data import index as index_file
+from ragdist.data.options import ShardOptions
+from ragdist.data.writer import write_shards
+from tests.conftest import TINY, command, refused
+
+
+@pytest.fixture
+def data(tmp_path):
+    """The digits with four samples of the second shard damaged, two of them neighbours."""
+    write_shards("digits", tmp_path / "data", ShardOptions(shard_samples=600))
+    shard = index_file.load(tmp_path / "data").shards[1]
+    content = bytearray((tmp_path / "data" / shard.name).read_bytes())
+    for number in (10, 11, 300, 599):
+        content[int(index_file.load_table(tmp_path / "data", shard)[number]["offset"]) + 50] ^= 255
+    (tmp_path / "data" / shard.name).write_bytes(content)
+    return tmp_path / "data"
+
+
+def train(data, out: str, *more: str, images: int = 3600):
+    return command(
+        "ragdist.train", *TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more, cwd=data.parent
+    )
+
+
+def summary(data, out: str) -> dict:
+    return json.loads((data.parent / out / "summary.json").read_text())
+
+
+def test_a_run_within_the_budget_names_counts_and_replaces_them(data):
+    """Two epochs: each is said once; kills and loader processes change neither the weights nor the count."""
+    options = ["--data.max_bad=0.01", "--checkpoint.every=640"]
+    result = train(data, "run", *options)
+    assert result.returncode == 0, result.stderr
+    said = [line for line in result.stdout.splitlines() if "bad sample" in line]
+    assert len(said) == 4
+    assert all("shard-000001.tar: sample" in line and "at byte" in line for line in said)
+    assert "its bytes changed since it was indexed" in said[0]
+    assert summary(data, "run")["bad_samples"] == 4
+    rows = [json.loads(line) for line in (data.parent / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["bad_samples"] == 4
+
+    assert train(data, "parts", *options, "--data.loader_workers=0", images=1280).returncode == 0
+    again = train(data, "parts", *options, "--data.loader_workers=3")
+    assert again.returncode == 0, again.stderr
+    assert summary(data, "parts")["weights_sha256"] == summary(data, "run")["weights_sha256"]
+    assert summary(data, "parts")["bad_samples"] == 4, "those of before the restart are not forgotten or counted twice"
+
+
+def test_a_run_above_the_budget_ends_with_a_checkpoint_and_goes_on_with_mended_data(data):
+    """0.1% of 1,797 samples is one."""
+    whole = data.parent / "whole"
+    shutil.copytree(data, whole)
+    content = bytearray((whole / "shard-000001.tar").read_bytes())
+    shard = index_file.load(whole).shards[1]
+    for number in (10, 11, 300, 599):
+        content[int(index_file.load_table(whole, shard)[number]["offset"]) + 50] ^= 255
+    (whole / "shard-000001.tar").write_bytes(content)
+
+    line = refused(train(data, "run"))
+    assert "shard-000001.tar: sample" in line
+    # Three where the update that finds the second also meets the third.
+    assert re.search(r"with it [23] of 1,797 samples cannot be read, and --data.max_bad 0.001 allows 1\.", line)
+    assert "ragdist.shards check" in line
+    assert list((data.parent / "run" / "checkpoints").glob("images-*")), "what was trained until then is kept"
+    refused(train(data, "run"))
+    mended = train(whole, "run")
+    assert mended.returncode == 0, mended.stderr
+    assert train(whole, "other").returncode == 0
+
+
+def test_a_shard_without_a_single_good_sample_ends_the_run(data):
+    shard = index_file.load(data).shards[2]
+    (data / shard.name).write_bytes(bytes(shard.bytes))
+    line = refused(train(data, "run", "--data.max_bad=1"))
+    assert "no sample of" in line
+    assert "shard-000002.tar can be used" in line
