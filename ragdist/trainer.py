@@ -21,7 +21,7 @@ from ragdist.data.cache import Cache
 from ragdist.data.codecs import CODECS
 from ragdist.data.index import Index
 from ragdist.data.order import Order
-from ragdist.data.reader import OPEN_SHARDS, BadSample, ShardReader, SlotDataset, Slots, Updates, make_loader
+from ragdist.data.reader import OPEN_SHARDS, ShardReader, SlotDataset, Slots, Updates, make_loader
 from ragdist.data.shardfiles import ShardFiles
 from ragdist.errors import UserError
 from ragdist.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
@@ -308,21 +308,18 @@ class Trainer:
         """What ends the run, if anything: data that cannot be had, or too many bad samples."""
         if isinstance(slots, UserError):
             return slots
-        for bad in slots.bad:
-            self._count(bad, monitor)
-        most = int(self.config.data.max_bad * self.index.samples)
-        if len(self.bad) <= most:
-            return None
-        return UserError(
-            f"{list(self.bad.values())[-1]}; with it {len(self.bad)} of {self.index.samples:,} samples cannot be read, "
-            f"and --data.max_bad {self.config.data.max_bad:g} allows {most:,}. "
-            f"`python -m ragdist.shards check {self.config.data.path}` lists them all; copy or write their shards again"
-        )
-
-    def _count(self, bad: BadSample, monitor: Monitor) -> None:
-        if (bad.shard, bad.sample) not in self.bad:
-            self.bad[bad.shard, bad.sample] = str(bad)
-            monitor.say(f"bad sample, replaced by the next of its shard: {bad}")
+        new = {(bad.shard, bad.sample): str(bad) for bad in slots.bad if (bad.shard, bad.sample) not in self.bad}
+        count, most = len(self.bad) + len(new), int(self.config.data.max_bad * self.index.samples)
+        if new and count > most:  # they stay uncounted: the update is not made, and the data may be mended
+            return UserError(
+                f"{list(new.values())[-1]}; with it {count} of {self.index.samples:,} samples cannot be read, and "
+                f"--data.max_bad {self.config.data.max_bad:g} allows {most:,}. `python -m ragdist.shards check "
+                f"{self.config.data.path}` lists them all; copy or write their shards again"
+            )
+        for what in new.values():
+            monitor.say(f"bad sample, replaced by the next of its shard: {what}")
+        self.bad |= new
+        return None
 
     def _to_device(self, slots: Slots) -> Batch:
         device = self.world.device

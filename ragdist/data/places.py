@@ -5,6 +5,7 @@ import hashlib
 import io
 import mmap
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,12 +111,16 @@ def _braces(pattern: str) -> list[str]:
         return [pattern]
     import braceexpand
 
+    too_many = f"{pattern} names more than {MOST:,} shards: is that what you mean?"
+    for first, last in re.findall(r"\{(-?\d+)\.\.(-?\d+)", pattern):
+        if abs(int(last) - int(first)) >= MOST:  # braceexpand would make a list of the whole range first
+            raise UserError(too_many)
     try:
         words = list(islice(braceexpand.braceexpand(pattern, escape=False), MOST + 1))
     except (ValueError, braceexpand.UnbalancedBracesError) as error:
         raise UserError(f"{pattern}: its braces do not match ({error})") from error
     if len(words) > MOST:
-        raise UserError(f"{pattern} names more than {MOST:,} shards: is that what you mean?")
+        raise UserError(too_many)
     return words
 
 
