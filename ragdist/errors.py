@@ -17,7 +17,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def run_command(command: Callable[[], int | None]) -> None:
-    """Run a command's ``main`` and exit: 0 (or what it returns), 2 for a user's mistake, 130 after Ctrl-C."""
+    """Run a command's ``main`` and exit: 0 (or what it returns), 2 for a mistake, 130 after Ctrl-C, 141 unread."""
     try:
         code = command()
         sys.stdout.flush()
@@ -27,7 +27,7 @@ def run_command(command: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
-    except BrokenPipeError:  # `... --help | head`: the reader has seen enough
+    except BrokenPipeError:  # `... --help | head`: the reader has seen enough; a run was cut short, though
         sys.stderr.close()
-        code = 0
+        code = 141
     sys.exit(code)

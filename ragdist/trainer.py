@@ -5,10 +5,10 @@ networks, the EMA, two optimizers and a count of images; nothing else, since ord
 functions of that count.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -62,6 +62,10 @@ class Trainer:
         self.slots = world.slots(config.batch_size)
         if config.network.labels and not index.classes:
             raise UserError("--network.labels true: these data have no labels; leave it out")
+        if config.data.crop_padding >= min(index.shape[1:], default=1):
+            raise UserError(
+                f"--data.crop_padding {config.data.crop_padding}: samples of {list(index.shape)} allow less"
+            )
         if config.batch_size > index.samples:
             raise UserError(
                 f"--batch_size {config.batch_size}: the data hold {index.samples} samples and a batch takes each "
@@ -79,7 +83,7 @@ class Trainer:
         counts = [shard.samples for shard in index.shards]
         self.order = Order(counts, index.digest, self.config.seed, data.lanes, data.window)
         self.cache_bytes = int(data.cache_gb * 1e9)
-        self.files = ShardFiles(data.path, index, Cache(Path(data.cache).expanduser(), self.cache_bytes))
+        self.files = ShardFiles(data.path, index, Cache(os.path.expanduser(data.cache), self.cache_bytes))
         in_use = min(self.order.shards_in_use * max(shard.bytes for shard in index.shards), index.bytes)
         if in_use > 0.8 * self.cache_bytes and any(map(self.files.remote, range(len(counts)))):
             raise UserError(

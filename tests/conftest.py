@@ -7,6 +7,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,8 @@ from ragdist.data.options import ShardOptions
 from ragdist.data.writer import write_shards
 
 torch.set_num_threads(2)
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is not a wrong one
+hypothesis.settings.load_profile("any machine")
 
 # A network that makes an update take milliseconds; tests of what surrounds it need no more.
 TINY = [

@@ -99,3 +99,28 @@ def test_memory_is_bounded_by_shards_and_windows():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 32e6
+
+
+@given(orders, st.integers(0, 300), st.integers(1, 60), st.integers(1, 40), st.sampled_from([1, 2, 3, 4]))
+def test_what_is_fetched_ahead_is_what_is_read(order, update, count, batch, world):
+    """Through epochs, for any batch: all shards that a worker's slots read are among those said to come."""
+    from ragdist.world import World
+
+    first, stop = update * batch, (update + count) * batch
+    slots = World(0, world, None).slots(batch)
+    if not len(slots):
+        return
+    read = {s for image in range(first, stop, batch) for s in order.locate_slots(image, batch, slots)[0].tolist()}
+    assert read <= set(order.upcoming(first, stop, batch, slots))
+
+
+def test_shards_in_use_are_those_of_a_window_of_each_lane():
+    assert Order([10_000] * 1000, "d", 0, 8, 16_384).shards_in_use == 8 * 3
+    assert Order([10_000] * 1000 + [1], "d", 0, 8, 16_384).shards_in_use == 8 * 4, "a small one is one more, not all"
+    assert Order([100] * 3, "d", 0, 8, 16_384).shards_in_use == 3
+
+
+def test_nothing_is_fetched_for_images_that_are_not_wanted():
+    order = Order([100] * 40, "d", 0, 1, 100)
+    assert len(set(order.upcoming(0, 100, 10, range(10)))) <= 2
+    assert len(set(order.upcoming(3950, 4100, 10, range(10)))) <= 4, "the end of an epoch and the next one's begin"

@@ -1,15 +1,15 @@
 """Fetch shards into the cache before they are needed, in the order of their use."""
 
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from ragdist.data.order import Order
 from ragdist.data.shardfiles import ShardFiles
-from ragdist.errors import UserError
 
 _STREAMS = 4  # shards that are fetched at a time
 _PAUSE = 0.5  # seconds between two looks at where training is
+_AGAIN = 10.0  # seconds after which a shard is looked at again: it is touched, or fetched if others had it deleted
 
 
 class Ahead:
@@ -38,11 +38,13 @@ class Ahead:
         self.files, self.order, self.batch, self.slots = files, order, batch, slots
         self.image, self.stop, self.reach = image, stop, reach
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
+        self._lock = threading.Lock()
+        self._had: dict[int, float] = {}  # when each shard was last looked at
 
     def __enter__(self) -> "Ahead":
         if any(self.files.remote(number) for number in range(len(self.files.index.shards))):
-            self._thread.start()
+            for _ in range(_STREAMS):  # daemons: a fetch that hangs must not keep the process from ending
+                threading.Thread(target=self._run, name="ahead", daemon=True).start()
         return self
 
     def __exit__(self, *_) -> None:
@@ -67,16 +69,23 @@ class Ahead:
         return list(found)
 
     def _run(self) -> None:
-        with ThreadPoolExecutor(_STREAMS) as pool:
-            while not self._stop.is_set():
-                list(pool.map(self._have, self.wanted()))
+        while not self._stop.is_set():
+            number = self._next()
+            if number is None:
+                self._stop.wait(_PAUSE)
+                continue
+            try:
+                self.files.fetch(number)
+            except Exception:
+                # Whatever it is, the reader meets it when it needs the shard, and reports it.
                 self._stop.wait(_PAUSE)
 
-    def _have(self, number: int) -> None:
-        if self._stop.is_set():
-            return
-        try:
-            self.files.fetch(number)
-        except UserError:
-            # The reader meets the same error when it needs the shard, and reports it.
-            self._stop.wait(_PAUSE)
+    def _next(self) -> int | None:
+        """The most urgent shard that no thread has looked at lately, taken."""
+        with self._lock:
+            now = time.monotonic()
+            for number in self.wanted():
+                if now - self._had.get(number, -_AGAIN) >= _AGAIN:
+                    self._had[number] = now
+                    return number
+        return None

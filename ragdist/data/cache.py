@@ -21,7 +21,8 @@ from ragdist.errors import UserError
 from ragdist.files import explain, is_sha256, sync, sync_folder
 
 _PART = ".part-"
-_STALE = 3600.0  # seconds without growth after which a part belongs to a dead process
+_STALE = 86_400.0  # seconds without growth after which a part of another host belongs to a dead process
+_PATIENCE = 300.0  # seconds to wait for a lock: longer than that its holder may be stopped
 _FETCHES = 2  # of a file that does not match, before it is an error
 
 
@@ -31,7 +32,8 @@ class Cache:
     Args:
         folder: where; made when it is needed.
         limit: most bytes that are kept; the least recently used files are deleted first. A file in use may be
-            deleted: who has it open keeps it.
+            deleted: who has it open keeps it, on a local disk. Hosts that share a cache over a network give it
+            room for all of the data.
     """
 
     def __init__(self, folder: Path | str, limit: int):
@@ -75,13 +77,15 @@ class Cache:
     def _add(self, path: Path, size: int, fetch: Callable, check: Callable) -> None:
         with explain(f"cannot write to the cache {self.folder}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._locked(path.with_name(f".{path.name}.lock")):
+            with self._locked(path.with_name(f".{path.name}.lock"), unless=path.exists):
                 if path.exists():  # another process fetched it while this one waited
                     return
-                with self._locked(self.folder / ".lock"):
-                    self._make_room(size)
                 part = path.with_name(f"{path.name}{_PART}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
                 try:
+                    with self._locked(self.folder / ".lock"):
+                        self._make_room(size)
+                        with open(part, "wb") as file:
+                            file.truncate(size)  # its place is taken: others make room beside it
                     self._fetch(part, fetch, check)
                     sync(part)
                     part.rename(path)
@@ -103,11 +107,18 @@ class Cache:
                 )
 
     @contextmanager
-    def _locked(self, path: Path) -> Iterator[None]:
-        """Hold a file's lock, where the file system has locks."""
+    def _locked(self, path: Path, unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Hold a file's lock; or go on without it where there are no locks, its holder hangs, or ``unless`` is true."""
+        end = time.monotonic() + _PATIENCE
         with open(path, "ab") as file:
-            with suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
+            while time.monotonic() < end and not unless():
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.05)
+                except OSError:
+                    break
             yield
 
     def _make_room(self, size: int) -> None:
@@ -122,7 +133,7 @@ class Cache:
                     name, part, _ = entry.name.partition(_PART)
                     if not is_sha256(name):  # a lock, or what someone else put here
                         continue
-                    if part and time.time() - stat.st_mtime > _STALE:
+                    if part and _abandoned(entry.name, stat.st_mtime):
                         os.unlink(entry.path)
                         continue
                     if not part:
@@ -134,3 +145,17 @@ class Cache:
             with suppress(FileNotFoundError):
                 os.unlink(path)
             total -= bytes_
+
+
+def _abandoned(name: str, modified: float) -> bool:
+    """Whether the process that fetched this part is dead: known of this host, judged by time of others."""
+    host, pid, _ = name.partition(_PART)[2].rsplit("-", 2)
+    if host != socket.gethostname():
+        return time.time() - modified > _STALE
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, ValueError):
+        return False
+    return False

@@ -48,6 +48,8 @@ class ImageCodec:
         try:
             image = _decoder()(data, _GRAY if shape[0] == 1 else _RGB)
         except RuntimeError as error:
+            if "allocate" in str(error):  # this machine's want, and not the sample's
+                raise
             raise ValueError(str(error).splitlines()[0]) from error
         if image.shape != shape:
             raise ValueError(f"its shape is {list(image.shape)}, not {list(shape)}")
@@ -81,7 +83,7 @@ class ImageCodec:
         return samples.float().div_(127.5).sub_(1.0)
 
 
-_PLAIN_BYTES = 65_536  # an image of this size unpacks to at most 1,032 times as many: deflate's limit
+_PLAIN_BYTES = 65_536  # a PNG of this size unpacks to at most 1,032 times as many: deflate's limit
 _GRAY, _RGB = 1, 3  # torchvision.io.ImageReadMode
 
 

@@ -115,6 +115,8 @@ def find(store: Store) -> bytes:
         return store.read(INDEX, attempts=4)  # a wrong address should be said soon
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(_nothing_there(store)) from error
+    except OSError as error:
+        raise UserError(f"{store.locate(INDEX)} cannot be read ({error.strerror})") from error
 
 
 def loads(text: str | bytes, path: str) -> Index:
@@ -125,6 +127,7 @@ def loads(text: str | bytes, path: str) -> Index:
     """
     try:
         content = json.loads(text)
+        _check_types(content)
         if content["format"] != FORMAT or content["version"] != VERSION:
             raise UserError(f"{path} is '{content['format']}' version {content['version']}, not {FORMAT} {VERSION}")
         shards = tuple(Shard(**shard) for shard in content["shards"])
@@ -132,7 +135,7 @@ def loads(text: str | bytes, path: str) -> Index:
             raise UserError(f"{path} is damaged (a SHA-256 is none): write the shards again")
         index = Index(content["codec"], tuple(content["shape"]), tuple(content["classes"]), shards)
         digest = content["digest"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): write the shards again") from error
     if digest != index.digest:
         raise UserError(f"{path} was changed after it was written (its digest does not fit): write the shards again")
@@ -141,6 +144,20 @@ def loads(text: str | bytes, path: str) -> Index:
     if not index.samples:
         raise UserError(f"{path} holds no samples")
     return index
+
+
+def _check_types(content: dict) -> None:
+    """Raises TypeError or ValueError where a field is not what an index has there: the file may be anyone's."""
+    wholes = [*content["shape"], *(shard[key] for shard in content["shards"] for key in ("bytes", "samples"))]
+    texts = [
+        content["codec"],
+        *content["classes"],
+        *(shard[key] for shard in content["shards"] for key in ("name", "table")),
+    ]
+    if any(type(number) is not int for number in wholes) or any(type(text) is not str for text in texts):
+        raise TypeError("a field is of another type")
+    if not all(0 < number < 2**63 for number in content["shape"]) or any(number < 0 for number in wholes):
+        raise ValueError("a number is out of range")
 
 
 def _nothing_there(store: Store) -> str:
@@ -162,8 +179,10 @@ def table_from(data: bytes, shard: Shard, path: str) -> np.ndarray:
         UserError: it is not the table of this shard.
     """
     try:
-        table = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        if len(data) > TABLE.itemsize * shard.samples + 4096:
+            raise ValueError("it is too large")
+        table = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError, MemoryError) as error:
         raise UserError(f"{path} is damaged ({error}): write the shards again") from error
     if table.dtype != TABLE or table.shape != (shard.samples,):
         raise UserError(f"{path} is not the table of {shard.name}: write the shards again")

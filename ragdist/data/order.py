@@ -5,9 +5,8 @@ are permuted, the sequence of their samples is cut into L contiguous lanes, and 
 inside windows of W samples; image n comes from lane n mod L. Every sample comes exactly once an epoch,
 and memory is O(shards + L W).
 
-The slots of an update take its images lane by lane. Workers have contiguous slots, so each has lanes of
-its own (but for one at either end where the numbers do not divide) and touches their share of the
-shards only.
+The slots of an update take its images lane by lane. Workers have contiguous slots, so with a batch that
+the lanes divide each has lanes of its own and touches their share of the shards only.
 
 The order is frozen: golden values in the tests hold it, and a change of it would be a new format.
 """
@@ -65,7 +64,7 @@ class Order:
         """
         low, high = slots.start * self.lanes // batch, -(-slots.stop * self.lanes // batch)
         exact = batch % self.lanes == 0
-        lanes = range(low, high) if exact else range(max(low - 1, 0), min(high + 1, self.lanes))
+        lanes = range(low, high) if exact else range(self.lanes)  # else any slot meets many lanes in time
         epoch = first // self.samples
         within = (first % self.samples) // self.lanes  # images that each lane has given in this epoch, about
         while epoch * self.samples < stop:
@@ -73,19 +72,24 @@ class Order:
             starts = np.cumsum(lengths) - lengths
             order, ends = self._shard_order(epoch)
             for window in range(within // self.window, self.windows):
+                if epoch * self.samples + window * self.window * self.lanes >= stop:
+                    return
                 for lane in lanes:
-                    start = starts[lane] + window * self.window
-                    stop = min(start + self.window, starts[lane] + lengths[lane])
-                    if start < stop:
-                        a, b = np.searchsorted(ends, [start, stop - 1], side="right")
+                    begin = starts[lane] + window * self.window
+                    end = min(begin + self.window, starts[lane] + lengths[lane])
+                    if begin < end:
+                        a, b = np.searchsorted(ends, [begin, end - 1], side="right")
                         yield from order[a : b + 1].tolist()
             epoch, within = epoch + 1, 0
 
     @property
     def shards_in_use(self) -> int:
         """Most shards that are read side by side: those that one window of each lane lies in."""
-        smallest = max(1, int(self.counts.min()))
-        return min(self.lanes * (self.window // smallest + 2), len(self.counts))
+        smallest_first = np.cumsum(np.sort(self.counts[self.counts > 0]))
+        within = int(
+            np.searchsorted(smallest_first, self.window, side="right")
+        )  # the most that a window can hold whole
+        return min(self.lanes * (within + 2), len(self.counts))
 
     def _places(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shards, samples = np.empty_like(images), np.empty_like(images)

@@ -111,7 +111,9 @@ class ShardReader:
             found = self.read(shard, number % count)
             if not isinstance(found, BadSample):
                 return *found, bad
-            if not bad and self.files.damaged(shard):  # in the cache; it is fetched again
+            if not bad and self.files.remote(shard):
+                # Perhaps the cached file rots; it is fetched again, by this process or another that noticed first.
+                self.files.drop_if_damaged(shard)
                 self._open.pop(shard, None)
                 found = self.read(shard, number % count)
                 if not isinstance(found, BadSample):

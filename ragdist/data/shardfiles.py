@@ -1,6 +1,9 @@
 """Where a reader gets shards and tables from: in place on a local disk, or through the cache."""
 
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -8,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ragdist.data.cache import Cache
-from ragdist.data.index import TABLE, Index, table_from
+from ragdist.data.index import NO_LABEL, TABLE, Index, table_from
 from ragdist.data.store import Store
 from ragdist.errors import UserError
 
@@ -35,9 +38,15 @@ class ShardFiles:
         """
         shard = self.index.shards[number]
         if path := self.store.path(shard.name):
-            return open(path, "rb")
-        fetch = partial(self._fetch, shard.name, shard.bytes)
-        return self._cache.open(shard.sha256, shard.bytes, fetch, partial(self._check_shard, number))
+            with _said(path):
+                return open(path, "rb")
+        fetch, check = partial(self._fetch, shard.name, shard.bytes), partial(self._check_shard, number)
+        file = self._cache.open(shard.sha256, shard.bytes, fetch, check)
+        if os.fstat(file.fileno()).st_size != shard.bytes:  # cut off in the cache
+            file.close()
+            self._cache.drop(shard.sha256)
+            file = self._cache.open(shard.sha256, shard.bytes, fetch, check)
+        return file
 
     def table(self, number: int) -> np.ndarray:
         """The table of shard ``number``: TABLE records [samples].
@@ -48,12 +57,27 @@ class ShardFiles:
         shard = self.index.shards[number]
         place = self.store.locate(shard.table)
         if path := self.store.path(shard.table):
-            return table_from(path.read_bytes(), shard, place)
-        size = TABLE.itemsize * shard.samples
-        with self._cache.open(
-            shard.table_sha256, size, self._fetch_table(shard.table), self._check_table(number)
-        ) as file:
-            return table_from(file.read(), shard, place)
+            with _said(path):
+                data = path.read_bytes()
+        else:
+            data = self._cached_table(number)
+        table = table_from(data, shard, place)
+        if table["label"].max() >= max(len(self.index.classes), 1) or table["label"].min() < NO_LABEL:
+            raise UserError(f"{place} holds labels that its index has no classes for: index the shards again")
+        return table
+
+    def _cached_table(self, number: int) -> bytes:
+        shard = self.index.shards[number]
+        size, fetch, check = TABLE.itemsize * shard.samples, self._fetch_table(shard.table), self._check_table(number)
+        for last in (False, True):
+            with self._cache.open(shard.table_sha256, size, fetch, check) as file:
+                data = file.read()
+            with suppress(UserError):
+                table_from(data, shard, shard.table)
+                break
+            if not last:  # it rots in the cache
+                self._cache.drop(shard.table_sha256)
+        return data
 
     def remote(self, number: int) -> bool:
         """Whether the shard has to be fetched before it can be read."""
@@ -65,15 +89,12 @@ class ShardFiles:
             self.table(number)
             self.open(number).close()
 
-    def damaged(self, number: int) -> bool:
-        """Whether the cached shard no longer is what was fetched; then the cache forgets it."""
+    def drop_if_damaged(self, number: int) -> None:
+        """Have the cache forget a shard that no longer is what was fetched."""
         shard = self.index.shards[number]
-        if not self.remote(number) or shard.sha256 not in self._cache:
-            return False
-        if _sha256(self._cache.path(shard.sha256)) == shard.sha256:
-            return False
-        self._cache.drop(shard.sha256)
-        return True
+        with suppress(FileNotFoundError):
+            if _sha256(self._cache.path(shard.sha256)) != shard.sha256:
+                self._cache.drop(shard.sha256)
 
     @property
     def _cache(self) -> Cache:
@@ -112,6 +133,15 @@ class ShardFiles:
             return None
 
         return check
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """A local file that cannot be read is the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): mend that, or copy it there again") from error
 
 
 def _sha256(path: Path) -> str:

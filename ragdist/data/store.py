@@ -1,5 +1,6 @@
 """Files in a folder by path or URL: the local disk, and http(s)://, s3://, gs:// and the like through fsspec."""
 
+import errno
 import random
 import re
 import sys
@@ -17,9 +18,9 @@ CHUNK = 8 << 20  # bytes of one request: what is lost, at most, when a connectio
 STALL = 60.0  # seconds without a byte after which a connection counts as broken off
 
 # Schemes that read a file from elsewhere. fsspec's others run code, chain further ones or read the local disk.
-SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "hf", "oss", "webhdfs")
+SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "hf", "oss")
 _PACKAGES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs"}
-_PACKAGES |= {"abfs": "adlfs", "hf": "huggingface_hub", "oss": "ossfs", "webhdfs": "requests"}
+_PACKAGES |= {"abfs": "adlfs", "hf": "huggingface_hub", "oss": "ossfs"}
 
 T = TypeVar("T")
 
@@ -99,7 +100,7 @@ class Store:
             stat = path.stat()
             return stat.st_size, str(stat.st_mtime_ns)
         place = self.locate(name)
-        info = retried(place, lambda: _filesystem(place).info(place))
+        info = retried(place, lambda: _info(place))
         if not isinstance(size := info.get("size"), int):
             raise UserError(f"{place}: its server does not say how large it is: copy it to a disk first")
         marks = (info.get(key) for key in ("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "mtime"))
@@ -113,20 +114,35 @@ class Store:
             UserError: it cannot be had, or ends before that size.
         """
         place = self.locate(name)
-        filesystem = _filesystem(place)
-        with open(into, "wb") as file:
+        with open(into, "r+b" if into.exists() else "wb") as file:
             for start in range(0, size, CHUNK):
                 stop = min(start + CHUNK, size)
-                data = retried(place, lambda start=start, stop=stop: _part(filesystem, place, start, stop, size))
+                data = retried(place, lambda start=start, stop=stop: _part(place, start, stop, size))
                 if len(data) != stop - start:  # a server that gives whole files only
                     file.seek(0)
                     file.write(data)
                     break
                 file.write(data)
+            file.truncate()
 
 
-def _part(filesystem, place: str, start: int, stop: int, size: int) -> bytes:
-    data = filesystem.cat_file(place, start=start, end=stop)
+def _info(place: str) -> dict:
+    try:
+        return _filesystem(place).info(place)
+    except FileNotFoundError as error:  # over HTTP fsspec calls every failure so; the cause tells
+        cause = error.__cause__
+        if cause is None or getattr(cause, "status", 404) in (404, 410):
+            raise
+        raise cause from None
+
+
+def _part(place: str, start: int, stop: int, size: int) -> bytes:
+    try:
+        data = _filesystem(place).cat_file(place, start=start, end=stop)
+    except Exception as error:
+        if getattr(error, "status", None) == 416 or "InvalidRange" in str(error):
+            raise EOFError(f"it ends before byte {stop:,} of {size:,}") from error
+        raise
     if len(data) not in (stop - start, size):
         raise EOFError(f"it ends at byte {start + len(data):,} and not {size:,}")
     return data
@@ -192,7 +208,9 @@ def _short(error: BaseException) -> str:
 def _denied(error: BaseException) -> bool:
     """Whether trying again is of no use: the request itself is refused."""
     status = getattr(error, "status", None) or getattr(error, "code", None)
+    status = status or getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int):
         return 400 <= status < 500 and status not in (408, 425, 429)
     name = type(error).__name__
-    return isinstance(error, PermissionError) or name in ("NoCredentialsError", "PartialCredentialsError")
+    refused = isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EINVAL)
+    return refused or name in ("NoCredentialsError", "PartialCredentialsError")
