@@ -150,12 +150,18 @@ def test_a_confident_discriminator_leaves_the_generator_its_gradient(confidence)
 
 
 def test_bfloat16_gradients_are_near_those_of_float32():
-    found = {}
-    for precision in ("fp32", "bf16"):
-        update = Update(*networks("dcgan", False), ObjectiveOptions(), batch_size=B, precision=precision)
-        found[precision], _ = gradients(update, a_batch(False), ("both",), 1.0, False)
+    """One pass loses no more to bfloat16 than two do; how much that is depends on the processor's kernels."""
+    errors = {}
+    for phases in (("both",), ("d", "g")):
+        found = {}
+        for precision in ("fp32", "bf16"):
+            update = Update(*networks("dcgan", False), ObjectiveOptions(), batch_size=B, precision=precision)
+            found[precision], _ = gradients(update, a_batch(False), phases, 1.0, False)
+        errors[phases] = {name: error(found["bf16"][name], found["fp32"][name]) for name in found["fp32"]}
     for name in ("generator", "discriminator"):
-        assert 0 < error(found["bf16"][name], found["fp32"][name]) < 0.05
+        one, two = (errors[phases][name] for phases in errors)
+        assert 0 < one < 0.1
+        assert one < 1.1 * two
 
 
 def _worker(rank: int, world: int, port: int, penalty: bool, queue) -> None:

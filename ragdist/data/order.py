@@ -63,8 +63,10 @@ class Order:
         A shard is repeated when another window or epoch reads it again.
         """
         low, high = slots.start * self.lanes // batch, -(-slots.stop * self.lanes // batch)
-        exact = batch % self.lanes == 0
-        lanes = range(low, high) if exact else range(self.lanes)  # else any slot meets many lanes in time
+        # Where the lanes do not divide the batch, a slot's lane moves from update to update by up to a quarter of
+        # lanes^2 / batch, the most that the remainder's place can shift it.
+        moves = 0 if batch % self.lanes == 0 else -(-self.lanes * self.lanes // (4 * batch))
+        lanes = range(max(low - moves, 0), min(high + moves, self.lanes))
         epoch = first // self.samples
         within = (first % self.samples) // self.lanes  # images that each lane has given in this epoch, about
         while epoch * self.samples < stop:
