@@ -271,3 +271,77 @@ def test_an_index_from_elsewhere_cannot_name_a_file_of_this_machine(nginx, name,
 def test_a_cache_smaller_than_what_is_read_side_by_side_is_refused(tmp_path, nginx):
     line = refused(run(tmp_path, nginx.url, "run", "--data.cache_gb=0.001"))
     assert "--data.cache_gb 0.001: the shards that are read side by side take" in line
+
+
+def test_a_process_that_mapped_a_rotten_shard_sees_that_another_had_it_fetched_again(tmp_path, nginx, data):
+    """Else which samples count as bad would depend on the number of loader processes."""
+    index = index_file.load(nginx.url)
+    shard, table = index.shards[0], index_file.load_table(data, index.shards[0])
+    files = ShardFiles(nginx.url, index, Cache(tmp_path / "cache", 10**9))
+    files.fetch(0)
+    path = tmp_path / "cache" / shard.sha256[:2] / shard.sha256
+    content = bytearray(path.read_bytes())
+    for number in (3, 7):
+        content[int(table[number]["offset"]) + 40] ^= 1
+    path.write_bytes(content)
+    first, second = ShardReader(files), ShardReader(files)
+    for reader in (first, second):
+        reader.read(0, 0)  # both have it mapped
+    assert first.read_or_next(0, 3)[2] == []
+    assert second.read_or_next(0, 7)[2] == []
+
+
+@pytest.mark.parametrize("what", ["table", "shard"])
+def test_a_file_that_is_cut_in_the_cache_is_fetched_again(tmp_path, nginx, expected, what):
+    assert Reading(nginx.url, tmp_path / "cache").read() == expected
+    shard = index_file.load(nginx.url).shards[5]
+    sha256 = shard.table_sha256 if what == "table" else shard.sha256
+    (tmp_path / "cache" / sha256[:2] / sha256).write_bytes(b"")
+    again = Reading(nginx.url, tmp_path / "cache")
+    assert again.read() == expected
+    assert not again.bad
+
+
+def test_a_fetch_that_was_killed_leaves_its_place_to_others(tmp_path, nginx, expected):
+    """What a dead process of this host was fetching goes at once, and does not count against the limit."""
+    import os
+    import socket
+    import subprocess
+    import sys
+
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    mine = f"{os.getpid()}-1"
+    for number, owner in enumerate((f"{dead.stdout.strip()}-0", mine)):
+        part = tmp_path / "cache" / "aa" / f"{'a' * 63}{number}.part-{socket.gethostname()}-{owner}"
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(bytes(1000))
+    assert Reading(nginx.url, tmp_path / "cache").read() == expected
+    assert [path.name.rpartition(".")[2] for path in (tmp_path / "cache" / "aa").glob("a*.part*")] == [
+        f"part-{socket.gethostname()}-{mine}"
+    ]
+
+
+@pytest.mark.parametrize("table", [b"PK\x03\x04 no table", b"\x93NUMPY\x01\x00v\x00{'descr': '<u8', 'fortran_order': "
+                                   b"False, 'shape': (100000000000000,), }\n", b""])  # fmt: skip
+def test_a_hostile_table_gets_one_line(tmp_path, data, table):
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / "shard-000000.npy").write_bytes(table)
+    with pytest.raises(UserError, match=r"is damaged|is not the table"):
+        Reading(tmp_path / "data", tmp_path / "cache").read()
+
+
+def test_a_local_shard_that_vanishes_gets_one_line(tmp_path, data):
+    shutil.copytree(data, tmp_path / "data")
+    reading = Reading(tmp_path / "data", tmp_path / "cache")
+    (tmp_path / "data" / "shard-000003.tar").unlink()
+    with pytest.raises(UserError, match=r"shard-000003.tar cannot be read \(No such file or directory\)"):
+        reading.read()
+
+
+@pytest.mark.parametrize("change", [{"samples": -2}, {"samples": 1.5}, {"samples": "3"}, {"bytes": "x"}, {"name": 5}])
+def test_an_index_with_other_types_gets_one_line(nginx, change):
+    content = json.loads((nginx.root / "index.json").read_text())
+    content["shards"][0] |= change
+    (nginx.root / "index.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="is damaged"):
+        index_file.load(nginx.url)
