@@ -82,3 +82,40 @@ def test_a_shard_without_a_single_good_sample_ends_the_run(data):
     line = refused(train(data, "run", "--data.max_bad=1"))
     assert "no sample of" in line
     assert "shard-000002.tar can be used" in line
+
+
+@pytest.mark.parametrize(("kind", "more"), [
+    ("webp", {"lossless": True}), ("jpeg", {"progressive": True}), ("jpeg", {}), ("png", {}),
+])  # fmt: skip
+def test_a_small_payload_of_huge_dimensions_is_refused_before_it_is_unpacked(kind, more):
+    """In a few kilobytes fit hundreds of megabytes; a baseline JPEG and a PNG are large enough to be looked at."""
+    import io
+
+    import torch
+    from PIL import Image
+
+    from ragdist.data.codecs import CODECS
+
+    out = io.BytesIO()
+    Image.new("RGB", (12_000, 12_000)).save(out, kind, **more)
+    with pytest.raises(
+        ValueError, match=r"^it is 12000x12000 pixels|exceeds limit"
+    ):  # by its header; unpacked, "its shape" would be said
+        CODECS["image"].decode(torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8), (3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"), [("webp", {"lossless": True}), ("jpeg", {"progressive": True}), ("jpeg", {})]
+)
+def test_all_kinds_of_the_right_size_are_decoded(kind, more):
+    import io
+
+    import torch
+    from PIL import Image
+
+    from ragdist.data.codecs import CODECS
+
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 10, 90)).save(out, kind, **more)
+    sample = CODECS["image"].decode(torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8), (3, 8, 8))
+    assert (sample.int() - torch.tensor([200, 10, 90]).view(3, 1, 1)).abs().max() < 6
