@@ -13,7 +13,7 @@ _AGAIN = 10.0  # seconds after which a shard is looked at again: it is touched, 
 
 
 class Ahead:
-    """A thread that keeps the shards of the next images in the cache, as a context.
+    """Threads that keep the shards of the next images in the cache, as a context.
 
     Args:
         files: the data set's.
