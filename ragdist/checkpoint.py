@@ -59,7 +59,7 @@ def save(folder: Path, images: int, state: dict[str, Any], meta: dict[str, Any],
         for file in part.iterdir():
             sync(file)
         sync_folder(part)
-        if target.exists() and _damage(target) is None:
+        if target.exists() and damage(target) is None:
             shutil.rmtree(part)  # it is there already: a run has one state after so many images
         else:
             _remove(target)
@@ -103,7 +103,7 @@ def load_newest(folder: Path, device: torch.device) -> tuple[Checkpoint | None, 
     """
     broken = []
     for path in reversed(listed(folder)):
-        if reason := _damage(path):
+        if reason := damage(path):
             broken.append(f"{path}: {reason}")
             continue
         meta = json.loads((path / "meta.json").read_text())
@@ -119,7 +119,7 @@ def load_newest(folder: Path, device: torch.device) -> tuple[Checkpoint | None, 
     return None, []
 
 
-def _damage(path: Path) -> str | None:
+def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint, if anything."""
     try:
         manifest = json.loads((path / "manifest.json").read_text())

@@ -171,8 +171,17 @@ class Config:
     """global batch: reals, and fakes, of one update over all workers"""
     seed: int = 0
     """seed of everything that is random"""
-    workers: int = _free(0)
-    """0: train in this process"""
+    workers: str = _free("auto")
+    """0: this process; 4: so many Ray workers; 2:8: elastic; auto: as many as a Ray cluster has room for where there
+    is one (a Ray job, or RAY_ADDRESS), else 0"""
+    gpus_per_worker: int = _free(-1)
+    """GPUs of a Ray worker, one or none; -1: one where the cluster has any"""
+    cpus_per_worker: int = _free(0)
+    """processor cores of a Ray worker; 0: its share of a node"""
+    max_failures: int = _free(3)
+    """restarts in a row, without progress between them, before a run on Ray workers gives up"""
+    collective_timeout: float = _free(120.0)
+    """seconds after which a worker that does not answer the others counts as dead"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """fp32, or bf16: the networks run under bfloat16 autocast"""
     device: str = _free("auto")

@@ -35,13 +35,14 @@ class Monitor:
         folder: the run's folder; what it holds beyond ``images`` belongs to a past that is computed again.
         index: the data's.
         images: images seen at the start.
+        progress: what shows the progress; None: this terminal.
     """
 
-    def __init__(self, config: Config, folder: RunFolder, index: Index, images: int):
+    def __init__(self, config: Config, folder: RunFolder, index: Index, images: int, progress: Any = None):
         self.config, self.folder, self.index = config, folder, index
         self.has_pictures = index.codec == "image"
         self.every_grid = config.monitor.grid_every or max(config.images // 20, 1)
-        self.progress = Progress(config.images, done=images)
+        self.progress = progress or Progress(config.images, done=images)
         self._sums: Tensor | None = None
         self._reset()
         self._first = True
@@ -71,7 +72,7 @@ class Monitor:
             import wandb
         except ImportError as error:
             raise UserError("--monitor.wandb needs the package wandb: pip install wandb, or leave it out") from error
-        name = self.folder.path.name
+        name = self.config.out.rstrip("/").rpartition("/")[2]
         return wandb.init(
             project=self.config.monitor.wandb, id=name, name=name, resume="allow", config=flat(self.config)
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ragdist import cli
+from ragdist import cli, worldsize
 from ragdist.config import Config, flat
 from ragdist.errors import UserError
 
@@ -91,7 +91,11 @@ def check(config: Config) -> None:
     need(config.images >= 1, "images", "at least 1")
     need(config.batch_size >= 2, "batch_size", "at least 2")
     need(0 <= config.seed < 2**63, "seed", "from 0 to 2^63 - 1")
-    need(config.workers == 0, "workers", "0 (training in this process)")
+    worldsize.parse(config.workers)
+    need(config.gpus_per_worker in (-1, 0, 1), "gpus_per_worker", "1, 0 or -1 (one where the cluster has any)")
+    need(config.cpus_per_worker >= 0, "cpus_per_worker", "0 (a share of the node) or more")
+    need(config.max_failures >= 0, "max_failures", "0 or more")
+    need(config.collective_timeout >= 1, "collective_timeout", "at least 1")
     for option in ("z_dim", "g_width", "d_width", "max_width", "blocks", "expand", "group_width", "depth"):
         need(getattr(n, option) >= 1, f"network.{option}", "at least 1")
     for option in ("lam", "r1", "r2"):
@@ -137,13 +141,21 @@ def read(path: Path) -> dict[str, Any]:
         UserError: the file is damaged.
     """
     try:
-        tree = yaml.safe_load(path.read_text())
+        return loads(path.read_text(), str(path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged: restore it, or give --overwrite to start anew") from error
+
+
+def loads(text: str, path: str) -> dict[str, Any]:
+    """The same from the file's content; ``path`` is for messages."""
+    try:
+        tree = yaml.safe_load(text)
         return {
             f"{group}.{key}" if isinstance(content, dict) else group: value
             for group, content in tree.items()
             for key, value in (content.items() if isinstance(content, dict) else [("", content)])
         }
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, AttributeError) as error:
         raise UserError(f"{path} is damaged: restore it, or give --overwrite to start anew") from error
 
 

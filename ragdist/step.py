@@ -39,17 +39,14 @@ class Optimizers:
         assert not list(generator.buffers()), "the moving average covers parameters alone"
         self.skipped = torch.zeros((), device=self._weights[0].device)
 
-    def zero_grad(self, phase: str) -> None:
-        for optimizer in self._players(phase):
-            optimizer.zero_grad(set_to_none=True)
-
-    def step(self, phase: str, loss: Tensor, images: int) -> Tensor:
+    def step(self, phase: str, report: Tensor, images: int, problems: Tensor) -> Tensor:
         """One step of the phase's players with the gradients they have, unless something is not finite.
 
         Args:
             phase: "both", "d" or "g".
-            loss: the phase's loss, any shape; NaN or Inf in it skips the step.
+            report: the phase's statistics of all workers, any shape; NaN or Inf in them skips the step.
             images: images seen before this update.
+            problems: workers that had nothing to compute, a scalar; above 0 it skips the step, uncounted.
 
         Returns:
             The gradients' norms of G and D, [2], on the device; 0 for a player that is not of the phase.
@@ -57,11 +54,12 @@ class Optimizers:
         factor = decay(self.options.lr_schedule, images, self.options.lr_images)
         factor *= warmup(images + self.batch_size, self.options.warmup_images)
         norms = torch.stack([self._norm(self.g, phase in ("both", "g")), self._norm(self.d, phase in ("both", "d"))])
-        bad = 1.0 - torch.isfinite(norms.sum() + loss.detach().float().sum()).float()
+        bad = 1.0 - torch.isfinite(norms.sum() + report.sum()).float()
+        skip = torch.maximum(bad, (problems > 0).float())
         for optimizer, rate in ((self.g, self.options.g_lr), (self.d, self.options.d_lr)):
             if optimizer in self._players(phase):
                 optimizer.param_groups[0]["lr"] = rate * factor
-                optimizer.found_inf = bad  # what torch.amp.GradScaler sets for the same purpose
+                optimizer.found_inf = skip  # what torch.amp.GradScaler sets for the same purpose
                 optimizer.step()
         self.skipped += bad
         return norms

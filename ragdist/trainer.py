@@ -5,6 +5,8 @@ networks, the EMA, two optimizers and a count of images; nothing else, since ord
 functions of that count.
 """
 
+import io
+import json
 import os
 import time
 from collections.abc import Callable
@@ -26,10 +28,12 @@ from ragdist.data.shardfiles import ShardFiles
 from ragdist.errors import UserError
 from ragdist.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
 from ragdist.networks import build_discriminator, build_generator
+from ragdist.reduce import make_reducer
 from ragdist.rundir import RunFolder
 from ragdist.schedule import decay
+from ragdist.signals import Ear, Heard, Signals
 from ragdist.step import Optimizers
-from ragdist.update import ALTERNATING, ONE_PASS, Batch, Update
+from ragdist.update import ALTERNATING, ONE_PASS, STATISTICS, Batch, Update
 from ragdist.world import World
 
 
@@ -44,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 class Trainer:
-    """One worker of a run.
+    """One worker of a run. Rank 0's reads and writes the run's folder; all compute.
 
     Args:
         config: the run's configuration, checked.
@@ -66,6 +70,11 @@ class Trainer:
             raise UserError(
                 f"--data.crop_padding {config.data.crop_padding}: samples of {list(index.shape)} allow less"
             )
+        if world.size > config.batch_size:
+            raise UserError(
+                f"--batch_size {config.batch_size} is too small for {world.size} workers: each computes at least one "
+                "sample; choose a larger batch, or fewer --workers"
+            )
         if config.batch_size > index.samples:
             raise UserError(
                 f"--batch_size {config.batch_size}: the data hold {index.samples} samples and a batch takes each "
@@ -73,7 +82,11 @@ class Trainer:
             )
         self.classes = export.num_classes(asdict(config.network), index.classes)
         self.images, self.seconds, self.losses = 0, 0.0, {}
-        self.bad: dict[tuple[int, int], str] = {}  # samples that could not be read, and what was said of them
+        # Samples that could not be read, and what was said of them: all workers' until the last checkpoint, and
+        # what this one found since.
+        self.bad: dict[tuple[int, int], str] = {}
+        self.new_bad: dict[tuple[int, int], str] = {}
+        self.trouble: UserError | None = None  # what keeps this worker from computing
         self._build_data()
         self._build()
         self.notes = self._resume()
@@ -107,7 +120,8 @@ class Trainer:
             config.objective,
             batch_size=config.batch_size,
             precision=config.precision,
-        )
+            world=self.world,
+        ).to(device)
         if config.objective.lam and self.update.group < 2:
             raise UserError(
                 f"--batch_size {config.batch_size} has no divisor from 2 to --objective.group "
@@ -116,6 +130,8 @@ class Trainer:
         mixes = self.discriminator.mixes_samples
         self.phases = ALTERNATING if mixes or config.optim.update == "alternating" else ONE_PASS
         self.micro_batch = self._micro_batch()
+        self.reducer = make_reducer(self.update, self.world, one_pass=self.phases == ONE_PASS)
+        self.ear = Ear(device)
         self.optimizers = Optimizers(
             self.generator, self.discriminator, self.ema, config.optim, batch_size=config.batch_size
         )
@@ -129,6 +145,12 @@ class Trainer:
             raise UserError(
                 f"--optim.micro_batch {asked}: a pairing group has {group} slots and is computed whole; "
                 f"choose at least {group}, or a smaller --objective.group"
+            )
+        if self.update.slices.cut:
+            raise UserError(
+                f"--optim.micro_batch {asked}: with {self.world.size} workers pairing groups of {group} slots lie on "
+                f"several of them, which then compute theirs at once; choose a --batch_size that {self.world.size} "
+                f"times {group} divides, another number of --workers, or leave --optim.micro_batch out"
             )
         return asked // group * group
 
@@ -151,20 +173,18 @@ class Trainer:
 
     def _resume(self) -> list[str]:
         """Load the newest whole checkpoint, if there is one; what was found, in lines."""
-        found, broken = checkpoint.load_newest(self.folder.checkpoints, self.world.device)
-        notes = [f"skipped a broken checkpoint, {line}" for line in broken]
-        if found is None:
+        notes, where, its, state = self._find()
+        if state is None:
             return notes
-        mine, its = self._identity(), found.meta
+        mine = self._identity()
         if its["data"] != mine["data"]:
             raise UserError(
-                f"{found.path} was trained on other data (index {its['data'][:12]}, not {mine['data'][:12]}): "
+                f"{where} was trained on other data (index {its['data'][:12]}, not {mine['data'][:12]}): "
                 "give the --data it was trained on, another --out, or --overwrite"
             )
         if its["config"] != mine["config"]:
             keys = [key for key, value in mine["config"].items() if its["config"].get(key) != value]
-            raise UserError(f"{found.path} is of another configuration ({', '.join(keys)}): give --overwrite")
-        state = found.state
+            raise UserError(f"{where} is of another configuration ({', '.join(keys)}): give --overwrite")
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.ema.load_state_dict(state["ema"])
@@ -173,10 +193,72 @@ class Trainer:
         self.optimizers.skipped.copy_(state["skipped"])
         self.images, self.seconds, self.losses = state["images"], its["seconds"], its["losses"]
         self.bad = {(shard, sample): what for shard, sample, what in its["bad"]}
-        return [*notes, f"continuing from {found.path}"]
+        return [*notes, f"continuing from {where}"]
+
+    def _find(self) -> tuple[list[str], str, dict[str, Any], dict[str, Any] | None]:
+        """Notes, path, meta and state of the checkpoint to go on from: rank 0 reads it for all workers.
+
+        Raises:
+            UserError: none is whole; on all workers.
+        """
+        packed = None
+        if self.world.rank == 0:
+            try:
+                found, broken = checkpoint.load_newest(self.folder.checkpoints, self.world.device)
+                about = {"notes": [f"skipped a broken checkpoint, {line}" for line in broken]}
+                if found:
+                    about |= {"where": str(found.path), "meta": found.meta}
+            except UserError as error:
+                found, about = None, {"error": str(error)}
+            if self.world.size == 1 and found:
+                return about["notes"], about["where"], found.meta, found.state
+            tensors = io.BytesIO()
+            if found:
+                torch.save(found.state, tensors)
+            head = json.dumps(about).encode()
+            packed = len(head).to_bytes(8, "little") + head + tensors.getvalue()
+        packed = self.world.broadcast(packed)
+        size = int.from_bytes(packed[:8], "little")
+        about, tensors = json.loads(packed[8 : 8 + size]), packed[8 + size :]
+        if "error" in about:
+            raise UserError(about["error"])
+        if not tensors:
+            return about["notes"], "", {}, None
+        state = torch.load(io.BytesIO(tensors), map_location=self.world.device, weights_only=True)
+        return about["notes"], about["where"], about["meta"], state
 
     def save(self) -> None:
-        """Write a checkpoint, and the EMA generator beside it."""
+        """Write a checkpoint, and the EMA generator beside it, after a look whether the workers still agree.
+
+        Raises:
+            UserError: the disk refuses; on all workers.
+        """
+        weights = {"g." + k: v for k, v in self.generator.state_dict().items()}
+        weights |= {"d." + k: v for k, v in self.discriminator.state_dict().items()}
+        said = self.world.gather(
+            {
+                "bad": [[*place, what] for place, what in self.new_bad.items()],
+                "weights": export.weights_sha256(weights) if self.world.size > 1 else "",
+            }
+        )
+        assert len({each["weights"] for each in said}) == 1, f"the workers' weights differ: {said}"
+        self.bad |= {(shard, sample): what for each in said for shard, sample, what in each["bad"]}
+        self.new_bad = {}
+        refused = None
+        if self.world.rank == 0:
+            try:
+                self._write()
+            except UserError as error:
+                refused = str(error)
+        self._together(refused)
+
+    def _together(self, problem: str | None) -> None:
+        """Raise on all workers what one of them met."""
+        problems = [text for text in self.world.gather(problem) if text]
+        if problems:
+            raise UserError(problems[0])
+
+    def _write(self) -> None:
         meta = {
             **self._identity(),
             "images": self.images,
@@ -188,6 +270,7 @@ class Trainer:
         }
         checkpoint.save(self.folder.checkpoints, self.images, self.state(), meta, keep=self.config.checkpoint.keep)
         self.export()
+        self.folder.saved()
 
     def export(self) -> None:
         export.save(self.folder.generator, self.ema, asdict(self.config.network), self.index, self.images)
@@ -198,80 +281,97 @@ class Trainer:
     def finished(self) -> bool:
         return self.images >= self.config.images
 
-    def train(self, monitor: Monitor, stop: Callable[[], bool] = lambda: False) -> Outcome:
-        """Train until the configured number of images is seen, or ``stop()`` at an update's end.
+    def train(self, monitor: Monitor | None, stop: Callable[[], bool] = lambda: False) -> Outcome:
+        """Train until the configured number of images is seen, or a worker's ``stop()`` after an update.
+
+        Args:
+            monitor: shows it; on rank 0 alone.
+            stop: asked on each worker; all end after the same update, on a GPU one later.
 
         Raises:
-            UserError: a sample is damaged, the disk refuses, or too many updates are not finite.
+            UserError: a sample is damaged, the disk refuses, or too many updates are not finite; on all workers.
         """
+        assert (monitor is not None) == (self.world.rank == 0)
         with self._ahead():
             return self._train(monitor, stop)
 
-    def _train(self, monitor: Monitor, stop: Callable[[], bool]) -> Outcome:
+    def _train(self, monitor: Monitor | None, stop: Callable[[], bool]) -> Outcome:
         config = self.config
         batches = iter(self._loader())
         clock = time.perf_counter()
-        self.folder.summary.unlink(missing_ok=True)  # of a run that is being extended
-        if not self.images and monitor.has_pictures:
-            monitor.grid(0, self._samples())
-        while not self.finished and not stop():
+        if monitor:
+            self.folder.summary.unlink(missing_ok=True)  # of a run that is being extended
+            if not self.images and monitor.has_pictures:
+                monitor.grid(0, self._samples())
+        stopped = self.world.size == 1 and stop()
+        while not self.finished and not stopped:
             waiting = time.perf_counter()
             slots = next(batches)
-            if problem := self._problem(slots, monitor):
+            self.trouble = self.trouble or self._problem(slots, monitor)
+            if self.trouble and self.world.size == 1:
                 self.seconds += time.perf_counter() - clock
                 self.save()
-                raise problem
+                raise self.trouble
             wait = time.perf_counter() - waiting
             before = self.images
-            statistics, norms, penalty = self.step(self._to_device(slots))
-            reading = monitor.update(
-                self.images,
-                statistics,
-                norms,
-                batch=config.batch_size,
-                penalty=penalty,
-                wait=wait,
-                now=lambda: {
-                    "lam": self._lam(),
-                    "skipped": self.optimizers.skipped.item(),
-                    "bad_samples": float(len(self.bad)),
-                },
-            )
-            if reading:
-                self.losses = {name: reading[name] for name in ("loss_g", "loss_d", "relative_distance")}
-                self._check_skipped(reading["skipped"])
-            if monitor.grid_due(before, self.images):
-                monitor.grid(self.images, self._samples())
+            signals = Signals(bool(stop()), self.trouble is not None, len(self.new_bad))
+            statistics, norms, penalty, heard = self.step(self._to_device(slots), signals)
+            self._check(heard)
+            if monitor:
+                reading = monitor.update(
+                    self.images,
+                    statistics,
+                    norms,
+                    batch=config.batch_size,
+                    penalty=penalty,
+                    wait=wait,
+                    now=lambda heard=heard: {
+                        "lam": self._lam(),
+                        "skipped": self.optimizers.skipped.item(),
+                        "bad_samples": len(self.bad) + heard.signals.bad_samples,
+                    },
+                )
+                if reading:
+                    self.losses = {name: reading[name] for name in ("loss_g", "loss_d", "relative_distance")}
+                if monitor.grid_due(before, self.images):
+                    monitor.grid(self.images, self._samples())
+            stopped = heard.signals.stop > 0
             if self.images // config.checkpoint.every > before // config.checkpoint.every or self.finished:
                 self.seconds, clock = self.seconds + time.perf_counter() - clock, time.perf_counter()
                 self.save()
         self.seconds += time.perf_counter() - clock
         if not self.finished:
             self.save()
-        self.export()  # again: a kill may have come between the last checkpoint and this
+        if monitor:
+            self.export()  # again: a kill may have come between the last checkpoint and this
         sha256 = export.weights_sha256(self.ema.state_dict())
         return Outcome(self.finished, self.images, self.seconds, self.losses, sha256)
 
-    def step(self, batch: Batch) -> tuple[Tensor, Tensor, bool]:
-        """One update of G and D: statistics, gradient norms [2], and whether the penalties were due."""
+    def step(self, batch: Batch, signals: Signals = Signals()) -> tuple[Tensor, Tensor, bool, Heard]:  # noqa: B008
+        """One update of G and D.
+
+        Returns:
+            `update.STATISTICS` of all workers; gradient norms [2]; whether the penalties were due; what the
+            workers said.
+        """
         objective = self.config.objective
         lam = self._lam()
         penalty = (objective.r1 > 0 or objective.r2 > 0) and (
             self.images // self.config.batch_size % objective.penalty_every == 0
         )
-        statistics = norms = 0.0
+        mine = torch.tensor(signals, dtype=torch.float32).to(self.world.device, non_blocking=True)
+        report = norms = 0.0
         for phase in self.phases:
-            self.optimizers.zero_grad(phase)
-            total = 0.0
-            for part in batch.split(self.micro_batch):
-                loss, part_statistics = self.update(part, phase, lam, penalty)
-                loss.backward()
-                total = total + loss.detach()
-                statistics = statistics + part_statistics
-            norms = norms + self.optimizers.step(phase, total, self.images)
+            self.update.zero_grad(set_to_none=True)
+            self.reducer.backward(batch.split(self.micro_batch), phase, lam, penalty, mine)
+            part = self.update.report.grad
+            said = Signals(*part[len(STATISTICS) :].unbind())
+            norms = norms + self.optimizers.step(phase, part[: len(STATISTICS)], self.images, said.problem)
+            report = report + part
         self.optimizers.average(self.images)
         self.images += self.config.batch_size
-        return statistics, norms, penalty
+        statistics, said = report.split([len(STATISTICS), len(Signals._fields)])
+        return statistics, norms, penalty, self.ear.hear(said / len(self.phases), self.optimizers.skipped)
 
     def _lam(self) -> float:
         objective = self.config.objective
@@ -285,7 +385,7 @@ class Trainer:
             self.slots,
             lambda: self.images,
             stop=self.config.images,
-            reach=int(0.8 * self.cache_bytes),
+            reach=int(0.8 * self.cache_bytes) // self.world.local_size,
         )
 
     def _loader(self):
@@ -308,35 +408,54 @@ class Trainer:
             pin=self.world.device.type == "cuda",
         )
 
-    def _problem(self, slots: Slots | UserError, monitor: Monitor) -> UserError | None:
-        """What ends the run, if anything: data that cannot be had, or too many bad samples."""
+    def _problem(self, slots: Slots | UserError, monitor: Monitor | None) -> UserError | None:
+        """What keeps this worker from the update, if anything: data that cannot be had, or too many bad samples."""
         if isinstance(slots, UserError):
             return slots
-        new = {(bad.shard, bad.sample): str(bad) for bad in slots.bad if (bad.shard, bad.sample) not in self.bad}
-        count, most = len(self.bad) + len(new), int(self.config.data.max_bad * self.index.samples)
-        if new and count > most:  # they stay uncounted: the update is not made, and the data may be mended
-            return UserError(
-                f"{list(new.values())[-1]}; with it {count} of {self.index.samples:,} samples cannot be read, and "
-                f"--data.max_bad {self.config.data.max_bad:g} allows {most:,}. `python -m ragdist.shards check "
-                f"{self.config.data.path}` lists them all; copy or write their shards again"
-            )
+        known = self.bad | self.new_bad
+        new = {(bad.shard, bad.sample): str(bad) for bad in slots.bad if (bad.shard, bad.sample) not in known}
+        if new and len(known) + len(new) > self._most_bad:  # they stay uncounted: the data may be mended
+            return self._too_many_bad(list(new.values())[-1], len(known) + len(new))
         for what in new.values():
-            monitor.say(f"bad sample, replaced by the next of its shard: {what}")
-        self.bad |= new
+            line = f"bad sample, replaced by the next of its shard: {what}"
+            monitor.say(line) if monitor else print(line, flush=True)
+        self.new_bad |= new
         return None
 
-    def _to_device(self, slots: Slots) -> Batch:
+    @property
+    def _most_bad(self) -> int:
+        return int(self.config.data.max_bad * self.index.samples)
+
+    def _too_many_bad(self, last: str, count: int) -> UserError:
+        return UserError(
+            f"{last}; with it {count} of {self.index.samples:,} samples cannot be read, and "
+            f"--data.max_bad {self.config.data.max_bad:g} allows {self._most_bad:,}. `python -m ragdist.shards check "
+            f"{self.config.data.path}` lists them all; copy or write their shards again"
+        )
+
+    def _check(self, heard: Heard) -> None:
+        """Raise, on all workers alike, what ends the run."""
+        if heard.signals.problem:  # the update was not applied; the last checkpoint is kept
+            self._together(str(self.trouble) if self.trouble else None)
+        count = len(self.bad) + int(heard.signals.bad_samples)
+        if self.world.size > 1 and count > self._most_bad:
+            last = list(self.new_bad.values())[-1:]
+            self._together(str(self._too_many_bad(last[0], count)) if last else None)
+        if heard.skipped > self.config.optim.max_skipped:
+            raise UserError(
+                f"{heard.skipped:.0f} updates were skipped because a loss or gradient was not finite "
+                f"(--optim.max_skipped {self.config.optim.max_skipped}); the last checkpoint is kept. Start anew with "
+                "lower --optim.g_lr and --optim.d_lr, higher --objective.r1 and --objective.r2, or --precision fp32"
+            )
+
+    def _to_device(self, slots: Slots | UserError) -> Batch:
         device = self.world.device
+        if isinstance(slots, UserError):  # zeros keep the reduction company: the others must not wait for it
+            zeros = torch.zeros(len(self.slots), *self.index.shape, device=device)
+            z = zeros.new_zeros(len(zeros), self.config.network.z_dim)
+            return Batch(z, zeros, torch.zeros(len(zeros), dtype=torch.int64, device=device) if self.classes else None)
         samples, labels, z = (part.to(device, non_blocking=True) for part in slots[:3])
         return Batch(z, self.codec.normalize(samples), labels if self.classes else None)
 
     def _samples(self) -> Tensor:
         return torch.cat(list(sampling.sample(self.ema, self.config.seed, GRID_COLUMNS * GRID_ROWS)))
-
-    def _check_skipped(self, skipped: float) -> None:
-        if skipped > self.config.optim.max_skipped:
-            raise UserError(
-                f"{skipped:.0f} updates were skipped because a loss or gradient was not finite (--optim.max_skipped "
-                f"{self.config.optim.max_skipped}); the last checkpoint is kept. Start anew with lower --optim.g_lr "
-                "and --optim.d_lr, higher --objective.r1 and --objective.r2, or --precision fp32"
-            )

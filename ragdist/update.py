@@ -1,7 +1,8 @@
 """One synchronized update of G and D: what the losses are and how their gradients are obtained.
 
 `Update` is a module over both networks whose forward returns the loss to back-propagate, so that
-DistributedDataParallel can wrap it as a whole: one backward, one reduction.
+DistributedDataParallel can wrap it as a whole: one backward, one reduction. What the workers have to tell
+each other beside the gradients (statistics, whether to stop) rides along as the gradient of `report`.
 
 One pass. With c_i = (dL_G/df_i) / (dL_D/df_i) the gradient of L_G at fake i is c_i times that of L_D
 there, because no layer of D mixes samples. So fakes enter D through an identity whose backward
@@ -25,6 +26,8 @@ from ragdist.networks import Discriminator, Generator
 from ragdist.objective.adversarial import ADVERSARIAL, one_pass_factors, slopes
 from ragdist.objective.penalty import input_gradients, squared_norm
 from ragdist.objective.relative import Relative, flatten, group_size, relative_term
+from ragdist.signals import SIGNALS
+from ragdist.world import Slices, World
 
 
 class Batch(NamedTuple):
@@ -68,6 +71,7 @@ class Update(nn.Module):
         batch_size: the *global* batch: losses are sums over the given slots, divided by it, so that the
             sum over micro-batches and workers is the loss of the whole.
         precision: "fp32", or "bf16" to run the networks under autocast.
+        world: the workers; None: this process alone.
     """
 
     def __init__(
@@ -78,34 +82,46 @@ class Update(nn.Module):
         *,
         batch_size: int,
         precision: str = "fp32",
+        world: World | None = None,
     ):
         super().__init__()
         self.generator = generator
         self.discriminator = discriminator
+        # Is 0 and is never stepped; its gradient is STATISTICS and SIGNALS, reduced with all other gradients.
+        self.report = nn.Parameter(torch.zeros(len(STATISTICS) + len(SIGNALS)))
         self.options = options
         self.batch_size = batch_size
         self.group = group_size(batch_size, options.group)
+        world = world or World(0, 1, torch.device("cpu"))
+        self.world_size = world.size
+        self.slices = Slices(world, batch_size, self.group)
         self.precision = precision
         self.adversarial = ADVERSARIAL[options.adversarial]
 
-    def forward(self, batch: Batch, phase: str, lam: float, penalty: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, batch: Batch, phase: str, lam: float, penalty: bool, signals: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The loss whose backward leaves the phase's gradients, and the statistics.
 
         Args:
-            batch: slots; a multiple of the pairing group where the relative term is used.
+            batch: slots; whole pairing groups, or all of a worker's slots where workers cut groups.
             phase: "both" (one pass), or "d" or "g" of the alternating update.
             lam: the relative term's weight now.
             penalty: whether R1 and R2 are due.
+            signals: this worker's SIGNALS, float32 [len(SIGNALS)]; None: nothing.
 
         Returns:
-            A scalar, and the STATISTICS of these slots, float32 [len(STATISTICS)], detached.
+            A scalar (times the number of workers, since reducing takes their mean), and the STATISTICS of these
+            slots, float32 [len(STATISTICS)], detached.
         """
         losses = {"both": self._both, "d": self._discriminator, "g": self._generator}[phase]
         loss, statistics = losses(batch, lam, penalty)
         values = [statistics.get(name) for name in STATISTICS]
         zero = loss.new_zeros(())
-        statistics = torch.stack([zero if value is None else value.detach() for value in values])
-        return loss / self.batch_size, statistics / self.batch_size
+        statistics = torch.stack([zero if value is None else value.detach() for value in values]) / self.batch_size
+        signals = statistics.new_zeros(len(SIGNALS)) if signals is None else signals
+        loss = loss / self.batch_size + (self.report * torch.cat([statistics, signals])).sum()
+        return loss * self.world_size, statistics
 
     # The three phases. Each returns sums over the slots.
 
@@ -211,15 +227,16 @@ class Update(nn.Module):
         return lam * _linear(fake, gradient), self._distances(term)
 
     def _term(self, batch: Batch, real: Tensor, fake: Tensor) -> Relative:
-        options = self.options
+        options, whole, cut = self.options, self.slices.whole_groups, self.slices.cut
         return relative_term(
-            flatten(real, options.pool),
-            flatten(fake, options.pool),
-            batch.labels,
+            whole(flatten(real, options.pool)),
+            whole(flatten(fake, options.pool)),
+            batch.labels if batch.labels is None else whole(batch.labels),
             pairing=options.pairing,
             relative=options.relative,
             p=options.p,
             group=self.group,
+            part=self.slices.part.to(fake.device) if cut else None,
         )
 
     @staticmethod

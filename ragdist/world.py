@@ -1,29 +1,101 @@
 """Where this process stands among the workers of a run: a value that is passed, no globals."""
 
+import json
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.distributed as dist
+from torch import Tensor
 
 from ragdist.errors import UserError
 
 
 @dataclass(frozen=True)
 class World:
-    """Rank and size as in torch.distributed, and the device this worker computes on."""
+    """Rank and size as in torch.distributed, and the device this worker computes on.
+
+    With more than one worker the default process group exists; it takes tensors of the CPU, too
+    (gloo, or "cpu:gloo,cuda:nccl").
+    """
 
     rank: int
     size: int
     device: torch.device
+    local_size: int = 1  # workers on this node
 
     def slots(self, batch: int) -> range:
         """The slots of a global batch that this worker computes: contiguous, in all workers all of them.
 
         Where the batch does not divide, the first workers have one slot more.
         """
-        share, rest = divmod(batch, self.size)
-        start = self.rank * share + min(self.rank, rest)
-        return range(start, start + share + (self.rank < rest))
+        return shares(batch, self.size)[self.rank]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value, on every rank, in their order. Values are what JSON takes; all ranks must call."""
+        if self.size == 1:
+            return [value]
+        mine = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(lengths, torch.tensor([len(mine)]))
+        longest = max(int(length) for length in lengths)
+        rows = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.size)]
+        dist.all_gather(rows, torch.cat([mine, mine.new_zeros(longest - len(mine))]))
+        return [json.loads(bytes(row[:n].numpy())) for row, n in zip(rows, map(int, lengths), strict=True)]
+
+    def broadcast(self, data: bytes | None) -> bytes:
+        """Rank 0's bytes on every rank; all ranks must call."""
+        if self.size == 1:
+            return data
+        length = torch.tensor([len(data) if self.rank == 0 else 0])
+        dist.broadcast(length, 0)
+        mine = bytearray(data) if self.rank == 0 else bytearray(int(length))
+        if mine:
+            dist.broadcast(torch.frombuffer(mine, dtype=torch.uint8), 0)
+        return bytes(mine)
+
+
+def shares(batch: int, size: int) -> list[range]:
+    """The slots of each of ``size`` workers, the first ones with one slot more where it does not divide."""
+    share, rest = divmod(batch, size)
+    starts = [rank * share + min(rank, rest) for rank in range(size + 1)]
+    return [range(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+
+
+class Slices:
+    """Rows of a global batch that are spread over the workers.
+
+    Args:
+        world: the workers.
+        batch: the global batch.
+        group: rows that belong together.
+    """
+
+    def __init__(self, world: World, batch: int, group: int):
+        self.world, self.slots = world, world.slots(batch)
+        self.shares = shares(batch, world.size)
+        self.cut = any(share.start % group for share in self.shares)  # on every rank the same
+        self.around = range(self.slots.start // group * group, -(-self.slots.stop // group) * group)
+        inside = torch.zeros(len(self.around))
+        inside[self.slots.start - self.around.start : self.slots.stop - self.around.start] = 1
+        self.part = inside.view(-1, group).mean(1)  # of each group around, how much of it is this worker's
+
+    def whole_groups(self, rows: Tensor) -> Tensor:
+        """The rows of all groups that this worker has a part of: [b, ...] -> [len(around), ...].
+
+        Its own rows keep their graph; those of others are constants. All ranks must call, if groups are cut.
+        """
+        if not self.cut:
+            return rows
+        longest = len(self.shares[0])
+        padded = rows.detach().new_zeros(longest, *rows.shape[1:])
+        padded[: len(rows)] = rows.detach()
+        all_rows = [torch.empty_like(padded) for _ in self.shares]
+        dist.all_gather(all_rows, padded)
+        others = torch.cat([r[: len(share)] for r, share in zip(all_rows, self.shares, strict=True)])
+        before, after = others[self.around.start : self.slots.start], others[self.slots.stop : self.around.stop]
+        return torch.cat([before, rows, after])
 
 
 def pick_device(name: str, *, deterministic: bool = False) -> torch.device:

@@ -87,7 +87,7 @@ class Store:
         if path := self.path(name):
             return path.read_bytes()
         place = self.locate(name)
-        return retried(place, lambda: _filesystem(place).cat_file(place), attempts)
+        return retried(place, lambda: filesystem(place).cat_file(place), attempts)
 
     def stat(self, name: str) -> tuple[int, str]:
         """A file's bytes, and a text that is another one when its content changes; empty where nothing says that.
@@ -128,7 +128,7 @@ class Store:
 
 def _info(place: str) -> dict:
     try:
-        return _filesystem(place).info(place)
+        return filesystem(place).info(place)
     except FileNotFoundError as error:  # over HTTP fsspec calls every failure so; the cause tells
         cause = error.__cause__
         if cause is None or getattr(cause, "status", 404) in (404, 410):
@@ -138,7 +138,7 @@ def _info(place: str) -> dict:
 
 def _part(place: str, start: int, stop: int, size: int) -> bytes:
     try:
-        data = _filesystem(place).cat_file(place, start=start, end=stop)
+        data = filesystem(place).cat_file(place, start=start, end=stop)
     except Exception as error:
         if getattr(error, "status", None) == 416 or "InvalidRange" in str(error):
             raise EOFError(f"it ends before byte {stop:,} of {size:,}") from error
@@ -148,7 +148,7 @@ def _part(place: str, start: int, stop: int, size: int) -> bytes:
     return data
 
 
-def _filesystem(place: str):
+def filesystem(place: str):
     """fsspec's view of the place's service, with time limits."""
     import fsspec
 
@@ -171,8 +171,10 @@ def _http_timeout():
     return aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=STALL)
 
 
-def retried(place: str, work: Callable[[], T], attempts: int = ATTEMPTS) -> T:
+def retried(place: str, work: Callable[[], T], attempts: int = ATTEMPTS, *, writing: bool = False) -> T:
     """The result of ``work``, tried again with growing pauses while its errors may pass.
+
+    ``writing`` is for messages.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -191,7 +193,7 @@ def retried(place: str, work: Callable[[], T], attempts: int = ATTEMPTS) -> T:
                 raise UserError(f"{place} was cut off or changed since it was indexed ({what})") from error
             if attempt == attempts:
                 raise UserError(
-                    f"{place} cannot be read ({what}, {attempts} times): run the same command again when it can"
+                    f"{place} cannot be {'written' if writing else 'read'} ({what}, {attempts} times): run the same command again when it can"
                 ) from error
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
             if attempt > 1:  # a single failure is no news

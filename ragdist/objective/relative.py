@@ -69,8 +69,12 @@ def relative_term(
     relative: bool,
     p: int,
     group: int,
+    part: Tensor | None = None,
 ) -> Relative:
     """The relative term of points ``real`` and ``fake`` [B, D], B a multiple of ``group``.
+
+    ``part`` [B / group] is how much of each group is this worker's: so much of it counts in the values. The
+    gradients at this worker's fakes, which are those that require one, are the whole group's.
 
     ``labels`` [B], where given, restrict partners to a sample's own class; slot i's fake has slot i's
     label. A slot left without a partner counts 0. The relative `assignment` takes no labels: halves of a group
@@ -103,8 +107,12 @@ def relative_term(
             covered = _nearest(xy, others) < _nearest(xx * scale, others)
         # The term between fakes moves one of the two ends: the other is held, as the reals are.
         yy = distances(y.detach(), y, p) * scale if relative else None
-        to_real, to_fake = (part.sum() for part in PAIRINGS[pairing](xy, yy, allowed, others))
-        return Relative(to_real - to_fake, to_real.detach(), to_fake.detach(), covered.float().sum())
+        to_real, to_fake = (value.sum(1) for value in PAIRINGS[pairing](xy, yy, allowed, others))
+        term, part = (to_real - to_fake).sum(), torch.ones_like(to_real) if part is None else part
+        to_real, to_fake, covered = (
+            (value.detach() * part).sum() for value in (to_real, to_fake, covered.float().sum(1))
+        )
+        return Relative(term + (to_real - to_fake - term).detach(), to_real, to_fake, covered)
 
 
 def _nearest(d: Tensor, allowed: Tensor, dim: int = 2) -> Tensor:

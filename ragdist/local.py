@@ -1,0 +1,61 @@
+"""A run in this process."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+from ragdist.config import Config
+from ragdist.files import explain
+from ragdist.memory import keep_freed_memory
+from ragdist.monitor import Monitor
+from ragdist.runplace import place_of
+from ragdist.session import already_finished, closing_words, finish, introduction, open_data
+from ragdist.trainer import Trainer
+from ragdist.world import World, pick_device
+
+
+def run(config: Config, *, overwrite: bool) -> int:
+    """Train to the end, or until Ctrl-C; the exit code.
+
+    Raises:
+        UserError: see the parts.
+    """
+    device = pick_device(config.device, deterministic=config.deterministic)
+    if device.type == "cpu":
+        keep_freed_memory()
+    place = place_of(config.out)
+    with place.claimed(config, overwrite=overwrite) as claim, place.opened(config) as folder:
+        index = open_data(config)
+        trainer = Trainer(config, World(0, 1, device), index, folder)
+        for line in trainer.notes:
+            print(line)
+        if trainer.finished and (summary := place.summary()):
+            print(already_finished(config, summary))
+            return 0
+        print(*introduction(config, index, trainer), sep="\n", flush=True)
+        with explain(f"cannot write to {config.out} (the last checkpoint is kept)"):
+            monitor = Monitor(config, folder, index, trainer.images)
+            with closing(monitor), stop_on_signal() as stop:
+                outcome = trainer.train(monitor, lambda: stop() or claim.lost)
+                if outcome.finished:
+                    finish(folder, monitor, outcome, len(trainer.bad))
+    print(closing_words(config, outcome))
+    return 0 if outcome.finished else 130
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """A question whether to stop: yes after the first Ctrl-C or SIGTERM. The second one ends at once."""
+    asked = []
+
+    def ask(number: int, frame) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

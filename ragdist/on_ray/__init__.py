@@ -1,0 +1,1 @@
+"""A run on Ray Train workers. Ray is imported in this package alone."""

@@ -1,0 +1,68 @@
+"""The Ray cluster as the driver sees it: connecting, and what is known of its nodes."""
+
+import logging
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import ray
+from ray._private.state import state as _state
+
+from ragdist.errors import UserError
+from ragdist.on_ray.capacity import Node
+
+_ANSWER = 2.0  # seconds within which a node's raylet accepts a connection
+
+def connect() -> None:
+    """Join the cluster that RAY_ADDRESS names, or start a private one on this machine.
+
+    Raises:
+        UserError: the cluster cannot be reached.
+    """
+    # Nothing of Ray's and the workers' output: it is in Ray's logs, and what matters comes over the desk.
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+    if address := os.environ.get("RAY_ADDRESS"):
+        try:
+            ray.init(**quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            what = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"no Ray cluster at RAY_ADDRESS {address} ({what}): start one, or unset RAY_ADDRESS to train on this "
+                "machine"
+            ) from error
+        return
+    ray.init(address="local", include_dashboard=False, **quiet)
+
+
+def nodes() -> list[Node]:
+    """All nodes that are known; the dead, the leaving and those that do not answer are not usable."""
+    found = [node for node in ray.nodes() if node["Alive"]]
+    leaving = draining()
+    free = _state.available_resources_per_node()
+    with ThreadPoolExecutor(min(32, len(found) or 1)) as pool:
+        answers = list(pool.map(_answers, found))
+    return [
+        Node(
+            node["NodeID"],
+            node["NodeManagerAddress"],
+            node["Resources"],
+            free.get(node["NodeID"], {}),
+            usable=answer and node["NodeID"] not in leaving,
+        )
+        for node, answer in zip(found, answers, strict=True)
+    ]
+
+
+def draining() -> set[str]:
+    """Ids of nodes that were told to go: preempted, or scaled down."""
+    return set(_state.get_draining_nodes() or ())
+
+
+def _answers(node: dict) -> bool:
+    # The cluster's own view is seconds behind; a connection to a dead node is refused, to one cut off it hangs.
+    try:
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=_ANSWER).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,87 @@
+"""How the workers' gradients become the global batch's: one reduction an update.
+
+Every worker's loss is the sum over its slots divided by the global batch, times the number of workers;
+the mean over the workers, which both strategies take, is then the gradient of the whole batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from ragdist.update import Batch, Update
+from ragdist.world import World
+
+BUCKET_MB = 25.0  # of gradients that are sent together while the backward goes on
+
+
+class Alone:
+    """One worker: nothing to reduce."""
+
+    def __init__(self, update: Update):
+        self.update = update
+
+    def backward(self, parts: Sequence[Batch], phase: str, lam: float, penalty: bool, signals: Tensor) -> None:
+        """Leave the gradients of a batch, given in micro-batches, in the networks and in ``update.report``."""
+        for part, last in _marked(parts):
+            loss, _ = self.update(part, phase, lam, penalty, signals if last else None)
+            loss.backward()
+
+
+class Overlapped:
+    """DistributedDataParallel over the update as one module: buckets are sent while the backward computes others.
+
+    For the one-pass update, whose single backward reaches every parameter.
+    """
+
+    def __init__(self, update: Update, world: World, bucket_mb: float = BUCKET_MB):
+        devices = [world.device] if world.device.type == "cuda" else None
+        self.wrapped = DistributedDataParallel(
+            update, device_ids=devices, gradient_as_bucket_view=True, bucket_cap_mb=bucket_mb
+        )
+
+    def backward(self, parts: Sequence[Batch], phase: str, lam: float, penalty: bool, signals: Tensor) -> None:
+        """As `Alone.backward`, reduced over the workers."""
+        assert phase == "both", phase
+        for part, last in _marked(parts):
+            with nullcontext() if last else self.wrapped.no_sync():
+                loss, _ = self.wrapped(part, phase, lam, penalty, signals if last else None)
+                loss.backward()
+
+
+class Flat:
+    """One reduction after the backward, of all gradients that there are, end to end.
+
+    For the alternating update, whose phases leave one network without gradients.
+    """
+
+    def __init__(self, update: Update, world: World):
+        self.alone, self.update, self.world = Alone(update), update, world
+        for parameter in update.parameters():
+            dist.broadcast(parameter.data, 0)
+
+    def backward(self, parts: Sequence[Batch], phase: str, lam: float, penalty: bool, signals: Tensor) -> None:
+        """As `Alone.backward`, reduced over the workers."""
+        self.alone.backward(parts, phase, lam, penalty, signals)
+        gradients = [p.grad for p in self.update.parameters() if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.world.size
+        pieces = flat.split([gradient.numel() for gradient in gradients])
+        torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(pieces, gradients, strict=True)])
+
+
+def make_reducer(update: Update, world: World, *, one_pass: bool) -> Alone | Overlapped | Flat:
+    """The strategy that fits."""
+    if world.size == 1:
+        return Alone(update)
+    return Overlapped(update, world) if one_pass else Flat(update, world)
+
+
+def _marked(parts: Sequence[Batch]) -> Iterator[tuple[Batch, bool]]:
+    """The parts, each with whether it is the last."""
+    for number, part in enumerate(parts, 1):
+        yield part, number == len(parts)

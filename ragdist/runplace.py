@@ -1,0 +1,140 @@
+"""The place of a run: a folder on a file system, or a URL whose files are kept in step with a local folder.
+
+One process claims it for as long as a run lives: the training process, or the driver of a Ray job. Rank
+0 opens it, which may be on another node after every restart.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ragdist import settings
+from ragdist.config import Config
+from ragdist.data.store import scheme
+from ragdist.errors import UserError
+from ragdist.files import explain, write_whole
+from ragdist.rundir import RunFolder
+
+
+class Claim:
+    """The right to write to a run."""
+
+    def __init__(self, token: str):
+        self.token = token  # in the run's file "lock"
+        self.lost = False  # whether someone else took it, which can happen to a URL
+
+
+def me() -> str:
+    """This process, for messages."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def place_of(out: str) -> "FolderPlace":
+    """The place that --out names."""
+    if scheme(out) is None:
+        return FolderPlace(out)
+    from ragdist.runurl import UrlPlace
+
+    return UrlPlace(out)
+
+
+def compare(out: str, config: Config, saved: dict[str, Any]) -> None:
+    """Refuse to continue a run of another configuration."""
+    if changed := settings.differences(config, saved):
+        raise UserError(
+            f"{out} holds a run of another configuration ({'; '.join(changed)}): "
+            "give the same options to continue it, another --out, or --overwrite to start anew"
+        )
+
+
+class FolderPlace:
+    """A folder that every node of the run sees."""
+
+    def __init__(self, out: str):
+        self.path = Path(out)
+        self.folder = RunFolder(self.path)
+
+    @contextmanager
+    def claimed(self, config: Config, *, overwrite: bool) -> Iterator[Claim]:
+        """Create the folder or continue it, locked until the context or this process ends.
+
+        Raises:
+            UserError: another process uses it, it cannot be written, or it holds a run of another configuration.
+        """
+        with explain(f"cannot write the run to {self.path}"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / "lock", "a+")  # noqa: SIM115 - held as long as the context lasts
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                raise UserError(
+                    f"{self.path} is in use by {lock.readline().strip()}: wait for it or stop it"
+                ) from error
+            except OSError:
+                pass  # a file system without locks: as good as it gets
+            claim = Claim(uuid.uuid4().hex)
+            with explain(f"cannot write the run to {self.path}"):
+                lock.truncate(0)
+                lock.write(f"{me()}\n{claim.token}\n")
+                lock.flush()
+                self._prepare(config, overwrite)
+            yield claim
+
+    def _prepare(self, config: Config, overwrite: bool) -> None:
+        folder = self.folder
+        if overwrite:
+            _clear(folder)
+        elif folder.config.is_file():
+            compare(str(self.path), config, settings.read(folder.config))
+        elif folder.checkpoints.exists():
+            raise UserError(f"{self.path} holds checkpoints but no {settings.CONFIG}: restore it, or --overwrite")
+        write_whole(folder.config, settings.dumps(config))
+        folder.checkpoints.mkdir(exist_ok=True)
+        folder.samples.mkdir(exist_ok=True)
+
+    @contextmanager
+    def opened(self, config: Config) -> Iterator[RunFolder]:
+        """The folder, to read and write; on one process at a time."""
+        yield self.folder
+
+    def summary(self) -> dict[str, Any] | None:
+        """The summary of a finished run."""
+        return json.loads(self.folder.summary.read_text()) if self.folder.summary.is_file() else None
+
+    def token(self) -> str | None:
+        """Whose claim this node sees here."""
+        try:
+            os.listdir(self.path)  # over NFS a look into the folder renews what this node knows of its files
+            return (self.path / "lock").read_text().split()[-1]
+        except (OSError, IndexError):
+            return None
+
+    def probe(self, name: str) -> None:
+        """Write a file and delete it.
+
+        Raises:
+            UserError: that is not possible here.
+        """
+        with explain(f"cannot write the run to {self.path}"):
+            file = self.path / f".probe-{name}"
+            file.touch()
+            file.unlink(missing_ok=True)
+
+
+def _clear(folder: RunFolder) -> None:
+    """Delete what a run writes, and nothing else that may lie in the folder."""
+    for path in (folder.checkpoints, folder.samples):
+        shutil.rmtree(path, ignore_errors=True)
+    for file in (folder.config, folder.generator, folder.metrics, folder.summary):
+        file.unlink(missing_ok=True)
+    for file in folder.path.glob("events.out.tfevents.*"):
+        file.unlink()

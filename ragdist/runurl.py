@@ -1,0 +1,334 @@
+"""A run whose --out is a URL: its files lie in a local folder and are kept in step with an object store.
+
+Files are uploaded whole, in the background. A checkpoint counts once its manifest is there, which goes
+last; it is deleted manifest first. So whatever breaks off, the newest one with a manifest is whole.
+"""
+
+import json
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ragdist import checkpoint, settings
+from ragdist.config import Config
+from ragdist.data.store import Store, filesystem, retried, scheme
+from ragdist.errors import UserError
+from ragdist.rundir import RunFolder
+from ragdist.runplace import Claim, compare, me
+
+LOCK = "lock"
+BEAT = 10.0  # seconds between two signs of life in the lock
+PATIENCE = 2.5  # beats to wait for a sign of life of another process
+PUSH = 30.0  # seconds between two looks for changed files
+
+
+class UrlPlace:
+    """A run in an object store.
+
+    Args:
+        out: its URL.
+
+    Raises:
+        UserError: a URL of a kind that is not supported, or whose package is missing.
+    """
+
+    def __init__(self, out: str):
+        self.url = out.rstrip("/")
+        if scheme(out) in ("http", "https"):
+            raise UserError(f"--out {out}: nothing can be written there; give a path or an object store, as s3://...")
+        self.remote = RemoteFolder(self.url)
+
+    @contextmanager
+    def claimed(self, config: Config, *, overwrite: bool) -> Iterator[Claim]:
+        """Create the run or continue it; a lock with signs of life keeps others out until the context ends.
+
+        Raises:
+            UserError: another process uses it, it cannot be written, or it holds a run of another configuration.
+        """
+        claim = Claim(uuid.uuid4().hex)
+        self._wait_for_lock()
+        lock = _Lock(self.remote, claim)
+        try:
+            self._prepare(config, overwrite)
+            yield claim
+        finally:
+            lock.release()
+
+    def _wait_for_lock(self) -> None:
+        before = self.remote.read(LOCK)
+        if before is None:
+            return
+        owner = before.decode(errors="replace").splitlines()[0]
+        print(f"{self.url} is locked by {owner}: waiting {PATIENCE * BEAT:.0f} s to see whether it lives", flush=True)
+        end = time.monotonic() + PATIENCE * BEAT
+        while time.monotonic() < end:
+            time.sleep(1)
+            now = self.remote.read(LOCK)
+            if now is None:
+                return
+            if now != before:
+                raise UserError(f"{self.url} is in use by {owner}: wait for it or stop it")
+
+    def _prepare(self, config: Config, overwrite: bool) -> None:
+        saved = self.remote.read(settings.CONFIG)
+        names = [name for name in self.remote.list() if name != LOCK]
+        if overwrite:
+            self.remote.remove(sorted(name for name in names if _is_of_a_run(name)))
+        elif saved is not None:
+            compare(self.url, config, settings.loads(saved.decode(), f"{self.url}/{settings.CONFIG}"))
+        elif any(name.startswith("checkpoints/") for name in names):
+            raise UserError(f"{self.url} holds checkpoints but no {settings.CONFIG}: restore it, or --overwrite")
+        self.remote.write(settings.CONFIG, settings.dumps(config).encode())
+
+    @contextmanager
+    def opened(self, config: Config) -> Iterator[RunFolder]:
+        """A local folder with what a run goes on from; what changes in it is uploaded until the context ends."""
+        local = Path(tempfile.mkdtemp(prefix="ragdist-run-"))
+        mirror = _Mirror(self.remote, local, config.checkpoint.keep)
+        try:
+            mirror.pull()
+            with mirror.following():
+                yield mirror.folder
+        finally:
+            shutil.rmtree(local, ignore_errors=True)
+
+    def summary(self) -> dict[str, Any] | None:
+        """The summary of a finished run."""
+        data = self.remote.read("summary.json")
+        return json.loads(data) if data else None
+
+    def token(self) -> str | None:
+        """Whose claim this node sees here."""
+        lines = (self.remote.read(LOCK) or b"").decode().splitlines()
+        return lines[1] if len(lines) > 1 else None
+
+    def probe(self, name: str) -> None:
+        """Write a file and delete it.
+
+        Raises:
+            UserError: that is not possible here.
+        """
+        self.remote.write(f".probe-{name}", b"ragdist")
+        self.remote.remove([f".probe-{name}"])
+
+
+def _is_of_a_run(name: str) -> bool:
+    top = name.partition("/")[0]
+    files = (settings.CONFIG, "generator.safetensors", "metrics.jsonl", "summary.json")
+    return top in ("checkpoints", "samples", *files) or top.startswith("events.out.tfevents.")
+
+
+class RemoteFolder:
+    """The files under a URL; every request is tried again while its errors may pass.
+
+    Raises, all of its methods:
+        UserError: access is denied, or the attempts are used up.
+    """
+
+    def __init__(self, url: str):
+        self.url = url
+        self.store = Store(url)
+        self.fs = filesystem(url)
+        self.root = url.partition("://")[2]
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return self.store.read(name)
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        retried(f"{self.url}/{name}", lambda: self.fs.pipe_file(f"{self.root}/{name}", data), writing=True)
+
+    def put(self, local: Path, name: str) -> None:
+        retried(f"{self.url}/{name}", lambda: self.fs.put_file(str(local), f"{self.root}/{name}"), writing=True)
+
+    def get(self, name: str, local: Path) -> None:
+        local.parent.mkdir(parents=True, exist_ok=True)
+        retried(f"{self.url}/{name}", lambda: self.fs.get_file(f"{self.root}/{name}", str(local)))
+
+    def list(self) -> list[str]:
+        """Names of all files below, sorted."""
+
+        def find() -> list[str]:
+            self.fs.invalidate_cache()
+            return self.fs.find(self.root)
+
+        try:
+            found = retried(self.url, find)
+        except FileNotFoundError:
+            return []
+        return sorted(path.removeprefix(self.root).lstrip("/") for path in found)
+
+    def remove(self, names: "list[str]") -> None:
+        """Delete files, in this order; those that are gone already are fine."""
+        for name in names:
+            try:
+                retried(f"{self.url}/{name}", lambda name=name: self.fs.rm_file(f"{self.root}/{name}"), writing=True)
+            except FileNotFoundError:
+                continue
+
+
+class _Lock:
+    """A file that says who writes to the run, renewed as a sign of life."""
+
+    def __init__(self, remote: RemoteFolder, claim: Claim):
+        self.remote, self.claim = remote, claim
+        self.beat = 0
+        self._write()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lock", daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        self.remote.write(LOCK, f"{me()}\n{self.claim.token}\n{self.beat}\n".encode())
+        self.beat += 1
+
+    def _keep(self) -> None:
+        while not self._end.wait(BEAT):
+            try:
+                lines = (self.remote.read(LOCK) or b"").decode().splitlines()
+                if len(lines) > 1 and lines[1] != self.claim.token:
+                    self.claim.lost = True  # this process was thought dead; the other goes on
+                    return
+                self._write()
+            except UserError:
+                continue  # the store cannot be reached: uploads meet that, too, and say so
+
+    def release(self) -> None:
+        self._end.set()
+        self._thread.join()
+        if not self.claim.lost:
+            self.remote.remove([LOCK])
+
+
+class _Mirror:
+    """Keeps a remote run in step with a local folder."""
+
+    def __init__(self, remote: RemoteFolder, local: Path, keep: int):
+        self.remote, self.local, self.keep = remote, local, keep
+        self.folder = _MirroredFolder(local, self)
+        self._there: set[str] = set()  # names of remote checkpoints
+        self._pushed: dict[str, tuple[int, int]] = {}  # size and time of what was uploaded
+        self._now, self._end = threading.Event(), threading.Event()
+        self._trouble: UserError | None = None
+
+    def pull(self) -> None:
+        """Fetch the newest whole checkpoint, broken newer ones, metrics and sample grids.
+
+        Raises:
+            UserError: something cannot be fetched.
+        """
+        names = self.remote.list()
+        for path in (self.folder.checkpoints, self.folder.samples):
+            path.mkdir(parents=True)
+        for name in names:
+            if name == "metrics.jsonl" or name.startswith("samples/"):
+                self.remote.get(name, self.local / name)
+        self._there = {name.split("/")[1] for name in names if name.startswith("checkpoints/images-")}
+        for step in sorted(self._there, reverse=True):
+            files = [name for name in names if name.startswith(f"checkpoints/{step}/")]
+            if f"checkpoints/{step}/manifest.json" not in files:
+                continue  # an upload or a deletion that broke off
+            for name in files:
+                self.remote.get(name, self.local / name)
+            if checkpoint.damage(self.folder.checkpoints / step) is None:
+                break
+        self._pushed = {name: stamp for name, stamp in self._files().items() if not name.startswith("events")}
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Upload what changes, in the background, and all of it at the end.
+
+        Raises:
+            UserError: an upload failed for good.
+        """
+        thread = threading.Thread(target=self._follow, name="upload", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._end.set()
+            self._now.set()
+            thread.join()
+        if not self._trouble:
+            self._push()
+        self.check()
+
+    def saved(self) -> None:
+        """A checkpoint was written: upload it now.
+
+        Raises:
+            UserError: an earlier upload failed for good.
+        """
+        self.check()
+        self._now.set()
+
+    def check(self) -> None:
+        if self._trouble:
+            raise self._trouble
+
+    def _follow(self) -> None:
+        while not self._end.is_set():
+            self._now.wait(PUSH)
+            self._now.clear()
+            try:
+                self._push()
+            except UserError as error:
+                self._trouble = error
+                return
+
+    def _files(self) -> dict[str, tuple[int, int]]:
+        """Finished files and what tells whether they changed; a checkpoint's manifest and the summary come last."""
+        found = {}
+        for path in self.local.rglob("*"):
+            name = path.relative_to(self.local)
+            try:
+                if path.is_file() and not any(part.startswith(".") for part in name.parts):
+                    stat = path.stat()
+                    found[str(name)] = (stat.st_size, stat.st_mtime_ns)
+            except FileNotFoundError:  # an old checkpoint, deleted meanwhile
+                continue
+        return dict(sorted(found.items(), key=lambda item: (item[0].endswith(("manifest.json", "summary.json")), item)))
+
+    def _push(self) -> None:
+        files = self._files()
+        gone: set[str] = set()
+        for name, stamp in files.items():
+            folder = name.rpartition("/")[0]
+            if self._pushed.get(name) == stamp or folder in gone:
+                continue
+            try:
+                self.remote.put(self.local / name, name)
+            except FileNotFoundError:  # deleted meanwhile; its manifest must not follow
+                gone.add(folder)
+                continue
+            self._pushed[name] = stamp
+            if name.startswith("checkpoints/"):
+                self._there.add(name.split("/")[1])
+        self._delete_old(files)
+
+    def _delete_old(self, files: dict[str, tuple[int, int]]) -> None:
+        whole = sorted(name.split("/")[1] for name in files if name.startswith("checkpoints/") and "manifest" in name)
+        if not whole:
+            return
+        old = sorted(step for step in self._there if step <= whole[-1])[: -self.keep]
+        for step in old:
+            names = ("manifest.json", "meta.json", "state.pt")
+            self.remote.remove([f"checkpoints/{step}/{name}" for name in names])
+            self._there.discard(step)
+
+
+class _MirroredFolder(RunFolder):
+    def __init__(self, path: Path, mirror: _Mirror):
+        super().__init__(path)
+        self._mirror = mirror
+
+    def saved(self) -> None:
+        self._mirror.saved()

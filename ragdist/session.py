@@ -1,0 +1,81 @@
+"""What a run says and writes around its training, wherever it executes."""
+
+import json
+import time
+from pathlib import Path
+
+from ragdist.config import Config
+from ragdist.data import index as index_file
+from ragdist.data.index import Index
+from ragdist.files import write_whole
+from ragdist.monitor import Monitor
+from ragdist.rundir import RunFolder
+from ragdist.trainer import Outcome, Trainer
+
+
+def open_data(config: Config) -> Index:
+    """The index of the run's data, made from its source on first use.
+
+    Raises:
+        UserError: no data, or damaged ones.
+    """
+    path, source = config.data.path, config.data.source
+    if source and not Path(path).exists():
+        from ragdist.data.options import ShardOptions
+        from ragdist.data.writer import write_shards
+
+        write_shards(source, path, ShardOptions(size=config.data.source_size))
+    return index_file.load(path)
+
+
+def introduction(config: Config, index: Index, trainer: Trainer) -> list[str]:
+    """What is trained on what, in lines."""
+    count = [sum(p.numel() for p in network.parameters()) for network in (trainer.generator, trainer.discriminator)]
+    labels = f", {len(index.classes)} classes" if index.classes else ""
+    return [
+        f"{config.data.path}: {index.samples:,} samples {list(index.shape)}{labels}",
+        f"{config.network.family}: G {count[0]:,} and D {count[1]:,} parameters, {trainer.world.device}, "
+        f"{config.precision}; batch {config.batch_size}, {config.objective.adversarial} with "
+        f"{config.objective.lam:g} x {'relative ' if config.objective.relative else ''}{config.objective.pairing}",
+    ]
+
+
+def already_finished(config: Config, summary: dict) -> str:
+    """What is said where there is nothing to do."""
+    images = summary["images"]
+    return (
+        f"{config.out} is finished: {images:,} images. To train on: the same command with --images {2 * images}"
+    )
+
+
+def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome, bad_samples: int) -> None:
+    """Write the closing picture and the summary."""
+    monitor.course()
+    summary = {
+        "images": outcome.images,
+        "seconds": round(outcome.seconds, 3),
+        "images_per_second": round(outcome.images / outcome.seconds, 2),
+        "losses": outcome.losses,
+        "bad_samples": bad_samples,
+        "weights_sha256": outcome.weights_sha256,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    write_whole(folder.summary, json.dumps(summary, indent=1) + "\n")
+
+
+def closing_words(config: Config, outcome: Outcome) -> str:
+    if not outcome.finished:
+        return (
+            f"stopped at {outcome.images:,} of {config.images:,} images, checkpoint in {config.out}/checkpoints; "
+            "the same command continues"
+        )
+    samples = f"{config.out}/samples"
+    return "\n".join(
+        [
+            f"{outcome.images:,} images in {outcome.seconds:,.0f} s",
+            f"run:          {config.out}",
+            f"samples:      {samples}/images-{outcome.images:012d}.png, and how they came about: {samples}/course.png",
+            f"TensorBoard:  tensorboard --logdir {config.out}",
+            f"next:         python -m ragdist.generate {config.out} --n 64 --seed 1 --out grid.png",
+        ]
+    )

@@ -1,0 +1,205 @@
+"""The same run on 1, 2, 3 and 4 workers: weights, order, resuming, bad samples, what is reduced."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragdist import checkpoint, settings
+from ragdist.config import Config, ObjectiveOptions
+from ragdist.data import index as index_file
+from ragdist.errors import UserError
+from ragdist.monitor import Monitor
+from ragdist.rundir import RunFolder
+from ragdist.trainer import Trainer
+from ragdist.world import Slices, World, shares
+from tests.conftest import TINY
+from tests.ranks import on_ranks
+
+CPU = torch.device("cpu")
+
+
+def config_of(*arguments: str) -> Config:
+    config, _ = settings.parse([*arguments, "--data.loader_workers", "0"], "test")
+    return config
+
+
+def train(world: World, config: Config, stop_after: int = 0) -> dict:
+    """One rank of a run; weights at the end."""
+    torch.use_deterministic_algorithms(True)
+    folder = RunFolder(config.out)
+    for path in (folder.checkpoints, folder.samples):
+        path.mkdir(parents=True, exist_ok=True)
+    index = index_file.load(config.data.path)
+    trainer = Trainer(config, world, index, folder)
+    monitor = Monitor(config, folder, index, trainer.images) if world.rank == 0 else None
+    outcome = trainer.train(monitor, lambda: bool(stop_after) and trainer.images >= stop_after)
+    if monitor:
+        monitor.close()
+    weights = {**trainer.generator.state_dict(), **{"d." + k: v for k, v in trainer.discriminator.state_dict().items()}}
+    return {"sha": outcome.weights_sha256, "images": outcome.images, "bad": len(trainer.bad),
+            "weights": torch.cat([w.flatten() for w in weights.values()]).numpy()}  # fmt: skip
+
+
+def train_all(world: World, size: int, *configs: Config) -> list[dict]:
+    """Several runs of the first ``size`` ranks, one after the other."""
+    return [train(world, config) for config in configs]
+
+
+def alone(config: Config) -> dict:
+    torch.set_num_threads(1)
+    return train(World(0, 1, CPU), config)
+
+
+def error(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+# The default networks; one-pass and alternating; conditional or not; groups that workers cut and whole ones.
+CASES = {
+    "digits": ["--batch_size", "26", "--objective.group", "26"],
+    "resnet": ["--network.family", "resnet", "--network.labels", "false", "--batch_size", "24", "--network.g_width",
+               "16", "--network.d_width", "16", "--network.max_width", "32", "--objective.group", "6"],
+    "alternating": ["--optim.update", "alternating", "--batch_size", "26", "--objective.group", "13"],
+    "features": ["--objective.space", "feature", "--batch_size", "24", "--objective.group", "8",
+                 "--objective.pairing", "all"],
+}  # fmt: skip
+
+
+def case(name: str, data: Path, out: Path) -> Config:
+    updates = 6
+    config = config_of("--data", str(data), "--out", str(out), *CASES[name])
+    return replace(config, images=updates * config.batch_size)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_weights_are_those_of_one_process(tmp_path, digits, size):
+    configs = [case(name, digits, tmp_path / name) for name in CASES]
+    found = on_ranks(size, train_all, size, *configs)
+    for number, name in enumerate(CASES):
+        single = alone(case(name, digits, tmp_path / f"{name}-alone"))
+        for rank in range(size):
+            assert np.array_equal(found[rank][number]["weights"], found[0][number]["weights"]), "the ranks differ"
+        assert error(found[0][number]["weights"], single["weights"]) < 1e-5, name
+        rows = [
+            [json.loads(line) for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()][-1]
+            for out in (name, f"{name}-alone")
+        ]
+        for key in ("loss_g", "loss_d", "relative_distance", "coverage", "grad_norm_g"):
+            assert rows[0][key] == pytest.approx(rows[1][key], rel=1e-3, abs=1e-5), (name, key)
+
+
+def test_two_runs_of_one_world_size_have_the_same_bits_and_another_size_continues(tmp_path, digits):
+    options = [*TINY, "--data", str(digits), "--checkpoint.every", "320", "--images", "1920"]
+    whole = on_ranks(3, train_all, 3, *[config_of(*options, "--out", str(tmp_path / name)) for name in "ab"])
+    assert whole[0][0]["sha"] == whole[0][1]["sha"]
+    single = alone(config_of(*options, "--out", str(tmp_path / "alone")))
+    # 640 images on three workers, 640 on two, the rest on one.
+    part = config_of(*options, "--out", str(tmp_path / "part"))
+    assert on_ranks(3, train, part, 640)[0]["images"] == 640
+    assert on_ranks(2, train, part, 1280)[0]["images"] == 1280
+    last = alone(part)
+    assert last["images"] == 1920
+    assert error(last["weights"], single["weights"]) < 1e-5
+
+
+def count_bytes(world: World, config: Config) -> tuple[list, int]:
+    """The sizes of all reductions of two updates after a first one, and the bytes of all gradients."""
+    sent = []
+    original = dist.all_reduce
+    folder = RunFolder(config.out)
+    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(config, world, index_file.load(config.data.path), folder)
+    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+    def hook(state, bucket):
+        sent.append(bucket.buffer().nbytes)
+        return allreduce_hook(state, bucket)
+
+    trainer.reducer.wrapped.register_comm_hook(None, hook)
+    dist.all_reduce = lambda *a, **k: sent.append(("beside the buckets", a[0].nbytes)) or original(*a, **k)
+    batches = iter(trainer._loader())
+    for _ in range(3):
+        sent.clear() if trainer.images == config.batch_size else None
+        trainer.step(trainer._to_device(next(batches)))
+    gradients = sum(p.grad.nbytes for p in trainer.update.parameters())
+    return sent, gradients - trainer.update.report.nbytes
+
+
+def test_each_gradient_is_reduced_once_an_update(tmp_path, digits):
+    """With a penalty and without, nothing but the gradients of G and D and the few numbers of the report."""
+    config = config_of("--data", str(digits), "--out", str(tmp_path / "run"), "--batch_size", "16",
+                       "--objective.group", "8", "--objective.penalty_every", "2")  # fmt: skip
+    for sent, gradients in on_ranks(2, count_bytes, config):
+        assert all(isinstance(size, int) for size in sent), sent
+        assert 2 * gradients <= sum(sent) <= 2 * gradients + 200
+
+
+@given(st.integers(1, 300), st.integers(1, 20))
+def test_shares_are_the_slots_in_order(batch, size):
+    parts = shares(batch, size)
+    assert [slot for part in parts for slot in part] == list(range(batch))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@given(st.integers(1, 12), st.integers(1, 8), st.integers(1, 6))
+def test_the_parts_of_every_group_are_one_in_all(groups, group, size):
+    batch = groups * group
+    total = np.zeros(groups)
+    for rank in range(min(size, batch)):
+        slices = Slices(World(rank, min(size, batch), CPU), batch, group)
+        first = slices.around.start // group
+        total[first : first + len(slices.part)] += slices.part.numpy()
+        assert slices.cut or len(slices.around) == len(slices.slots)
+    assert total == pytest.approx(1)
+
+
+def bad_data(world: World, config: Config) -> str:
+    try:
+        return f"{train(world, config)['bad']} bad"
+    except UserError as error:
+        return str(error)
+
+
+def test_a_rank_without_data_ends_all_with_one_message(tmp_path, digits):
+    """A shard that only one rank needs vanishes after the start: no hang, the same line everywhere."""
+    import shutil
+
+    data = tmp_path / "data"
+    shutil.copytree(digits, data)
+    options = [*TINY, "--data", str(data), "--out", str(tmp_path / "run"), "--images", "6400"]
+    config = config_of(*options)
+    # Cut short what the last shard says after its index was read: every sample of its second half is bad.
+    tar = max(data.glob("*.tar"))
+    content = bytearray(tar.read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    tar.write_bytes(content)
+    said = on_ranks(2, bad_data, config)
+    assert said[0] == said[1]
+    assert "--data.max_bad 0.001 allows 1" in said[0]
+    assert on_ranks(2, bad_data, replace(config, data=replace(config.data, max_bad=1.0), out=str(tmp_path / "b")))[
+        0
+    ].endswith(" bad")
+    meta = checkpoint.load_newest(tmp_path / "b" / "checkpoints", CPU)[0].meta
+    assert len({(shard, sample) for shard, sample, _ in meta["bad"]}) > 50
+
+
+def agree(world: World) -> list:
+    found = [world.gather({"rank": world.rank, "text": "ä" * 10 ** world.rank}), world.broadcast(b"from 0")]
+    found.append(world.broadcast(b"" if world.rank == 0 else None))
+    return found
+
+
+def test_collectives_of_the_host():
+    for gathered, sent, nothing in on_ranks(3, agree):
+        assert [each["rank"] for each in gathered] == [0, 1, 2]
+        assert [len(each["text"]) for each in gathered] == [1, 10, 100]
+        assert sent == b"from 0"
+        assert nothing == b""
+    assert ObjectiveOptions().group == 32
