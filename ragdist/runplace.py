@@ -118,6 +118,10 @@ class FolderPlace:
         except (OSError, IndexError):
             return None
 
+    def delete(self) -> None:
+        """Delete all of it; nobody has claimed it."""
+        shutil.rmtree(self.path)
+
     def probe(self, name: str) -> None:
         """Write a file and delete it.
 

@@ -108,6 +108,10 @@ class UrlPlace:
         lines = (self.remote.read(LOCK) or b"").decode().splitlines()
         return lines[1] if len(lines) > 1 else None
 
+    def delete(self) -> None:
+        """Delete all of it; nobody has claimed it."""
+        self.remote.remove(self.remote.list())
+
     def probe(self, name: str) -> None:
         """Write a file and delete it.
 

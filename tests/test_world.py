@@ -73,7 +73,7 @@ CASES = {
 
 
 def case(name: str, data: Path, out: Path) -> Config:
-    updates = 6
+    updates = 4  # Adam divides small gradients by themselves, so that rounding grows with every update
     config = config_of("--data", str(data), "--out", str(out), *CASES[name])
     return replace(config, images=updates * config.batch_size)
 
