@@ -1,0 +1,352 @@
+"""The lab as an object: make it, hurt it, take it down."""
+
+import importlib.util
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from cluster.lab import dashboard, hosts, network, processes, state
+from cluster.lab.state import HEAD, Node, State
+from ragdist.errors import UserError
+
+THIS_PROCESS = 0
+
+
+def check_machine() -> None:
+    """
+    Raises:
+        UserError: a lab cannot be made here.
+    """
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        raise UserError("the lab needs Linux and root: it makes network namespaces")
+    network.check_tools()
+    if importlib.util.find_spec("ray") is None:
+        raise UserError("the lab needs Ray: pip install 'ray[default]'")
+
+
+class Lab:
+    """A lab that is up. All methods can be called from any process of root; none of it is cached.
+
+    As a context manager it takes itself down at the end. Seconds are real time; node names are ``head``,
+    ``node1``, ``node2``, ...
+    """
+
+    def __init__(self, name: str = "lab"):
+        """
+        Raises:
+            UserError: there is no such lab, or this machine can have none.
+        """
+        check_machine()
+        self.name = name
+        self._children: list[subprocess.Popen] = []
+        _ = self.state
+
+    @classmethod
+    def up(
+        cls,
+        name: str = "lab",
+        *,
+        nodes: int = 2,
+        cpus: float = 1,
+        notice: float = 30.0,
+        object_store: int = 100_000_000,
+        environment: Mapping[str, str] | None = None,
+        owner: int | None = THIS_PROCESS,
+        seconds: float = 120.0,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> "Lab":
+        """Make a lab and wait until all its nodes are alive.
+
+        Args:
+            name: several labs of different names live side by side.
+            nodes: workers, beside the head, which has no CPUs for tasks.
+            cpus: that Ray is told each worker has, however many the machine has.
+            notice: seconds that a preempted node has between SIGTERM and its end.
+            object_store: bytes of each node's object store, 75 MiB at least.
+            environment: additional variables of all processes on all hosts.
+            owner: PID of the process whose end, of whatever kind, takes the lab down; None for no one.
+            seconds: until which all must be alive.
+            say: is called with a line of progress.
+
+        Raises:
+            UserError: it is up already, this machine can have none, or Ray does not start.
+        """
+        check_machine()
+        state.check_name(name)
+        if not 0 <= nodes <= network.MAX_NODES:
+            raise UserError(f"--nodes {nodes}: 0 to {network.MAX_NODES}, please")
+        begin = time.monotonic()
+        try:
+            owned = None if owner is None else processes.identity(owner or os.getpid())
+        except ProcessLookupError:
+            raise UserError(f"--owner {owner}: there is no such process") from None
+        values = State(name, 0, cpus, notice, object_store, dict(environment or {}))
+        with state.locked():
+            _begin(values, owned)
+        lab = cls(name)
+        try:
+            lab._start(HEAD, 0)
+            lab._until(lambda: dashboard.answers(hosts.head_address(values), hosts.GCS_PORT), [HEAD], begin + seconds)
+            say(f"head: GCS answers after {time.monotonic() - begin:.1f} s")
+            for number in range(1, nodes + 1):
+                lab._start(f"node{number}", number)
+            seen: set[str] = set()
+            everyone = [HEAD, *lab.nodes]
+
+            def complete() -> bool:
+                for node in lab.alive():
+                    if node not in seen:
+                        seen.add(node)
+                        say(f"{node}: alive after {time.monotonic() - begin:.1f} s")
+                return seen.issuperset(everyone)
+
+            lab._until(complete, everyone, begin + seconds)
+        except BaseException:
+            lab.down()
+            raise
+        return lab
+
+    def __enter__(self) -> "Lab":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    # What there is
+
+    @property
+    def state(self) -> State:
+        """What is on disk now."""
+        values = state.load(self.name)
+        if values is None:
+            known = ", ".join(state.names())
+            raise UserError(f"no lab '{self.name}'; " + (f"there are: {known}" if known else "there is none"))
+        return values
+
+    @property
+    def head(self) -> str:
+        return HEAD
+
+    @property
+    def nodes(self) -> list[str]:
+        """The names of all workers, dead ones too."""
+        return [name for name in self.state.nodes if name != HEAD]
+
+    def address(self, name: str) -> str:
+        """A host's IP address."""
+        return self.state.node(name).address
+
+    def pids(self, name: str) -> list[int]:
+        """The processes on a host."""
+        self.state.node(name)
+        return processes.inside(network.file(self.name, name))
+
+    def known(self) -> dict[str, str] | None:
+        """"ALIVE" or "DEAD" of each node that GCS has seen; None if the head does not answer."""
+        values = self.state
+        found = dashboard.nodes(hosts.head_address(values), hosts.DASHBOARD_PORT, values.token)
+        if found is None:
+            return None
+        return {name: found[node.address] for name, node in values.nodes.items() if node.address in found}
+
+    def alive(self) -> list[str]:
+        """The nodes that GCS holds for alive, in order; none if the head does not answer."""
+        return [name for name, known in (self.known() or {}).items() if known == "ALIVE"]
+
+    def wait_for(self, name: str, *, alive: bool, seconds: float = 60.0) -> float:
+        """Wait until GCS holds a node for alive, or for dead; the seconds that it took.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+        begin = time.monotonic()
+        while (name in self.alive()) != alive:
+            if time.monotonic() - begin > seconds:
+                raise TimeoutError(f"{name} is {'not alive' if alive else 'still alive'} after {seconds:.0f} s")
+            time.sleep(0.2)
+        return time.monotonic() - begin
+
+    def cut_off(self, name: str) -> bool:
+        """Whether a host's cable is out."""
+        values = self.state
+        return not network.plugged(_port(values, values.node(name)))
+
+    # Running something
+
+    def environment(self) -> dict[str, str]:
+        """What a client on this machine, such as ``ray job submit``, needs in its environment."""
+        return hosts.client(self.state)
+
+    def popen(self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options) -> subprocess.Popen:
+        """Start a process on a host; its PID is the process's own.
+
+        Args:
+            name: of the node.
+            argv: program and arguments.
+            env: variables in addition to the lab's, which have ``RAY_ADDRESS`` of the GCS and the token's path.
+            options: `subprocess.Popen`'s, such as ``cwd``.
+        """
+        values = self.state
+        values.node(name)
+        variables = hosts.environment(values) | dict(env or {})
+        return subprocess.Popen(hosts.inside(self.name, name, list(argv)), env=variables, **options)
+
+    def run(self, name: str, argv: Sequence[str], *, timeout: float | None = None, **options) -> subprocess.CompletedProcess:
+        """`popen` and wait; output as text.
+
+        Raises:
+            subprocess.TimeoutExpired: the process, then killed, took longer than ``timeout`` seconds.
+        """
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+        with self.popen(name, argv, **options) as process:
+            try:
+                out, error = process.communicate(timeout=timeout)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+    # Hurting it
+
+    def kill(self, name: str) -> None:
+        """SIGKILL everything on a host at once, as when its power fails.
+
+        Raises:
+            UserError: nothing runs there.
+        """
+        self._need_alive(name)
+        processes.kill_inside(network.file(self.name, name))
+
+    def preempt(self, name: str) -> None:
+        """SIGTERM to ``ray start``, as a cloud does before it takes a machine back; the node then drains.
+
+        Raises:
+            UserError: it is dead already.
+        """
+        self._need_alive(name)
+        if not processes.send(self.state.node(name).process, signal.SIGTERM):
+            raise UserError(f"`ray start` on {name} is dead already")
+
+    def cut(self, name: str) -> None:
+        """Pull a host's cable: packets vanish, processes live on. Twice is no error."""
+        with state.locked():
+            values = self.state
+            network.unplug(_port(values, values.node(name)))
+
+    def heal(self, name: str) -> None:
+        """Plug a host's cable in again. Twice is no error."""
+        with state.locked():
+            values = self.state
+            network.plug(_port(values, values.node(name)), values.subnet)
+
+    def add(self, *, seconds: float = 120.0) -> str:
+        """A new node, with the next number; returns its name when it is alive.
+
+        Raises:
+            UserError: Ray does not start there.
+        """
+        number = 1 + max(node.number for node in self.state.nodes.values())
+        if number > network.MAX_NODES:
+            raise UserError(f"a lab has {network.MAX_NODES} nodes at most")
+        name = f"node{number}"
+        self._start(name, number)
+        self._until(lambda: name in self.alive(), [name], time.monotonic() + seconds)
+        return name
+
+    def down(self) -> None:
+        """Kill and delete everything; done twice, or on half a lab, it is no error."""
+        take_down(self.name)
+        for child in self._children:
+            child.wait()
+        self._children.clear()
+
+    # Within
+
+    def _start(self, name: str, number: int) -> None:
+        """Make a host and start Ray there; what is made is on disk first."""
+        with state.locked():
+            values = self.state
+            node = Node(name, number, network.address(values.subnet, number))
+            values.nodes[name] = node
+            values.save()
+            network.make_host(self.name, name, values.subnet, number)
+            child = hosts.start(values, node)
+            self._children.append(child)
+            node.process = processes.identity(child.pid)
+            values.save()
+
+    def _until(self, done: Callable[[], bool], names: list[str], deadline: float) -> None:
+        """Wait for ``done`` while ``ray start`` of some nodes lives."""
+        while not done():
+            values = self.state
+            for name in names:
+                node = values.node(name)
+                if not processes.alive(node.process):
+                    raise UserError(f"Ray does not start on {name}: {hosts.last_words(values, node)}")
+            if time.monotonic() > deadline:
+                raise UserError(f"Ray is not up in time on all of {', '.join(names)}: is the machine overloaded?")
+            time.sleep(0.1)
+
+    def _need_alive(self, name: str) -> None:
+        if not self.pids(name):
+            raise UserError(f"{name} is dead already: nothing runs there")
+
+
+def _port(values: State, node: Node) -> str:
+    """The cable's end that belongs into the bridge."""
+    return network.cable(values.subnet, node.number)
+
+
+def _begin(values: State, owner: list[int] | None) -> None:
+    """Folder, token, watcher, bridge, in this order: a lab that dies half-made has an owner already."""
+    old = state.load(values.name)
+    if old and (network.namespaces(values.name) or network.exists(network.bridge(old.subnet))):
+        raise UserError(f"the lab '{values.name}' is up already: `python -m cluster.lab down` takes it down")
+    _clear(values.name)
+    values.subnet = network.free_subnet({state.load(name).subnet for name in state.names()})
+    values.folder.mkdir(mode=0o700)
+    state.write_token(values.token, secrets.token_hex(32))
+    values.save()
+    if owner:
+        values.watcher = _watch(values, owner)
+        values.save()
+    network.make_bridge(values.subnet)
+
+
+def _watch(values: State, owner: list[int]) -> list[int]:
+    """Start the process that takes the lab down when its owner is gone."""
+    with open(values.folder / "watcher.log", "wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "cluster.lab.watcher", values.name, *map(str, owner)],
+            env=os.environ | {"PYTHONPATH": str(hosts.CHECKOUT)},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return processes.identity(child.pid)
+
+
+def take_down(name: str) -> bool:
+    """Kill and delete everything of a lab, half-made ones too; whether there was something."""
+    check_machine()
+    state.check_name(name)
+    with state.locked():
+        return _clear(name)
+
+
+def _clear(name: str) -> bool:
+    values = state.load(name)
+    if values and values.watcher and values.watcher[0] != os.getpid():
+        processes.send(values.watcher, signal.SIGKILL)
+    there = network.namespaces(name)
+    for node in there:
+        processes.kill_inside(network.file(name, node))
+    network.remove(name, values.subnet if values else None)
+    state.remove(name)
+    return bool(values or there)
