@@ -14,6 +14,8 @@ from cluster.lab.state import HEAD, Node, State
 from ragdist.errors import UserError
 
 THIS_PROCESS = 0
+# A dashboard that is still starting leaves the first question unanswered for ever, and answers the next.
+STARTING_SECONDS = 2.0
 
 
 def check_machine() -> None:
@@ -98,8 +100,8 @@ class Lab:
             everyone = [HEAD, *lab.nodes]
 
             def complete() -> bool:
-                for node in lab.alive():
-                    if node not in seen:
+                for node, known in (lab.known(STARTING_SECONDS) or {}).items():
+                    if known == "ALIVE" and node not in seen:
                         seen.add(node)
                         say(f"{node}: alive after {time.monotonic() - begin:.1f} s")
                 return seen.issuperset(everyone)
@@ -145,10 +147,10 @@ class Lab:
         self.state.node(name)
         return processes.inside(network.file(self.name, name))
 
-    def known(self) -> dict[str, str] | None:
-        """"ALIVE" or "DEAD" of each node that GCS has seen; None if the head does not answer."""
+    def known(self, seconds: float = 10.0) -> dict[str, str] | None:
+        """ "ALIVE" or "DEAD" of each node that GCS has seen; None if the head does not answer in so many seconds."""
         values = self.state
-        found = dashboard.nodes(hosts.head_address(values), hosts.DASHBOARD_PORT, values.token)
+        found = dashboard.nodes(hosts.head_address(values), hosts.DASHBOARD_PORT, values.token, seconds)
         if found is None:
             return None
         return {name: found[node.address] for name, node in values.nodes.items() if node.address in found}
@@ -164,16 +166,21 @@ class Lab:
             TimeoutError: it does not.
         """
         begin = time.monotonic()
-        while (name in self.alive()) != alive:
+        while (known := self.known()) is None or (known.get(name) == "ALIVE") != alive:
             if time.monotonic() - begin > seconds:
                 raise TimeoutError(f"{name} is {'not alive' if alive else 'still alive'} after {seconds:.0f} s")
             time.sleep(0.2)
         return time.monotonic() - begin
 
-    def cut_off(self, name: str) -> bool:
-        """Whether a host's cable is out."""
+    def cable(self, name: str) -> str:
+        """How a host's cable is: "up", "cut", or "slow" with delay and rate."""
         values = self.state
-        return not network.plugged(_port(values, values.node(name)))
+        node = values.node(name)
+        if not network.plugged(_port(values, node)):
+            return "cut"
+        slow = [f"{1000 * node.delay:g} ms"] if node.delay else []
+        slow += [f"{node.rate / 1e6:g} Mbit/s"] if node.rate else []
+        return " ".join(["slow", *slow]) if slow else "up"
 
     # Running something
 
@@ -181,7 +188,9 @@ class Lab:
         """What a client on this machine, such as ``ray job submit``, needs in its environment."""
         return hosts.client(self.state)
 
-    def popen(self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options) -> subprocess.Popen:
+    def popen(
+        self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options
+    ) -> subprocess.Popen:
         """Start a process on a host; its PID is the process's own.
 
         Args:
@@ -195,7 +204,9 @@ class Lab:
         variables = hosts.environment(values) | dict(env or {})
         return subprocess.Popen(hosts.inside(self.name, name, list(argv)), env=variables, **options)
 
-    def run(self, name: str, argv: Sequence[str], *, timeout: float | None = None, **options) -> subprocess.CompletedProcess:
+    def run(
+        self, name: str, argv: Sequence[str], *, timeout: float | None = None, **options
+    ) -> subprocess.CompletedProcess:
         """`popen` and wait; output as text.
 
         Raises:
@@ -243,6 +254,28 @@ class Lab:
             values = self.state
             network.plug(_port(values, values.node(name)), values.subnet)
 
+    def slow(self, name: str, *, delay: float = 0.0, rate: float | None = None) -> None:
+        """Delay a host's packets and limit their rate, each way; without either as fast as ever.
+
+        Args:
+            name: of the node.
+            delay: seconds, each way.
+            rate: bits per second, each way; None is no limit.
+
+        Raises:
+            UserError: a number is out of range, or the kernel cannot do it.
+        """
+        if not 0 <= delay <= 10:
+            raise UserError(f"a delay of {delay:g} s: 0 to 10 s, please")
+        if rate is not None and not 1e4 <= rate <= 1e11:
+            raise UserError(f"a rate of {rate:g} bit/s: 10 kbit/s to 100 Gbit/s, please")
+        with state.locked():
+            values = self.state
+            node = values.node(name)
+            network.limit(self.name, name, network.cable(values.subnet, node.number), rate)
+            node.delay, node.rate = delay, rate
+            values.save()
+
     def add(self, *, seconds: float = 120.0) -> str:
         """A new node, with the next number; returns its name when it is alive.
 
@@ -289,7 +322,7 @@ class Lab:
                     raise UserError(f"Ray does not start on {name}: {hosts.last_words(values, node)}")
             if time.monotonic() > deadline:
                 raise UserError(f"Ray is not up in time on all of {', '.join(names)}: is the machine overloaded?")
-            time.sleep(0.1)
+            time.sleep(0.25)
 
     def _need_alive(self, name: str) -> None:
         if not self.pids(name):

@@ -119,8 +119,6 @@ def make_host(lab: str, name: str, number: int, node: int) -> None:
     run("ip", "-n", inside, "link", "set", "lo", "up")
     run("ip", "-n", inside, "address", "add", f"{address(number, node)}/24", "dev", "eth0")
     run("ip", "-n", inside, "link", "set", "eth0", "up")
-    # Leads nowhere, but programs learn their own address from the route that they would take to the internet.
-    run("ip", "-n", inside, "route", "add", "default", "via", gateway(number))
     run("ip", "link", "set", outside, "master", bridge(number), "up")
 
 
@@ -159,7 +157,9 @@ def limit(lab: str, name: str, port: str, rate: float | None) -> None:
             # The bucket must hold what the rate lets through between two ticks, and one 64 KiB packet of a veth.
             burst = max(70_000, int(rate / 8 / 250))
             bits = f"{int(rate)}bit"
-            run(*command, "qdisc", "add", "dev", device, "root", "tbf", "rate", bits, "burst", burst, "latency", "200ms")
+            run(
+                *command, "qdisc", "add", "dev", device, "root", "tbf", "rate", bits, "burst", burst, "latency", "200ms"
+            )
 
 
 def remove(lab: str, number: int | None) -> None:
