@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from cluster.lab import dashboard, hosts, network, processes, state
+from cluster.lab import dashboard, hosts, network, processes, speed, state
 from cluster.lab.state import HEAD, Node, State
 from ragdist.errors import UserError
 
@@ -176,7 +176,7 @@ class Lab:
         """How a host's cable is: "up", "cut", or "slow" with delay and rate."""
         values = self.state
         node = values.node(name)
-        if not network.plugged(_port(values, node)):
+        if not network.plugged(speed.port(values, node)):
             return "cut"
         slow = [f"{1000 * node.delay:g} ms"] if node.delay else []
         slow += [f"{node.rate / 1e6:g} Mbit/s"] if node.rate else []
@@ -246,13 +246,13 @@ class Lab:
         """Pull a host's cable: packets vanish, processes live on. Twice is no error."""
         with state.locked():
             values = self.state
-            network.unplug(_port(values, values.node(name)))
+            network.unplug(speed.port(values, values.node(name)))
 
     def heal(self, name: str) -> None:
         """Plug a host's cable in again. Twice is no error."""
         with state.locked():
             values = self.state
-            network.plug(_port(values, values.node(name)), values.subnet)
+            network.plug(speed.port(values, values.node(name)), values.subnet)
 
     def slow(self, name: str, *, delay: float = 0.0, rate: float | None = None) -> None:
         """Delay a host's packets and limit their rate, each way; without either as fast as ever.
@@ -272,8 +272,7 @@ class Lab:
         with state.locked():
             values = self.state
             node = values.node(name)
-            network.limit(self.name, name, network.cable(values.subnet, node.number), rate)
-            node.delay, node.rate = delay, rate
+            speed.change(values, node, delay, rate)
             values.save()
 
     def add(self, *, seconds: float = 120.0) -> str:
@@ -329,11 +328,6 @@ class Lab:
             raise UserError(f"{name} is dead already: nothing runs there")
 
 
-def _port(values: State, node: Node) -> str:
-    """The cable's end that belongs into the bridge."""
-    return network.cable(values.subnet, node.number)
-
-
 def _begin(values: State, owner: list[int] | None) -> None:
     """Folder, token, watcher, bridge, in this order: a lab that dies half-made has an owner already."""
     old = state.load(values.name)
@@ -377,6 +371,8 @@ def _clear(name: str) -> bool:
     values = state.load(name)
     if values and values.watcher and values.watcher[0] != os.getpid():
         processes.send(values.watcher, signal.SIGKILL)
+    for node in values.nodes.values() if values else ():
+        processes.send(node.relay, signal.SIGKILL)
     there = network.namespaces(name)
     for node in there:
         processes.kill_inside(network.file(name, node))

@@ -148,20 +148,6 @@ def plug(port: str, number: int) -> None:
     run("ip", "link", "set", port, "master", bridge(number))
 
 
-def limit(lab: str, name: str, port: str, rate: float | None) -> None:
-    """Let a host send and receive at most ``rate`` bits per second; None: without limit."""
-    for command, device in ((("tc",), port), (("tc", "-n", namespace(lab, name)), "eth0")):
-        with suppress(UserError):  # there is none yet
-            run(*command, "qdisc", "del", "dev", device, "root")
-        if rate is not None:
-            # The bucket must hold what the rate lets through between two ticks, and one 64 KiB packet of a veth.
-            burst = max(70_000, int(rate / 8 / 250))
-            bits = f"{int(rate)}bit"
-            run(
-                *command, "qdisc", "add", "dev", device, "root", "tbf", "rate", bits, "burst", burst, "latency", "200ms"
-            )
-
-
 def remove(lab: str, number: int | None) -> None:
     """Delete a lab's namespaces, cables and bridge, as far as they are there."""
     for node in namespaces(lab):
@@ -170,6 +156,6 @@ def remove(lab: str, number: int | None) -> None:
     if number is not None:
         links = {link["ifname"] for link in json.loads(run("ip", "-json", "link"))}
         for name in sorted(links):
-            if re.fullmatch(rf"{bridge(number)}([nd]\d+)?", name):
+            if re.fullmatch(rf"{bridge(number)}([nde]\d+)?", name):
                 with suppress(UserError):  # it went with its namespace meanwhile
                     run("ip", "link", "del", name)
