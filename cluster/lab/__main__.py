@@ -5,7 +5,8 @@ import shlex
 import time
 
 from cluster.lab import hosts
-from cluster.lab.lab import Lab, take_down
+from cluster.lab.lab import Lab
+from cluster.lab.making import take_down
 from ragdist import cli
 from ragdist.errors import UserError, nearest, run_command
 
@@ -36,7 +37,7 @@ def up(argv: list[str]) -> None:
     """Make a lab: a head without CPUs for tasks, and workers."""
     parser = _parser("up")
     parser.add_argument("--nodes", type=int, default=2, help="workers, beside the head")
-    parser.add_argument("--cpus", type=float, default=1, help="that Ray is told each worker has")
+    parser.add_argument("--cpus", type=int, default=1, help="that Ray is told each worker has")
     parser.add_argument("--notice", type=float, default=30, help="seconds that a preempted node has until its end")
     parser.add_argument("--object-store", type=int, default=100_000_000, help="bytes of a node's object store")
     parser.add_argument(

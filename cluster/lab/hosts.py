@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-from cluster.lab import network
+from cluster.lab import network, processes
 from cluster.lab.state import HEAD, Node, State
 
 GCS_PORT = 6379
@@ -19,7 +18,6 @@ HEALTH_CHECKS = {
     "health_check_timeout_ms": 2000,
     "health_check_failure_threshold": 3,
 }
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def head_address(state: State) -> str:
@@ -38,7 +36,7 @@ def client(state: State) -> dict[str, str]:
 def environment(state: State) -> dict[str, str]:
     """The environment of a host's processes: this process's, without its Ray settings."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    paths = [str(CHECKOUT), *filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))]
+    paths = [str(processes.CHECKOUT), *filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))]
     return inherited | {
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
         "RAY_ADDRESS": f"{head_address(state)}:{GCS_PORT}",
@@ -71,31 +69,13 @@ def log(state: State, node: Node) -> Path:
     return state.folder / f"{node.name}.log"
 
 
-def start(state: State, node: Node) -> subprocess.Popen:
-    """Start a node's Ray, which then runs on its own."""
+def start(state: State, node: Node) -> list[int]:
+    """Start a node's Ray, which then runs on its own; the identity of its ``ray start``."""
     variables = environment(state)
     variables.pop("RAY_ADDRESS")  # `ray start` takes an address from there although it is given another
-    with open(log(state, node), "wb") as output:
-        return subprocess.Popen(
-            inside(state.name, node.name, command(state, node)),
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            start_new_session=True,  # Ctrl-C in the terminal is not for the lab
-        )
+    return processes.spawn(inside(state.name, node.name, command(state, node)), log(state, node), variables)
 
 
 def inside(lab: str, node: str, argv: list[str]) -> list[str]:
     """A command line that runs another one in a host's namespace, under the same PID."""
     return ["ip", "netns", "exec", network.namespace(lab, node), *argv]
-
-
-def last_words(state: State, node: Node) -> str:
-    """Of a ``ray start`` that failed: its last line."""
-    try:
-        lines = [line.strip() for line in log(state, node).read_text(errors="replace").splitlines() if line.strip()]
-    except OSError:
-        return "it said nothing"
-    return lines[-1] if lines else "it said nothing"

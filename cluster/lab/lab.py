@@ -1,33 +1,18 @@
 """The lab as an object: make it, hurt it, take it down."""
 
-import importlib.util
 import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from cluster.lab import dashboard, hosts, network, processes, speed, state
+from cluster.lab import dashboard, hosts, making, network, processes, speed, state
 from cluster.lab.state import HEAD, Node, State
 from ragdist.errors import UserError
 
 THIS_PROCESS = 0
-# A dashboard that is still starting leaves the first question unanswered for ever, and answers the next.
-STARTING_SECONDS = 2.0
-
-
-def check_machine() -> None:
-    """
-    Raises:
-        UserError: a lab cannot be made here.
-    """
-    if not sys.platform.startswith("linux") or os.geteuid() != 0:
-        raise UserError("the lab needs Linux and root: it makes network namespaces")
-    network.check_tools()
-    if importlib.util.find_spec("ray") is None:
-        raise UserError("the lab needs Ray: pip install 'ray[default]'")
+STARTING_SECONDS = 2.0  # a dashboard that is still starting may leave a question unanswered
 
 
 class Lab:
@@ -42,10 +27,9 @@ class Lab:
         Raises:
             UserError: there is no such lab, or this machine can have none.
         """
-        check_machine()
+        making.check_machine()
         self.name = name
-        self._children: list[subprocess.Popen] = []
-        _ = self.state
+        self.id = making.load(name).id
 
     @classmethod
     def up(
@@ -53,7 +37,7 @@ class Lab:
         name: str = "lab",
         *,
         nodes: int = 2,
-        cpus: float = 1,
+        cpus: int = 1,
         notice: float = 30.0,
         object_store: int = 100_000_000,
         environment: Mapping[str, str] | None = None,
@@ -77,18 +61,17 @@ class Lab:
         Raises:
             UserError: it is up already, this machine can have none, or Ray does not start.
         """
-        check_machine()
+        making.check_machine()
         state.check_name(name)
-        if not 0 <= nodes <= network.MAX_NODES:
-            raise UserError(f"--nodes {nodes}: 0 to {network.MAX_NODES}, please")
+        making.check_ranges(nodes, cpus, notice, object_store)
         begin = time.monotonic()
         try:
             owned = None if owner is None else processes.identity(owner or os.getpid())
         except ProcessLookupError:
             raise UserError(f"--owner {owner}: there is no such process") from None
-        values = State(name, 0, cpus, notice, object_store, dict(environment or {}))
+        values = State(name, secrets.token_hex(8), 0, cpus, notice, object_store, dict(environment or {}))
         with state.locked():
-            _begin(values, owned)
+            making.begin(values, owned)
         lab = cls(name)
         try:
             lab._start(HEAD, 0)
@@ -122,11 +105,14 @@ class Lab:
 
     @property
     def state(self) -> State:
-        """What is on disk now."""
-        values = state.load(self.name)
-        if values is None:
-            known = ", ".join(state.names())
-            raise UserError(f"no lab '{self.name}'; " + (f"there are: {known}" if known else "there is none"))
+        """What is on disk now.
+
+        Raises:
+            UserError: the lab is down.
+        """
+        values = making.load(self.name)
+        if values.id != self.id:
+            raise UserError(f"the lab '{self.name}' is another one meanwhile: this one is down")
         return values
 
     @property
@@ -231,6 +217,7 @@ class Lab:
         """
         self._need_alive(name)
         processes.kill_inside(network.file(self.name, name))
+        processes.reap()
 
     def preempt(self, name: str) -> None:
         """SIGTERM to ``ray start``, as a cloud does before it takes a machine back; the node then drains.
@@ -291,10 +278,7 @@ class Lab:
 
     def down(self) -> None:
         """Kill and delete everything; done twice, or on half a lab, it is no error."""
-        take_down(self.name)
-        for child in self._children:
-            child.wait()
-        self._children.clear()
+        making.take_down(self.name, self.id)
 
     # Within
 
@@ -306,9 +290,7 @@ class Lab:
             values.nodes[name] = node
             values.save()
             network.make_host(self.name, name, values.subnet, number)
-            child = hosts.start(values, node)
-            self._children.append(child)
-            node.process = processes.identity(child.pid)
+            node.process = hosts.start(values, node)
             values.save()
 
     def _until(self, done: Callable[[], bool], names: list[str], deadline: float) -> None:
@@ -318,7 +300,7 @@ class Lab:
             for name in names:
                 node = values.node(name)
                 if not processes.alive(node.process):
-                    raise UserError(f"Ray does not start on {name}: {hosts.last_words(values, node)}")
+                    raise UserError(f"Ray does not start on {name}: {processes.last_words(hosts.log(values, node))}")
             if time.monotonic() > deadline:
                 raise UserError(f"Ray is not up in time on all of {', '.join(names)}: is the machine overloaded?")
             time.sleep(0.25)
@@ -326,56 +308,3 @@ class Lab:
     def _need_alive(self, name: str) -> None:
         if not self.pids(name):
             raise UserError(f"{name} is dead already: nothing runs there")
-
-
-def _begin(values: State, owner: list[int] | None) -> None:
-    """Folder, token, watcher, bridge, in this order: a lab that dies half-made has an owner already."""
-    old = state.load(values.name)
-    if old and (network.namespaces(values.name) or network.exists(network.bridge(old.subnet))):
-        raise UserError(f"the lab '{values.name}' is up already: `python -m cluster.lab down` takes it down")
-    _clear(values.name)
-    values.subnet = network.free_subnet({state.load(name).subnet for name in state.names()})
-    values.folder.mkdir(mode=0o700)
-    state.write_token(values.token, secrets.token_hex(32))
-    values.save()
-    if owner:
-        values.watcher = _watch(values, owner)
-        values.save()
-    network.make_bridge(values.subnet)
-
-
-def _watch(values: State, owner: list[int]) -> list[int]:
-    """Start the process that takes the lab down when its owner is gone."""
-    with open(values.folder / "watcher.log", "wb") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "cluster.lab.watcher", values.name, *map(str, owner)],
-            env=os.environ | {"PYTHONPATH": str(hosts.CHECKOUT)},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return processes.identity(child.pid)
-
-
-def take_down(name: str) -> bool:
-    """Kill and delete everything of a lab, half-made ones too; whether there was something."""
-    check_machine()
-    state.check_name(name)
-    with state.locked():
-        return _clear(name)
-
-
-def _clear(name: str) -> bool:
-    values = state.load(name)
-    if values and values.watcher and values.watcher[0] != os.getpid():
-        processes.send(values.watcher, signal.SIGKILL)
-    for node in values.nodes.values() if values else ():
-        processes.send(node.relay, signal.SIGKILL)
-    there = network.namespaces(name)
-    for node in there:
-        processes.kill_inside(network.file(name, node))
-    network.remove(name, values.subnet if values else None)
-    state.remove(name)
-    return bool(values or there)

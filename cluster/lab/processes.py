@@ -5,13 +5,60 @@ its file descriptor was opened.
 """
 
 import os
+import re
 import select
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ragdist.errors import UserError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+_children: list[subprocess.Popen] = []
+
+
+def spawn(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> list[int]:
+    """Start a process that outlives this one and prints to ``log``; returns its identity.
+
+    Raises:
+        ProcessLookupError: it is gone at once.
+    """
+    with open(log, "wb") as output:
+        child = subprocess.Popen(
+            argv,
+            env=env,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C in the terminal is not for the lab
+        )
+    _children.append(child)
+    return identity(child.pid)
+
+
+def spawn_module(module: str, *arguments: object, log: Path) -> list[int]:
+    """`spawn` ``python -m`` one of this checkout's modules."""
+    argv = [sys.executable, "-m", module, *map(str, arguments)]
+    return spawn(argv, log, os.environ | {"PYTHONPATH": str(CHECKOUT)})
+
+
+def reap() -> None:
+    """Let the kernel forget those of our children that have ended."""
+    _children[:] = [child for child in _children if child.poll() is None]
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log, without its colours."""
+    try:
+        text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
+    except OSError:
+        text = ""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
 
 
 def started(pid: int) -> int | None:

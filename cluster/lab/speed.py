@@ -4,13 +4,11 @@ The kernel's netem delays where it is built in. Elsewhere the cable gets a detou
 the cable's end ``rlab7n2`` the bridge holds ``rlab7d2``, whose other end ``rlab7e2`` the relay reads.
 """
 
-import os
 import signal
-import subprocess
-import sys
+import time
 from contextlib import suppress
 
-from cluster.lab import hosts, network, processes
+from cluster.lab import network, processes
 from cluster.lab.network import run
 from cluster.lab.state import Node, State
 from ragdist.errors import UserError
@@ -85,19 +83,11 @@ def _relay(state: State, node: Node, delay: float, plugged: bool) -> None:
     for link in (outer, inner):
         run("ip", "link", "set", link, "up")
     network.unplug(cable)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "cluster.lab.relay", cable, inner, str(delay)],
-        env=os.environ | {"PYTHONPATH": str(hosts.CHECKOUT)},
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=open(state.folder / f"{node.name}.relay.log", "wb"),
-        start_new_session=True,
-    )
-    if child.stdout.readline() != b"ready\n":
-        said = (state.folder / f"{node.name}.relay.log").read_text().strip().splitlines()
-        raise UserError(f"the relay of {node.name} does not start: {said[-1] if said else 'it said nothing'}")
-    child.stdout.close()
-    node.relay = processes.identity(child.pid)
+    log = state.folder / f"{node.name}.relay.log"
+    node.relay = processes.spawn_module("cluster.lab.relay", cable, inner, delay, log=log)
+    while "ready" not in log.read_text():
+        if not processes.alive(node.relay):
+            raise UserError(f"the relay of {node.name} does not start: {processes.last_words(log)}")
+        time.sleep(0.02)
     if plugged:
         network.plug(outer, state.subnet)

@@ -37,6 +37,7 @@ class State:
 
     Args:
         name: of the lab.
+        id: random; tells it from an earlier or later one of the same name.
         subnet: number of the /24, see `network.subnet`.
         cpus: CPUs that Ray is told a worker node has.
         notice: seconds between a preempted node's SIGTERM and its end.
@@ -47,8 +48,9 @@ class State:
     """
 
     name: str
+    id: str
     subnet: int
-    cpus: float
+    cpus: int
     notice: float
     object_store: int
     environment: dict[str, str]
