@@ -74,11 +74,11 @@ class Lab:
             making.begin(values, owned)
         lab = cls(name)
         try:
-            lab._start(HEAD, 0)
+            lab._start()
             lab._until(lambda: dashboard.answers(hosts.head_address(values), hosts.GCS_PORT), [HEAD], begin + seconds)
             say(f"head: GCS answers after {time.monotonic() - begin:.1f} s")
-            for number in range(1, nodes + 1):
-                lab._start(f"node{number}", number)
+            for _ in range(nodes):
+                lab._start()
             seen: set[str] = set()
             everyone = [HEAD, *lab.nodes]
 
@@ -162,7 +162,7 @@ class Lab:
         """How a host's cable is: "up", "cut", or "slow" with delay and rate."""
         values = self.state
         node = values.node(name)
-        if not network.plugged(speed.port(values, node)):
+        if not network.plugged(self.name, speed.port(node)):
             return "cut"
         slow = [f"{1000 * node.delay:g} ms"] if node.delay else []
         slow += [f"{node.rate / 1e6:g} Mbit/s"] if node.rate else []
@@ -232,14 +232,12 @@ class Lab:
     def cut(self, name: str) -> None:
         """Pull a host's cable: packets vanish, processes live on. Twice is no error."""
         with state.locked():
-            values = self.state
-            network.unplug(speed.port(values, values.node(name)))
+            network.unplug(self.name, speed.port(self.state.node(name)))
 
     def heal(self, name: str) -> None:
         """Plug a host's cable in again. Twice is no error."""
         with state.locked():
-            values = self.state
-            network.plug(speed.port(values, values.node(name)), values.subnet)
+            network.plug(self.name, speed.port(self.state.node(name)))
 
     def slow(self, name: str, *, delay: float = 0.0, rate: float | None = None) -> None:
         """Delay a host's packets and limit their rate, each way; without either as fast as ever.
@@ -259,8 +257,10 @@ class Lab:
         with state.locked():
             values = self.state
             node = values.node(name)
-            speed.change(values, node, delay, rate)
-            values.save()
+            try:
+                speed.change(values, node, delay, rate)
+            finally:
+                values.save()  # a relay that runs is on record
 
     def add(self, *, seconds: float = 120.0) -> str:
         """A new node, with the next number; returns its name when it is alive.
@@ -268,11 +268,7 @@ class Lab:
         Raises:
             UserError: Ray does not start there.
         """
-        number = 1 + max(node.number for node in self.state.nodes.values())
-        if number > network.MAX_NODES:
-            raise UserError(f"a lab has {network.MAX_NODES} nodes at most")
-        name = f"node{number}"
-        self._start(name, number)
+        name = self._start()
         self._until(lambda: name in self.alive(), [name], time.monotonic() + seconds)
         return name
 
@@ -282,16 +278,21 @@ class Lab:
 
     # Within
 
-    def _start(self, name: str, number: int) -> None:
-        """Make a host and start Ray there; what is made is on disk first."""
+    def _start(self) -> str:
+        """Make the next host and start Ray there; what is made is on disk first."""
         with state.locked():
             values = self.state
+            number = max((node.number + 1 for node in values.nodes.values()), default=0)
+            if number > network.MAX_NODES:
+                raise UserError(f"a lab has {network.MAX_NODES} nodes at most")
+            name = f"node{number}" if number else HEAD
             node = Node(name, number, network.address(values.subnet, number))
             values.nodes[name] = node
             values.save()
             network.make_host(self.name, name, values.subnet, number)
             node.process = hosts.start(values, node)
             values.save()
+        return name
 
     def _until(self, done: Callable[[], bool], names: list[str], deadline: float) -> None:
         """Wait for ``done`` while ``ray start`` of some nodes lives."""

@@ -51,9 +51,9 @@ def load(name: str) -> State:
 
 
 def begin(values: State, owner: list[int] | None) -> None:
-    """Folder, token, watcher, bridge, in this order: a lab that dies half-made has an owner already."""
+    """Folder, token, watcher, switch, in this order: a lab that dies half-made has an owner already."""
     old = state.load(values.name)
-    if old and (network.namespaces(values.name) or network.exists(network.bridge(old.subnet))):
+    if old and network.namespaces(values.name):
         raise UserError(f"the lab '{values.name}' is up already: `python -m cluster.lab down` takes it down")
     _clear(values.name)
     try:
@@ -70,9 +70,10 @@ def _lay(values: State, owner: list[int] | None) -> None:
     values.save()
     if owner:
         log = values.folder / "watcher.log"
-        values.watcher = processes.spawn_module("cluster.lab.watcher", values.name, values.id, *owner, log=log)
+        argv = processes.module("cluster.lab.watcher", values.name, values.id, *owner)
+        values.watcher = processes.spawn(argv, log, processes.environment())
         values.save()
-    network.make_bridge(values.subnet)
+    network.make_switch(values.name, values.subnet)
 
 
 def take_down(name: str, only: str | None = None) -> bool:
@@ -95,8 +96,6 @@ def _clear(name: str) -> bool:
     values = state.load(name)
     if values and values.watcher and values.watcher[0] != os.getpid():
         processes.send(values.watcher, signal.SIGKILL)
-    for node in values.nodes.values() if values else ():
-        processes.send(node.relay, signal.SIGKILL)
     there = network.namespaces(name)
     for node in there:
         processes.kill_inside(network.file(name, node))

@@ -1,7 +1,9 @@
-"""The network: a bridge, and a namespace with one cable to it for each host.
+"""The network: a switch with a cable to each host and one to this machine, which so reaches all hosts.
 
-The bridge is in the machine's own namespace, which so reaches all hosts. Names: bridge ``rlab7``, the
-cable's end at the bridge ``rlab7n2``, its end in the host ``eth0``, namespace ``ragdist-lab.NAME.node2``.
+Switch and hosts are network namespaces, ``ragdist-lab.NAME.switch`` and ``ragdist-lab.NAME.node2``. This
+machine has one link more, ``rlab7`` of lab number 7. The switch is a namespace of its own because a bridge in
+the machine's would be subject to its firewall, and Docker's lets no bridge but its own pass anything.
+Ports of the bridge in the switch: ``machine``, ``n2`` for node 2, whose end in the host is ``eth0``.
 """
 
 import ipaddress
@@ -17,7 +19,9 @@ from ragdist.errors import UserError
 NAMESPACES = Path("/run/netns")
 # A neighbour that does not answer is otherwise forgotten within a minute, and "no route to host" then tells
 # at once what a cut cable does not tell.
-REMEMBER_NEIGHBOURS_MS = 86_400_000
+REMEMBER_NEIGHBOURS_MS = "86400000"
+SWITCH = "switch"
+BRIDGE = "bridge"
 MAX_NODES = 250
 
 
@@ -27,7 +31,7 @@ def subnet(number: int) -> ipaddress.IPv4Network:
 
 
 def gateway(number: int) -> str:
-    """The machine's own address on the bridge."""
+    """This machine's own address in the lab."""
     return str(subnet(number)[1])
 
 
@@ -35,12 +39,14 @@ def address(number: int, node: int) -> str:
     return str(subnet(number)[2 + node])
 
 
-def bridge(number: int) -> str:
+def link(number: int) -> str:
+    """This machine's link to the switch."""
     return f"rlab{number}"
 
 
-def cable(number: int, node: int) -> str:
-    return f"rlab{number}n{node}"
+def port(node: int) -> str:
+    """The end of a host's cable at the switch."""
+    return f"n{node}"
 
 
 def namespace(lab: str, node: str) -> str:
@@ -53,7 +59,7 @@ def file(lab: str, node: str) -> Path:
 
 
 def namespaces(lab: str) -> list[str]:
-    """The nodes of which there is a namespace."""
+    """The nodes of which there is a namespace, and the switch."""
     found = (re.fullmatch(rf"ragdist-lab\.{re.escape(lab)}\.(\w+)", path.name) for path in NAMESPACES.glob("*"))
     return [match[1] for match in found if match]
 
@@ -70,6 +76,15 @@ def run(*command: object) -> str:
         said = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
         raise UserError(f"`{' '.join(words)}`: {said}")
     return done.stdout
+
+
+def at_switch(lab: str, *command: object) -> str:
+    """Run ``ip`` at the switch.
+
+    Raises:
+        UserError: it fails.
+    """
+    return run("ip", "-n", namespace(lab, SWITCH), *command)
 
 
 def check_tools() -> None:
@@ -92,70 +107,69 @@ def free_subnet(taken: set[int]) -> int:
     for route in json.loads(run("ip", "-json", "-4", "route", "show", "table", "all")):
         with suppress(ValueError):  # "default"
             used.append(ipaddress.ip_network(route["dst"], strict=False))
-    links = {link["ifname"] for link in json.loads(run("ip", "-json", "link"))}
+    links = {entry["ifname"] for entry in json.loads(run("ip", "-json", "link"))}
     for number in range(256):
-        if number in taken or bridge(number) in links:
+        if number in taken or link(number) in links:
             continue
         if not any(network.prefixlen and network.overlaps(subnet(number)) for network in used):
             return number
     raise UserError("no free network 10.213.x.0/24 for a lab: all are in use on this machine")
 
 
-def make_bridge(number: int) -> None:
-    name = bridge(number)
-    # With an address of its own: a bridge without takes that of a cable, and another when that cable goes.
-    run("ip", "link", "add", name, "address", f"02:72:61:67:{number:02x}:ff", "type", "bridge")
-    _remember_neighbours("", name)
-    run("ip", "address", "add", f"{gateway(number)}/24", "dev", name)
-    run("ip", "link", "set", name, "up")
+def make_switch(lab: str, number: int) -> None:
+    """Make the switch and this machine's cable to it."""
+    switch, own = namespace(lab, SWITCH), link(number)
+    run("ip", "netns", "add", switch)
+    at_switch(lab, "link", "add", BRIDGE, "type", "bridge")
+    at_switch(lab, "link", "set", BRIDGE, "up")
+    run("ip", "link", "add", own, "type", "veth", "peer", "name", "machine", "netns", switch)
+    at_switch(lab, "link", "set", "machine", "master", BRIDGE, "up")
+    _neighbour_file(own).write_text(REMEMBER_NEIGHBOURS_MS)
+    run("ip", "address", "add", f"{gateway(number)}/24", "dev", own)
+    run("ip", "link", "set", own, "up")
 
 
 def make_host(lab: str, name: str, number: int, node: int) -> None:
-    """Make a host's namespace, with loopback and a cable to the bridge."""
-    inside, outside = namespace(lab, name), cable(number, node)
+    """Make a host's namespace, with loopback and a cable to the switch.
+
+    There is no default route: behind one that leads nowhere Ray's dashboard waits ten seconds for a cloud's
+    metadata server, which without one it gives up at once.
+    """
+    inside = namespace(lab, name)
     run("ip", "netns", "add", inside)
-    run("ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", inside)
-    _remember_neighbours(inside, "eth0")
+    at_switch(lab, "link", "add", port(node), "type", "veth", "peer", "name", "eth0", "netns", inside)
+    remember = f"echo {REMEMBER_NEIGHBOURS_MS} > {_neighbour_file('eth0')}"
+    run("ip", "netns", "exec", inside, "sh", "-c", remember)
     run("ip", "-n", inside, "link", "set", "lo", "up")
     run("ip", "-n", inside, "address", "add", f"{address(number, node)}/24", "dev", "eth0")
     run("ip", "-n", inside, "link", "set", "eth0", "up")
-    run("ip", "link", "set", outside, "master", bridge(number), "up")
+    at_switch(lab, "link", "set", port(node), "up")
+    plug(lab, port(node))
 
 
-def _remember_neighbours(inside: str, device: str) -> None:
-    path = f"/proc/sys/net/ipv4/neigh/{device}/base_reachable_time_ms"
-    if inside:
-        run("ip", "netns", "exec", inside, "sh", "-c", f"echo {REMEMBER_NEIGHBOURS_MS} > {path}")
-    else:
-        Path(path).write_text(str(REMEMBER_NEIGHBOURS_MS))
+def _neighbour_file(device: str) -> Path:
+    return Path(f"/proc/sys/net/ipv4/neigh/{device}/base_reachable_time_ms")
 
 
-def plugged(port: str) -> bool:
-    """Whether a cable's end is in a bridge."""
-    return Path(f"/sys/class/net/{port}/master").exists()
+def plugged(lab: str, name: str) -> bool:
+    """Whether a cable's end is in the bridge."""
+    return json.loads(at_switch(lab, "-json", "link", "show", name))[0].get("master") == BRIDGE
 
 
-def exists(link: str) -> bool:
-    return Path(f"/sys/class/net/{link}").exists()
-
-
-def unplug(port: str) -> None:
+def unplug(lab: str, name: str) -> None:
     """Take a cable's end out of the bridge: the host sees a link that is up, and its packets go nowhere."""
-    run("ip", "link", "set", port, "nomaster")
+    at_switch(lab, "link", "set", name, "nomaster")
 
 
-def plug(port: str, number: int) -> None:
-    run("ip", "link", "set", port, "master", bridge(number))
+def plug(lab: str, name: str) -> None:
+    at_switch(lab, "link", "set", name, "master", BRIDGE)
 
 
 def remove(lab: str, number: int | None) -> None:
-    """Delete a lab's namespaces, cables and bridge, as far as they are there."""
+    """Delete a lab's namespaces and this machine's link to it, as far as they are there."""
     for node in namespaces(lab):
         with suppress(UserError):
             run("ip", "netns", "del", namespace(lab, node))
     if number is not None:
-        links = {link["ifname"] for link in json.loads(run("ip", "-json", "link"))}
-        for name in sorted(links):
-            if re.fullmatch(rf"{bridge(number)}([nde]\d+)?", name):
-                with suppress(UserError):  # it went with its namespace meanwhile
-                    run("ip", "link", "del", name)
+        with suppress(UserError):
+            run("ip", "link", "del", link(number))

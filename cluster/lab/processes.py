@@ -41,10 +41,14 @@ def spawn(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> list[int]:
     return identity(child.pid)
 
 
-def spawn_module(module: str, *arguments: object, log: Path) -> list[int]:
-    """`spawn` ``python -m`` one of this checkout's modules."""
-    argv = [sys.executable, "-m", module, *map(str, arguments)]
-    return spawn(argv, log, os.environ | {"PYTHONPATH": str(CHECKOUT)})
+def module(name: str, *arguments: object) -> list[str]:
+    """The command line of ``python -m`` a module, to be run in `environment`."""
+    return [sys.executable, "-m", name, *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with this checkout's modules."""
+    return os.environ | {"PYTHONPATH": str(CHECKOUT)}
 
 
 def reap() -> None:

@@ -1,22 +1,22 @@
 """How fast a host's cable is: delay and rate, in both directions.
 
 The kernel's netem delays where it is built in. Elsewhere the cable gets a detour through `relay`: instead of
-the cable's end ``rlab7n2`` the bridge holds ``rlab7d2``, whose other end ``rlab7e2`` the relay reads.
+the cable's end ``n2`` the bridge holds ``d2``, whose other end ``e2`` the relay reads, as it does ``n2``.
 """
 
 import signal
 import time
 from contextlib import suppress
 
-from cluster.lab import network, processes
+from cluster.lab import hosts, network, processes
 from cluster.lab.network import run
 from cluster.lab.state import Node, State
 from ragdist.errors import UserError
 
 
-def port(state: State, node: Node) -> str:
+def port(node: Node) -> str:
     """The link of a host that belongs into the bridge."""
-    return _detour(state, node)[0] if node.relay else network.cable(state.subnet, node.number)
+    return _detour(node)[0] if node.relay else network.port(node.number)
 
 
 def change(state: State, node: Node, delay: float, rate: float | None) -> None:
@@ -25,69 +25,64 @@ def change(state: State, node: Node, delay: float, rate: float | None) -> None:
     Raises:
         UserError: ``tc`` or ``ip`` refuses.
     """
-    cable = network.cable(state.subnet, node.number)
-    plugged = network.plugged(port(state, node))
+    plugged = network.plugged(state.name, port(node))
     _take_away(state, node, plugged)
-    ends = [(("tc",), cable), (("tc", "-n", network.namespace(state.name, node.name)), "eth0")]
-    if delay and not _netem(ends, delay, rate):
+    if delay and not _netem(state, node, delay, rate):
         _relay(state, node, delay, plugged)
     if rate is not None and (node.relay or not delay):
-        for command, device in ends:
-            # The bucket must hold what the rate lets through between two ticks, and one 64 KiB segment.
-            burst = max(70_000, int(rate / 8 / 250))
-            limits = ["rate", f"{int(rate)}bit", "burst", burst, "latency", "200ms"]
-            run(*command, "qdisc", "add", "dev", device, "root", "tbf", *limits)
+        # The bucket must hold what the rate lets through between two ticks, and one 64 KiB segment.
+        burst = max(70_000, int(rate / 8 / 250))
+        _both(state, node, "add", "tbf", "rate", f"{int(rate)}bit", "burst", burst, "latency", "200ms")
     node.delay, node.rate = delay, rate
 
 
-def _netem(ends: list[tuple[tuple[str, ...], str]], delay: float, rate: float | None) -> bool:
+def _both(state: State, node: Node, verb: str, *words: object) -> None:
+    """``tc qdisc`` for what the host sends and for what it gets."""
+    for end, device in ((network.SWITCH, network.port(node.number)), (node.name, "eth0")):
+        run("tc", "-n", network.namespace(state.name, end), "qdisc", verb, "dev", device, "root", *words)
+
+
+def _netem(state: State, node: Node, delay: float, rate: float | None) -> bool:
     """Whether the kernel has netem; if so, it is set."""
     limits = ["delay", f"{int(delay * 1e6)}us", "limit", 100_000]
     limits += [] if rate is None else ["rate", f"{int(rate)}bit"]
-    for command, device in ends:
-        try:
-            run(*command, "qdisc", "add", "dev", device, "root", "netem", *limits)
-        except UserError as error:
-            if "unknown" not in str(error):
-                raise
-            return False
+    try:
+        _both(state, node, "add", "netem", *limits)
+    except UserError as error:
+        if "unknown" not in str(error):
+            raise
+        return False
     return True
 
 
 def _take_away(state: State, node: Node, plugged: bool) -> None:
-    cable = network.cable(state.subnet, node.number)
-    for command in (("tc",), ("tc", "-n", network.namespace(state.name, node.name))):
-        with suppress(UserError):  # there is none
-            run(*command, "qdisc", "del", "dev", cable if command == ("tc",) else "eth0", "root")
+    with suppress(UserError):  # there is none
+        _both(state, node, "del")
     if node.relay:
         processes.send(node.relay, signal.SIGKILL)
         with suppress(UserError):
-            run("ip", "link", "del", _detour(state, node)[0])
+            network.at_switch(state.name, "link", "del", _detour(node)[0])
         node.relay = None
-        run("ip", "link", "set", cable, "arp", "on")
         if plugged:
-            network.plug(cable, state.subnet)
+            network.plug(state.name, network.port(node.number))
 
 
-def _detour(state: State, node: Node) -> tuple[str, str]:
-    return f"{network.bridge(state.subnet)}d{node.number}", f"{network.bridge(state.subnet)}e{node.number}"
+def _detour(node: Node) -> tuple[str, str]:
+    return f"d{node.number}", f"e{node.number}"
 
 
 def _relay(state: State, node: Node, delay: float, plugged: bool) -> None:
-    cable = network.cable(state.subnet, node.number)
-    outer, inner = _detour(state, node)
-    run("ip", "link", "add", outer, "type", "veth", "peer", "name", inner)
-    # The machine's own kernel sees these two, too, and must not answer for the hosts behind them.
-    for link in (cable, inner):
-        run("ip", "link", "set", link, "arp", "off")
-    for link in (outer, inner):
-        run("ip", "link", "set", link, "up")
-    network.unplug(cable)
+    cable, (outer, inner) = network.port(node.number), _detour(node)
+    network.at_switch(state.name, "link", "add", outer, "type", "veth", "peer", "name", inner)
+    for name in (outer, inner):
+        network.at_switch(state.name, "link", "set", name, "up")
+    network.unplug(state.name, cable)
     log = state.folder / f"{node.name}.relay.log"
-    node.relay = processes.spawn_module("cluster.lab.relay", cable, inner, delay, log=log)
+    argv = hosts.inside(state.name, network.SWITCH, processes.module("cluster.lab.relay", cable, inner, delay))
+    node.relay = processes.spawn(argv, log, processes.environment())
     while "ready" not in log.read_text():
         if not processes.alive(node.relay):
             raise UserError(f"the relay of {node.name} does not start: {processes.last_words(log)}")
         time.sleep(0.02)
     if plugged:
-        network.plug(outer, state.subnet)
+        network.plug(state.name, outer)
