@@ -145,7 +145,10 @@ def test_slow_delays_each_way_and_goes_away(lab):
     lab_command("slow", "node1", "--delay", "30ms", "--rate", "200mbit", "--name", NAME)
     assert lab.cable("node1") == "slow 30 ms 200 Mbit/s"
     assert 0.06 <= round_trip(lab, "node1") < 0.5
+    lab.cut("node1")
     lab.slow("node1")
+    assert lab.cable("node1") == "cut"
+    lab.heal("node1")
     assert lab.cable("node1") == "up"
     assert round_trip(lab, "node1") < 0.05
 

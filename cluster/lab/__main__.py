@@ -39,7 +39,7 @@ def up(argv: list[str]) -> None:
     parser.add_argument("--nodes", type=int, default=2, help="workers, beside the head")
     parser.add_argument("--cpus", type=int, default=1, help="that Ray is told each worker has")
     parser.add_argument("--notice", type=float, default=30, help="seconds that a preempted node has until its end")
-    parser.add_argument("--object-store", type=int, default=100_000_000, help="bytes of a node's object store")
+    parser.add_argument("--object_store", type=int, default=100_000_000, help="bytes of a node's object store")
     parser.add_argument(
         "--env", action="append", default=[], metavar="KEY=VALUE", help="variable of all hosts; repeatable"
     )

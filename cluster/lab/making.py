@@ -32,7 +32,7 @@ def check_ranges(nodes: int, cpus: int, notice: float, object_store: int) -> Non
         ("--nodes", nodes, 0, network.MAX_NODES),
         ("--cpus", cpus, 0, 10_000),
         ("--notice", notice, 0, 86_400),
-        ("--object-store", object_store, 75 * 2**20, 2**40),
+        ("--object_store", object_store, 75 * 2**20, 2**40),
     ):
         if not least <= value <= most:
             raise UserError(f"{option} {value}: {least:,} to {most:,}, please")

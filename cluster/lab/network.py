@@ -1,8 +1,8 @@
 """The network: a switch with a cable to each host and one to this machine, which so reaches all hosts.
 
 Switch and hosts are network namespaces, ``ragdist-lab.NAME.switch`` and ``ragdist-lab.NAME.node2``. This
-machine has one link more, ``rlab7`` of lab number 7. The switch is a namespace of its own because a bridge in
-the machine's would be subject to its firewall, and Docker's lets no bridge but its own pass anything.
+machine has one link more, ``rlab7`` of lab number 7. The switch is a namespace of its own because what a bridge
+in the machine's passes on may be subject to its firewall, and Docker's rules drop what is not Docker's.
 Ports of the bridge in the switch: ``machine``, ``n2`` for node 2, whose end in the host is ``eth0``.
 """
 

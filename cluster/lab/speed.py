@@ -32,14 +32,18 @@ def change(state: State, node: Node, delay: float, rate: float | None) -> None:
     if rate is not None and (node.relay or not delay):
         # The bucket must hold what the rate lets through between two ticks, and one 64 KiB segment.
         burst = max(70_000, int(rate / 8 / 250))
-        _both(state, node, "add", "tbf", "rate", f"{int(rate)}bit", "burst", burst, "latency", "200ms")
+        _add(state, node, "tbf", "rate", f"{int(rate)}bit", "burst", burst, "latency", "200ms")
     node.delay, node.rate = delay, rate
 
 
-def _both(state: State, node: Node, verb: str, *words: object) -> None:
-    """``tc qdisc`` for what the host sends and for what it gets."""
-    for end, device in ((network.SWITCH, network.port(node.number)), (node.name, "eth0")):
-        run("tc", "-n", network.namespace(state.name, end), "qdisc", verb, "dev", device, "root", *words)
+def _ends(node: Node) -> list[tuple[str, str]]:
+    """Where, in which namespace and at which link, packets to and from a host queue."""
+    return [(network.SWITCH, network.port(node.number)), (node.name, "eth0")]
+
+
+def _add(state: State, node: Node, *queue: object) -> None:
+    for end, device in _ends(node):
+        run("tc", "-n", network.namespace(state.name, end), "qdisc", "add", "dev", device, "root", *queue)
 
 
 def _netem(state: State, node: Node, delay: float, rate: float | None) -> bool:
@@ -47,7 +51,7 @@ def _netem(state: State, node: Node, delay: float, rate: float | None) -> bool:
     limits = ["delay", f"{int(delay * 1e6)}us", "limit", 100_000]
     limits += [] if rate is None else ["rate", f"{int(rate)}bit"]
     try:
-        _both(state, node, "add", "netem", *limits)
+        _add(state, node, "netem", *limits)
     except UserError as error:
         if "unknown" not in str(error):
             raise
@@ -56,8 +60,9 @@ def _netem(state: State, node: Node, delay: float, rate: float | None) -> bool:
 
 
 def _take_away(state: State, node: Node, plugged: bool) -> None:
-    with suppress(UserError):  # there is none
-        _both(state, node, "del")
+    for end, device in _ends(node):
+        with suppress(UserError):  # there is none
+            run("tc", "-n", network.namespace(state.name, end), "qdisc", "del", "dev", device, "root")
     if node.relay:
         processes.send(node.relay, signal.SIGKILL)
         with suppress(UserError):
