@@ -1,0 +1,45 @@
+"""What the cluster knows of its nodes, by the dashboard's HTTP interface.
+
+Not by a GCS client: a process has one Ray token for its life, and `import ray` costs seconds.
+"""
+
+import http.client
+import json
+import socket
+from pathlib import Path
+
+
+def answers(address: str, port: int, seconds: float = 1.0) -> bool:
+    """Whether something listens at a TCP port."""
+    try:
+        socket.create_connection((address, port), timeout=seconds).close()
+    except OSError:
+        return False
+    return True
+
+
+def nodes(address: str, port: int, token: Path, seconds: float = 10.0) -> dict[str, str] | None:
+    """State in GCS ("ALIVE", "DEAD") of each node by its address; None if the head does not answer.
+
+    Raises:
+        RuntimeError: the head answers with an error.
+    """
+    connection = http.client.HTTPConnection(address, port, timeout=seconds)
+    try:
+        secret = token.read_text().strip()
+        connection.request("GET", "/api/v0/nodes?limit=10000", headers={"Authorization": f"Bearer {secret}"})
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    if response.status in (500, 502, 503):  # still starting
+        return None
+    if response.status != 200:
+        raise RuntimeError(f"the dashboard answers {response.status}: {body[:200]!r}")
+    found: dict[str, str] = {}
+    for row in json.loads(body)["data"]["result"]["result"]:
+        if found.get(row["node_ip"]) != "ALIVE":
+            found[row["node_ip"]] = row["state"]
+    return found

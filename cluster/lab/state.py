@@ -1,0 +1,128 @@
+"""What a lab writes to disk before it makes anything, so that another process can take it down."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ragdist import files
+from ragdist.errors import UserError
+
+# Short, because Ray puts Unix sockets below it and the kernel allows their paths 107 bytes.
+ROOT = Path("/run/ragdist-lab")
+HEAD = "head"
+
+
+@dataclass
+class Node:
+    """One host."""
+
+    name: str
+    number: int  # 0 is the head
+    address: str
+    process: list[int] | None = None  # PID of `ray start --block`, and its start time in clock ticks
+    delay: float = 0.0  # seconds, each way
+    rate: float | None = None  # bits per second, each way
+    relay: list[int] | None = None  # PID and start time of the process that delays packets
+
+
+@dataclass
+class State:
+    """A lab: ``lab.json`` in its folder.
+
+    Args:
+        name: of the lab.
+        id: random; tells it from an earlier or later one of the same name.
+        subnet: number of the /24, see `network.subnet`.
+        cpus: CPUs that Ray is told a worker node has.
+        notice: seconds between a preempted node's SIGTERM and its end.
+        object_store: bytes of a node's object store.
+        environment: variables that all hosts get in addition.
+        nodes: by name, in the order of their making; dead ones stay.
+        watcher: PID and start time of the process that waits for the owner's end.
+    """
+
+    name: str
+    id: str
+    subnet: int
+    cpus: int
+    notice: float
+    object_store: int
+    environment: dict[str, str]
+    nodes: dict[str, Node] = field(default_factory=dict)
+    watcher: list[int] | None = None
+
+    @property
+    def folder(self) -> Path:
+        return folder(self.name)
+
+    @property
+    def token(self) -> Path:
+        return self.folder / "token"
+
+    def node(self, name: str) -> Node:
+        """A host.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        if name not in self.nodes:
+            raise UserError(f"no node '{name}' in the lab '{self.name}'; there are: {', '.join(self.nodes)}")
+        return self.nodes[name]
+
+    def save(self) -> None:
+        files.write_whole(self.folder / "lab.json", json.dumps(asdict(self), indent=1))
+
+
+def folder(name: str) -> Path:
+    return ROOT / name
+
+
+def check_name(name: str) -> None:
+    """
+    Raises:
+        UserError: the name does not fit into paths and sockets' names.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,15}", name):
+        raise UserError(f"--name {name}: up to 16 of a-z, 0-9 and '-', please")
+
+
+def load(name: str) -> State | None:
+    """The lab of that name, if there is one; None also for one that died before it wrote anything."""
+    check_name(name)
+    try:
+        values = json.loads((folder(name) / "lab.json").read_text())
+    except FileNotFoundError:
+        return None
+    nodes = {key: Node(**node) for key, node in values.pop("nodes").items()}
+    return State(**values, nodes=nodes)
+
+
+def names() -> list[str]:
+    """The labs that there are."""
+    return sorted(path.parent.name for path in ROOT.glob("*/lab.json"))
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Hold the lock of all labs: whoever makes or changes one does it alone."""
+    ROOT.mkdir(mode=0o700, exist_ok=True)
+    with open(ROOT / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def write_token(path: Path, token: str) -> None:
+    """Write a secret that only this user can read, at no moment anyone else."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(token)
+
+
+def remove(name: str) -> None:
+    """Delete a lab's folder; what is half gone is no error."""
+    shutil.rmtree(folder(name), ignore_errors=True)
