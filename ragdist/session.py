@@ -43,9 +43,7 @@ def introduction(config: Config, index: Index, trainer: Trainer) -> list[str]:
 def already_finished(config: Config, summary: dict) -> str:
     """What is said where there is nothing to do."""
     images = summary["images"]
-    return (
-        f"{config.out} is finished: {images:,} images. To train on: the same command with --images {2 * images}"
-    )
+    return f"{config.out} is finished: {images:,} images. To train on: the same command with --images {2 * images}"
 
 
 def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome, bad_samples: int) -> None:

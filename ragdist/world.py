@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ def shares(batch: int, size: int) -> list[range]:
     """The slots of each of ``size`` workers, the first ones with one slot more where it does not divide."""
     share, rest = divmod(batch, size)
     starts = [rank * share + min(rank, rest) for rank in range(size + 1)]
-    return [range(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+    return [range(a, b) for a, b in pairwise(starts)]
 
 
 class Slices:

@@ -191,7 +191,7 @@ def test_a_rank_without_data_ends_all_with_one_message(tmp_path, digits):
 
 
 def agree(world: World) -> list:
-    found = [world.gather({"rank": world.rank, "text": "ä" * 10 ** world.rank}), world.broadcast(b"from 0")]
+    found = [world.gather({"rank": world.rank, "text": "ä" * 10**world.rank}), world.broadcast(b"from 0")]
     found.append(world.broadcast(b"" if world.rank == 0 else None))
     return found
 

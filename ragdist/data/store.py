@@ -192,8 +192,9 @@ def retried(place: str, work: Callable[[], T], attempts: int = ATTEMPTS, *, writ
             if isinstance(error, EOFError) and attempt == _SHORT:
                 raise UserError(f"{place} was cut off or changed since it was indexed ({what})") from error
             if attempt == attempts:
+                verb = "written" if writing else "read"
                 raise UserError(
-                    f"{place} cannot be {'written' if writing else 'read'} ({what}, {attempts} times): run the same command again when it can"
+                    f"{place} cannot be {verb} ({what}, {attempts} times): run the same command again when it can"
                 ) from error
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
             if attempt > 1:  # a single failure is no news

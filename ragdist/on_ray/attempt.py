@@ -5,6 +5,7 @@ import tempfile
 import threading
 
 import ray.train
+from ray.exceptions import ActorUnavailableError, NodeDiedError, RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from ragdist.on_ray.worker import Task, work
@@ -53,24 +54,35 @@ class Attempt(threading.Thread):
         except Exception as error:  # the driver decides what it means
             self.error = error
 
-    @property
-    def reason(self) -> str:
-        """Why it failed, in a line."""
-        return short(self.error) if self.error else "it ended without a result"
+    def reason(self, workers: dict[int, dict]) -> str:
+        """Why it failed, in a line; ``workers`` says where each rank was."""
+        if self.error is None:
+            return "it ended without a result"
+        failures = getattr(self.error, "worker_failures", None)
+        if not failures:
+            return short(self.error)
+        rank, error = min(failures.items(), key=lambda item: (_rank_of_cause(item[1]), item[0]))
+        where = workers[rank]["address"] if rank in workers else "an unknown node"
+        return f"rank {rank} on {where}: {short(error)}"
 
 
 def short(error: BaseException) -> str:
-    """The cause in a Ray error's long text: the last line of the innermost traceback, else the first line."""
-    failures = getattr(error, "worker_failures", None)
-    if failures:
-        rank, first = min(failures.items(), key=lambda item: _consequence(item[1]))
-        return f"rank {rank}: {short(first)}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """The cause in a Ray error's long text."""
+    error = getattr(error, "health_check_failure", error)
+    text = str(error)
+    if isinstance(error, (NodeDiedError, ActorUnavailableError)) or "node has died" in text or "node died" in text:
+        return "its node died or cannot be reached"
+    if isinstance(error, RayActorError):
+        return "its process died"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
-    line = (raised or lines or [type(error).__name__])[-1 if raised else 0]
+    line = raised[-1] if raised else lines[0] if lines else type(error).__name__
     return line if len(line) <= 300 else line[:297] + "..."
 
 
-def _consequence(error: BaseException) -> bool:
-    """Whether a worker only failed because another one did: its connection to that one broke."""
-    return bool(re.search(r"Connection (closed|reset)|gloo|NCCL|DistBackendError|timed out", str(error), re.IGNORECASE))
+def _rank_of_cause(error: BaseException) -> int:
+    """0 for a worker that died, 1 for one that failed by itself, 2 for one that lost the connection to another."""
+    if isinstance(getattr(error, "health_check_failure", error), RayActorError):
+        return 0
+    lost = r"Connection (closed|reset)|connection was|gloo|NCCL|DistBackendError|timed out"
+    return 2 if re.search(lost, str(error), re.IGNORECASE) else 1

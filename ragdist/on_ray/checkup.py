@@ -30,7 +30,11 @@ class Patient:
     actor: Any
     gpus: float
     found: dict[str, Any] = field(default_factory=dict)
-    wrong: list[str] = field(default_factory=list)  # what, and how to mend it
+    wrong: list[str] = field(default_factory=list)
+
+    def say(self, what: str) -> None:
+        """Note what is wrong and how to mend it."""
+        self.wrong.append(what)
 
 
 def run(options: DoctorOptions) -> int:
@@ -63,7 +67,7 @@ def _admit(options: DoctorOptions) -> list[Patient]:
         actor = ray.remote(Probe).options(num_cpus=0, num_gpus=min(gpus, 1), scheduling_strategy=here).remote()
         patients.append(Patient(node.address, actor, gpus))
         if not node.usable:
-            patients[-1].wrong.append("its raylet cannot be reached from here: look at its firewall and its network")
+            patients[-1].say("its raylet cannot be reached from here: look at its firewall and its network")
     return patients
 
 
@@ -79,7 +83,7 @@ def _ask(patients: list[Patient], options: DoctorOptions, call: Callable[[Patien
         except ray.exceptions.RayError as error:
             what = str(error).strip().splitlines()
             last = what[-1][:200] if what else type(error).__name__
-            patient.wrong.append(f"no answer ({last}): look at its logs in /tmp/ray/session_latest/logs")
+            patient.say(f"no answer ({last}): look at its logs in /tmp/ray/session_latest/logs")
             return None
 
     with ThreadPoolExecutor(max(1, len(patients))) as pool:
@@ -87,22 +91,23 @@ def _ask(patients: list[Patient], options: DoctorOptions, call: Callable[[Patien
 
 
 def _about(patients: list[Patient], options: DoctorOptions) -> None:
-    for patient, found in zip(patients, _ask(patients, options, lambda p: p.actor.about.remote(options.cache)), strict=True):
+    answers = _ask(patients, options, lambda p: p.actor.about.remote(options.cache))
+    for patient, found in zip(patients, answers, strict=True):
         if not found:
             continue
         patient.found |= found
         if found["shm_gb"] < 1:
-            patient.wrong.append(f"/dev/shm has {found['shm_gb']:.2f} GB: give its container more, as --shm-size 8g")
+            patient.say(f"/dev/shm has {found['shm_gb']:.2f} GB: give its container more, as --shm-size 8g")
         if found["files"] < 4096:
-            patient.wrong.append(f"{found['files']} open files allowed: raise it to 65,536 with ulimit -n before `ray start`")
+            patient.say(f"{found['files']} open files allowed: raise it to 65,536 with ulimit -n before `ray start`")
         if found["cache_free_gb"] < 10:
-            patient.wrong.append(f"{found['cache_free_gb']:.1f} GB free at {options.cache}: make room, or give --data.cache")
+            patient.say(f"{found['cache_free_gb']:.1f} GB free at {options.cache}: make room, or give --data.cache")
     for name in ("python", "torch", "ray", "ragdist", "nccl", "driver"):
         values = [patient.found[name] for patient in patients if patient.found]
         usual = statistics.mode(values) if values else ""
         for patient in patients:
             if patient.found and patient.found[name] != usual:
-                patient.wrong.append(f"{name} {patient.found[name]} and elsewhere {usual}: install the same on all nodes")
+                patient.say(f"{name} {patient.found[name]} and elsewhere {usual}: install the same on all nodes")
 
 
 def _clocks(patients: list[Patient], options: DoctorOptions) -> None:
@@ -121,7 +126,7 @@ def _clocks(patients: list[Patient], options: DoctorOptions) -> None:
             continue
         patient.found["rtt_ms"], patient.found["skew"] = 1e3 * best[0], best[1]
         if abs(best[1]) > SKEW + best[0]:
-            patient.wrong.append(f"its clock is off by {best[1]:+.1f} s: run chrony or ntpd on it")
+            patient.say(f"its clock is off by {best[1]:+.1f} s: run chrony or ntpd on it")
 
 
 def _storage(patients: list[Patient], options: DoctorOptions) -> None:
@@ -139,7 +144,7 @@ def _storage(patients: list[Patient], options: DoctorOptions) -> None:
             continue
         patient.found["out"] = "no" if problem else "yes"
         if problem:
-            patient.wrong.append(f"--out {options.out}: it {problem}: give a path that all nodes share, or a URL as s3://...")
+            patient.say(f"--out {options.out}: it {problem}: give a path that all nodes share, or a URL as s3://...")
 
 
 def _reading(patients: list[Patient], options: DoctorOptions) -> None:
@@ -157,13 +162,13 @@ def _reading(patients: list[Patient], options: DoctorOptions) -> None:
         if answer is None:
             continue
         if answer["problem"]:
-            patient.wrong.append(f"--data: {answer['problem']}")
+            patient.say(f"--data: {answer['problem']}")
             continue
         patient.found |= {"samples": answer["samples"], "read_mb": answer["mb"]}
         if answer["bad"]:
-            patient.wrong.append(f"--data: unreadable samples: `python -m ragdist.shards check {options.data}` lists them")
+            patient.say(f"--data: unreadable samples: `python -m ragdist.shards check {options.data}` lists them")
         if answer["samples"] < SLOW * statistics.median(rates):
-            patient.wrong.append("it reads shards at under half of the usual speed: look at its disk and its load")
+            patient.say("it reads shards at under half of the usual speed: look at its disk and its load")
     if len({answer["digest"] for answer in answers if answer and not answer["problem"]}) > 1:
         raise UserError(f"--data {options.data}: the nodes hold different data there; copy them, or give a URL")
 
@@ -179,16 +184,14 @@ def _network(patients: list[Patient], options: DoctorOptions) -> None:
     answers = _ask(
         group,
         options,
-        lambda p: p.actor.all_reduce.remote(
-            address, calls[id(p)], len(group), options.reduce_mb, gpu, options.timeout
-        ),
+        lambda p: p.actor.all_reduce.remote(address, calls[id(p)], len(group), options.reduce_mb, gpu, options.timeout),
         more=options.timeout,
     )
     for patient, answer in zip(group, answers, strict=True):
         if answer:
             patient.found |= {"latency_ms": 1e3 * answer["latency"], "bus_mb": answer["bandwidth"] / 1e6}
             if answer["latency"] > LATENCY:
-                patient.wrong.append(
+                patient.say(
                     f"a small all-reduce takes {1e3 * answer['latency']:.1f} ms: put the workers nearer to each other"
                 )
 

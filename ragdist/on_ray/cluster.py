@@ -6,6 +6,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import ray
+import ray._private.worker
 from ray._private.state import state as _state
 
 from ragdist.errors import UserError
@@ -13,12 +14,15 @@ from ragdist.on_ray.capacity import Node
 
 _ANSWER = 2.0  # seconds within which a node's raylet accepts a connection
 
+
 def connect() -> None:
     """Join the cluster that RAY_ADDRESS names, or start a private one on this machine.
 
     Raises:
         UserError: the cluster cannot be reached.
     """
+    # Reports of dead workers are printed by a thread of Ray's, whatever its logging says; the driver has a line for them.
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     # Nothing of Ray's and the workers' output: it is in Ray's logs, and what matters comes over the desk.
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)

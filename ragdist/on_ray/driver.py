@@ -96,7 +96,7 @@ class Driver:
         if config.device == "cpu":
             gpus = 0
         need = need_of(self.nodes, self.size, config.cpus_per_worker, gpus)
-        if not self.size.high == AS_MANY_AS_FIT:  # an autoscaler may add what is missing
+        if self.size.high != AS_MANY_AS_FIT:  # an autoscaler may add what is missing
             request_resources(bundles=[need] * self.size.high)
         return need
 
@@ -123,12 +123,12 @@ class Driver:
                         return outcome
                     self.failures = 0
                 else:
-                    self._failed(attempt)
+                    self._failed(attempt, news)
             return None
         finally:
             if self.progress:
                 self.progress.close()
-            if not self.size.high == AS_MANY_AS_FIT:
+            if self.size.high != AS_MANY_AS_FIT:
                 request_resources(bundles=[])
 
     def _say(self, line: str) -> None:
@@ -223,13 +223,14 @@ class Driver:
 
     # After it.
 
-    def _failed(self, attempt: Attempt) -> None:
+    def _failed(self, attempt: Attempt, news: News) -> None:
+        reason = attempt.reason(news.workers)
         self.failures += 1
         self.failed_at = self.failed_at or time.monotonic()
         if self.failures > self.config.max_failures:
             raise UserError(
                 f"{self.failures} attempts in a row ended without progress (--max_failures "
-                f"{self.config.max_failures}), the last: {attempt.reason}. The last checkpoint is kept; Ray's logs, in "
+                f"{self.config.max_failures}), the last: {reason}. The last checkpoint is kept; Ray's logs, in "
                 "/tmp/ray/session_latest/logs of each node, say more"
             )
-        self._say(f"the workers failed ({attempt.reason}); going on from the last checkpoint")
+        self._say(f"the workers failed ({reason}): going on from the last checkpoint")

@@ -85,7 +85,8 @@ class Probe:
             seconds = time.perf_counter() - began
         except UserError as error:
             return {"problem": str(error)}
-        return {"problem": "", "digest": index.digest, "samples": count / seconds, "mb": size / seconds / 1e6, "bad": bad}
+        rates = {"samples": count / seconds, "mb": size / seconds / 1e6}
+        return {"problem": "", "digest": index.digest, "bad": bad, **rates}
 
     # The network.
 
