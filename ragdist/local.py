@@ -1,8 +1,7 @@
 """A run in this process."""
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 from ragdist.config import Config
 from ragdist.files import explain
@@ -35,7 +34,7 @@ def run(config: Config, *, overwrite: bool) -> int:
         print(*introduction(config, index, trainer), sep="\n", flush=True)
         with explain(f"cannot write to {config.out} (the last checkpoint is kept)"):
             monitor = Monitor(config, folder, index, trainer.images)
-            with closing(monitor), stop_on_signal() as stop:
+            with closing(monitor), StopOnSignal() as stop:
                 outcome = trainer.train(monitor, lambda: stop() or claim.lost)
                 if outcome.finished:
                     finish(folder, monitor, outcome, len(trainer.bad))
@@ -43,19 +42,30 @@ def run(config: Config, *, overwrite: bool) -> int:
     return 0 if outcome.finished else 130
 
 
-@contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """A question whether to stop: yes after the first Ctrl-C or SIGTERM. The second one ends at once."""
-    asked = []
+class StopOnSignal:
+    """A question whether to stop: yes after the first Ctrl-C or SIGTERM; the second one ends at once. A context."""
 
-    def ask(number: int, frame) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
+    def __init__(self):
+        self.asked = False
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
+    def __call__(self) -> bool:
+        return self.asked
+
+    def __enter__(self) -> "StopOnSignal":
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.listen()
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Listen, again after a library installed handlers of its own."""
+        for number in self._before:
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True

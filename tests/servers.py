@@ -23,7 +23,7 @@ pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 events {{ }}
 http {{
-    log_format plain '$status $body_bytes_sent $uri';
+    log_format plain '$status $body_bytes_sent $uri $remote_addr';
     access_log {folder}/access.log plain;
     client_body_temp_path {folder}/temp;
     proxy_temp_path {folder}/temp;
@@ -32,7 +32,7 @@ http {{
     scgi_temp_path {folder}/temp;
     limit_req_zone $binary_remote_addr zone=busy:1m rate=4r/s;
     server {{
-        listen 127.0.0.1:{port};
+        listen {host}:{port};
         location / {{ root {root}; }}
         location /slow/ {{ alias {root}/; limit_rate 40k; }}
         location /busy/ {{ alias {root}/; }}
@@ -50,11 +50,13 @@ http {{
 class Nginx:
     """nginx over a folder: plain at /, 40 KB/s at /slow/, four tars a second at /busy/, the rest 503."""
 
-    def __init__(self, root: Path, folder: Path):
+    def __init__(self, root: Path, folder: Path, host: str = "127.0.0.1"):
         self.root, self.folder, self.port = root, folder, free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
         user = "user root;" if os.getuid() == 0 else ""  # its workers are to read this user's files
-        (folder / "nginx.conf").write_text(_CONFIG.format(folder=folder, root=root, port=self.port, user=user))
+        (folder / "nginx.conf").write_text(
+            _CONFIG.format(folder=folder, root=root, host=host, port=self.port, user=user)
+        )
         self.process = subprocess.Popen(
             ["nginx", "-c", folder / "nginx.conf", "-p", folder, "-e", folder / "error.log"], start_new_session=True
         )
@@ -62,8 +64,13 @@ class Nginx:
 
     def requests(self) -> list[tuple[int, int, str]]:
         """(status, bytes of the body, path) of each answer so far."""
+        return [(status, sent, path) for _, status, sent, path in self.clients()]
+
+    def clients(self) -> list[tuple[str, int, int, str]]:
+        """(client's address, status, bytes of the body, path) of each answer so far."""
         lines = (self.folder / "access.log").read_text().splitlines()
-        return [(int(status), int(sent), path) for status, sent, path in (line.split(" ", 2) for line in lines)]
+        words = [(*line.split(" ", 2)[:2], *line.split(" ", 2)[2].rsplit(" ", 1)) for line in lines]
+        return [(client, int(status), int(sent), path) for status, sent, path, client in words]
 
     def kill_worker(self) -> None:
         """SIGKILL to the process that answers: its connections break off; the master starts another."""
@@ -102,11 +109,11 @@ def wait_for_http(url: str, seconds: float = 30) -> None:
 
 
 @contextmanager
-def serving(root: Path, folder: Path) -> Iterator[Nginx]:
+def serving(root: Path, folder: Path, host: str = "127.0.0.1") -> Iterator[Nginx]:
     """nginx over ``root`` with its own files in ``folder``; skips where it is not installed."""
     if not shutil.which("nginx"):
         pytest.skip("nginx is not installed")
-    server = Nginx(root, folder)
+    server = Nginx(root, folder, host)
     try:
         yield server
     finally:
@@ -114,18 +121,18 @@ def serving(root: Path, folder: Path) -> Iterator[Nginx]:
 
 
 @contextmanager
-def s3_server() -> Iterator[dict[str, str]]:
+def s3_server(host: str = "127.0.0.1") -> Iterator[dict[str, str]]:
     """An S3-compatible server process (moto); the environment that leads clients to it."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_for_http(f"http://127.0.0.1:{port}/")
+        wait_for_http(f"http://{host}:{port}/")
         yield {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1",

@@ -21,7 +21,7 @@ def connect() -> None:
     Raises:
         UserError: the cluster cannot be reached.
     """
-    # Reports of dead workers are printed by a thread of Ray's, whatever its logging says; the driver has a line for them.
+    # Dead workers are reported by a thread of Ray that knows no level; the driver has a line for them.
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     # Nothing of Ray's and the workers' output: it is in Ray's logs, and what matters comes over the desk.
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}

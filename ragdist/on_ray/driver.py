@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ragdist.config import Config
 from ragdist.data.store import scheme
 from ragdist.errors import UserError
-from ragdist.local import stop_on_signal
+from ragdist.local import StopOnSignal
 from ragdist.objective.relative import group_size
 from ragdist.on_ray import cluster
 from ragdist.on_ray.attempt import Attempt
@@ -45,13 +45,14 @@ def run(config: Config, size: WorldSize, *, overwrite: bool) -> int:
     """
     config = replace(config, out=_everywhere(config.out), data=replace(config.data, path=_everywhere(config.data.path)))
     place = place_of(config.out)
-    with place.claimed(config, overwrite=overwrite) as claim, stop_on_signal() as stop:
+    with place.claimed(config, overwrite=overwrite) as claim, StopOnSignal() as stop:
         summary = place.summary()
         if summary and summary["images"] >= config.images:
             print(already_finished(config, summary))
             return 0
         open_data(config)
         cluster.connect()
+        stop.listen()  # Ray's own handler of SIGTERM aborts the process
         try:
             outcome = Driver(config, size, claim, stop).drive()
         finally:

@@ -1,0 +1,376 @@
+"""Runs on a real Ray cluster of several hosts that die, vanish, freeze and leave; the time to recover is printed."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cluster.lab import Lab, network
+from tests.conftest import TINY
+from tests.servers import s3_server, serving
+
+CHECKOUT = Path(__file__).parents[1]
+EVERY = 2400  # images between checkpoints
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.xdist_group("lab"),
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root"),
+    pytest.mark.skipif(not (shutil.which("ip") and shutil.which("tc")), reason="a lab needs iproute2"),
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="a lab needs Ray"),
+]
+
+
+def new_lab(name: str, nodes: int) -> Lab:
+    # Ray's workers are nice by default; here other tests would starve them.
+    environment = {"PYTHONPATH": str(CHECKOUT), "RAY_worker_niceness": "0", "PYTHONUNBUFFERED": "1"}
+    return Lab.up(name, nodes=nodes, notice=30, environment=environment, say=print)
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with new_lab("cluster", 3) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """The 8x8 digits as nine shards."""
+    from ragdist.data.options import ShardOptions
+    from ragdist.data.writer import write_shards
+
+    out = tmp_path_factory.mktemp("data") / "digits"
+    write_shards("digits", out, ShardOptions(shard_samples=200))
+    return out
+
+
+def options(data, out, images: int, workers: str, *more: str) -> list[str]:
+    size = ["--batch_size=24", "--objective.group=12", "--data.loader_workers=0", "--monitor.seconds=2"]
+    place = [f"--data={data}", f"--out={out}", f"--images={images}", f"--workers={workers}"]
+    return [*TINY, *size, *place, f"--checkpoint.every={EVERY}", *more]
+
+
+class Driver:
+    """A driver on the lab's head, and what it says, with times."""
+
+    def __init__(self, lab: Lab, log: Path, *arguments: str):
+        self.lab, self.log = lab, log
+        with open(log, "a") as file:
+            argv = [sys.executable, "-m", "ragdist.train", *arguments]
+            self.process = lab.popen("head", argv, cwd=log.parent, stdout=file, stderr=subprocess.STDOUT)
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, pattern: str, seconds: float = 120, times: int = 1) -> float:
+        """Wait until the driver has said it so many times; the seconds that it took."""
+        began = time.monotonic()
+        while len(re.findall(pattern, self.text)) < times:
+            assert self.process.poll() is None or len(re.findall(pattern, self.text)) >= times, self.text
+            assert time.monotonic() - began < seconds, f"not said in {seconds} s: {pattern}\n{self.text}"
+            time.sleep(0.1)
+        return time.monotonic() - began
+
+    def wait(self, seconds: float = 120) -> int:
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not end:\n{self.text}") from None
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def workers_on(lab: Lab, node: str) -> list[int]:
+    """Processes of Ray Train workers on a host."""
+    found = []
+    for pid in lab.pids(node):
+        try:
+            if b"RayTrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+def any_worker(lab: Lab, seconds: float = 60) -> tuple[str, int]:
+    """A host with a Ray Train worker, and its process."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for node in reversed(lab.nodes):
+            if found := workers_on(lab, node):
+                return node, found[0]
+        time.sleep(0.05)
+    raise AssertionError("no worker appeared")
+
+
+def newest(run: Path) -> int:
+    names = [path.name for path in (run / "checkpoints").glob("images-*")]
+    return max((int(name.partition("-")[2]) for name in names), default=0)
+
+
+def wait_for_checkpoint(run: Path, beyond: int, seconds: float = 60) -> int:
+    end = time.monotonic() + seconds
+    while (found := newest(run)) <= beyond:
+        assert time.monotonic() < end, "no checkpoint was written"
+        time.sleep(0.05)
+    return found
+
+
+def summary(run: Path) -> dict:
+    return json.loads((run / "summary.json").read_text())
+
+
+def continued_from(text: str) -> list[int]:
+    return [int(found) for found in re.findall(r"continuing from .*images-(\d+)", text)]
+
+
+def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed_run(lab, data, tmp_path):
+    """SIGKILL to a worker while it starts and while it trains, SIGSTOP to one, SIGKILL to the driver: same bits."""
+    images = 48_000
+    whole = Driver(lab, tmp_path / "whole.log", *options(data, tmp_path / "whole", images, "2"))
+    assert whole.wait() == 0, whole.text
+    said = summary(tmp_path / "whole")
+    assert said["images"] == images
+
+    run = tmp_path / "hurt"
+    arguments = options(data, run, images, "2", "--collective_timeout=10")
+    driver = Driver(lab, tmp_path / "hurt.log", *arguments)
+    try:
+        # While the workers start.
+        _, worker = any_worker(lab)
+        os.kill(worker, signal.SIGKILL)
+        driver.wait_for("workers failed", 60)
+        driver.wait_for("images  L_G", 120)
+
+        # While they train.
+        at = wait_for_checkpoint(run, newest(run))
+        _, worker = any_worker(lab)
+        os.kill(worker, signal.SIGKILL)
+        seconds = driver.wait_for(r"training again with 2 workers", 90)
+        print(f"SIGKILL of a worker: training again after {seconds:.1f} s")
+        assert "its process died" in driver.text
+        assert continued_from(driver.text)[-1] >= at, "more than one interval was computed again"
+
+        # A worker that does not answer any more.
+        wait_for_checkpoint(run, newest(run))
+        node, worker = any_worker(lab)
+        os.kill(worker, signal.SIGSTOP)
+        seconds = driver.wait_for(r"training again with 2 workers", 120, times=2)
+        print(f"SIGSTOP of a worker: training again after {seconds:.1f} s, of which 10 s are --collective_timeout")
+        assert worker not in lab.pids(node), "the frozen process is still there"
+
+        # The driver.
+        wait_for_checkpoint(run, newest(run))
+        driver.process.kill()
+        driver.process.wait()
+    finally:
+        driver.stop()
+    again = Driver(lab, tmp_path / "again.log", *arguments)
+    assert again.wait() == 0, again.text
+    assert "continuing from" in again.text
+    assert summary(run)["weights_sha256"] == said["weights_sha256"]
+    lines = [json.loads(line)["images"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert lines == sorted(set(lines))
+    for text in (whole.text, driver.text, again.text):
+        assert "Traceback" not in text
+        assert "raylet" not in text, "Ray's noise"
+
+
+def test_a_run_shrinks_and_grows_with_the_cluster(lab, data, tmp_path):
+    """A node is killed, one added, one preempted, one cut off and healed: never a hang, nothing lost."""
+    run = tmp_path / "run"
+    driver = Driver(lab, tmp_path / "log", *options(data, run, 5_000_000, "2:3"))
+    try:
+        driver.wait_for("images  L_G", 120)
+        assert "starting 3 workers" in driver.text
+        at = wait_for_checkpoint(run, 0)
+        victim = lab.nodes[-1]
+        lab.kill(victim)
+        seconds = driver.wait_for("training again with 2 workers", 90)
+        print(f"SIGKILL of a node: training again on two after {seconds:.1f} s")
+        assert seconds < 60
+        assert continued_from(driver.text)[-1] >= at
+
+        added = lab.add()
+        seconds = driver.wait_for(r"room for 3 workers", 90)
+        driver.wait_for("continuing from", 90, times=2)
+        print(f"a node more: asked to grow after {seconds:.1f} s")
+        last = wait_for_checkpoint(run, newest(run))
+
+        text = driver.text
+        lab.preempt(added)
+        seconds = driver.wait_for("is going to be shut down: writing a checkpoint", 30)
+        driver.wait_for("continuing from", 90, times=3)
+        print(f"a notice: heard after {seconds:.1f} s")
+        assert "workers failed" not in driver.text[len(text) :], "it died instead of leaving"
+        assert continued_from(driver.text)[-1] > last
+        wait_for_checkpoint(run, newest(run))
+
+        added = lab.add()
+        driver.wait_for("continuing from", 120, times=4)
+        wait_for_checkpoint(run, newest(run))
+        victim = lab.nodes[0]
+        lab.cut(victim)
+        seconds = driver.wait_for("training again with 2 workers", 120, times=2)
+        print(f"a node cut off: training again without it after {seconds:.1f} s")
+        assert seconds < 60
+        at = wait_for_checkpoint(run, newest(run))
+        lab.heal(victim)
+        wait_for_checkpoint(run, at, 60)
+        assert driver.text.count("workers failed") == 2, driver.text
+        assert driver.text.count("room for") == 2, "it flaps"
+        driver.process.send_signal(signal.SIGTERM)
+        assert driver.wait(60) == 130, driver.text
+        assert f"stopped at {newest(run):,} of" in driver.text
+    finally:
+        driver.stop()
+
+
+def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_store(lab, data, tmp_path):
+    """`ray job submit` from another host than the cluster's; shards and run behind an S3 API."""
+    gateway = network.gateway(lab.state.subnet)
+    with s3_server(gateway) as s3:
+        make = "import boto3; s3 = boto3.client('s3'); s3.create_bucket(Bucket='b')\n"
+        make += (
+            f"import pathlib; [s3.upload_file(str(p), 'b', 'd/' + p.name) for p in pathlib.Path('{data}').iterdir()]"
+        )
+        subprocess.run([sys.executable, "-c", make], env=os.environ | s3, check=True)
+        arguments = options("s3://b/d", "s3://b/run", 24_000, "auto", f"--data.cache={tmp_path / 'cache'}")
+        environment = {"env_vars": s3 | {"RAY_JOB_STOP_WAIT_TIME_S": "30"}}
+        client = os.environ | lab.environment()
+        code = tmp_path / "code"
+        shutil.copytree(CHECKOUT / "ragdist", code / "ragdist")
+
+        def ray_job(*words: str, **more) -> subprocess.CompletedProcess:
+            ray = [str(Path(sys.executable).parent / "ray"), "job", *words]
+            return subprocess.run(ray, env=client, capture_output=True, text=True, timeout=240, **more)
+
+        def submit(identity: str, *more: str) -> subprocess.CompletedProcess:
+            return ray_job("submit", "--submission-id", identity, "--working-dir", str(code), "--runtime-env-json",
+                           json.dumps(environment), *more, "--", sys.executable, "-m", "ragdist.train", *arguments)  # fmt: skip
+
+        began = time.monotonic()
+        first = submit("first", "--no-wait")
+        assert first.returncode == 0, first.stdout + first.stderr
+        while "images  L_G" not in (log := ray_job("logs", "first").stdout):
+            assert time.monotonic() - began < 120, log
+        print(f"first update seen {time.monotonic() - began:.1f} s after submitting")
+        ray_job("stop", "first")
+        log = ray_job("logs", "first").stdout
+        assert "the same command continues" in log, log
+        second = submit("second")
+        assert second.returncode == 0, second.stdout + second.stderr
+        assert "continuing from s3://b/run" in second.stdout
+        assert "24,000 images in" in second.stdout
+        assert "pid=" not in second.stdout, "workers' prefixes"
+        assert "Traceback" not in log + second.stdout
+        look = "import boto3; print(*sorted(o['Key'] for o in boto3.client('s3').list_objects(Bucket='b', Prefix='run/')['Contents']))"
+        names = subprocess.run([sys.executable, "-c", look], env=os.environ | s3, capture_output=True, text=True).stdout
+        assert "run/summary.json" in names
+        assert "run/generator.safetensors" in names
+        assert "run/checkpoints/images-000000024000/manifest.json" in names
+        assert "events.out.tfevents" in names
+        assert "run/lock" not in names.split()
+        wrong = submit("third", "--objective.lam=3")
+        assert wrong.returncode == 1
+        assert "error: s3://b/run holds a run of another configuration" in wrong.stdout
+
+
+def hide(lab: Lab, node: str, path: Path) -> None:
+    """Give one host an empty folder of its own where the others share one."""
+    pid = lab.pids(node)[0]
+    subprocess.run(["nsenter", "-t", str(pid), "-m", "mount", "-t", "tmpfs", "none", str(path)], check=True)
+
+
+def test_a_folder_that_only_some_nodes_see_is_one_clear_error(lab, data, tmp_path):
+    shared, alone = tmp_path / "shared", tmp_path / "alone"
+    for folder in (shared, alone):
+        folder.mkdir()
+    node = lab.nodes[-1]
+    if node not in lab.alive():
+        pytest.skip("the last node is dead")
+    hide(lab, node, alone)
+    count = sum(name != "head" for name in lab.alive())
+    driver = Driver(lab, tmp_path / "log", *options(data, alone / "run", 4800, str(count)))
+    assert driver.wait(120) == 2, driver.text
+    assert re.search(r"error: --out: .*\(" + re.escape(lab.address(node)) + r"\) does not see what the driver wrote there; give a path",
+                     driver.text), driver.text  # fmt: skip
+    shutil.copytree(data, alone / "data")
+    driver = Driver(lab, tmp_path / "log2", *options(alone / "data", shared / "run", 4800, str(count)))
+    assert driver.wait(120) == 2, driver.text
+    assert "error: --data: on" in driver.text
+    assert "Traceback" not in driver.text
+
+
+def test_each_node_fetches_its_share_of_the_shards(lab, data, tmp_path):
+    """Over one epoch, by the web server's log: at most 1/nodes of the data and two shards."""
+    gateway = network.gateway(lab.state.subnet)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    alive = [name for name in lab.alive() if name != "head"]
+    for node in alive:
+        hide(lab, node, cache)
+    (tmp_path / "nginx").mkdir()
+    with serving(data, tmp_path / "nginx", host=gateway) as server:
+        arguments = options(server.url, tmp_path / "run", 1776, str(len(alive)), f"--data.cache={cache}",
+                            "--data.window=32")  # fmt: skip
+        driver = Driver(lab, tmp_path / "log", *arguments)
+        assert driver.wait(120) == 0, driver.text
+        shares = Counter()
+        for client, status, sent, path in server.clients():
+            if path.endswith(".tar") and status in (200, 206):
+                shares[client] += sent
+    sizes = [path.stat().st_size for path in data.glob("*.tar")]
+    print({client: f"{share / sum(sizes):.0%}" for client, share in shares.items()})
+    assert set(shares) == {lab.address(node) for node in alive}
+    assert sum(shares.values()) >= sum(sizes)
+    for share in shares.values():
+        assert share <= sum(sizes) / len(alive) + 2 * max(sizes)
+
+
+def test_the_doctor_looks_at_every_node(lab, data, tmp_path):
+    arguments = [f"--data={data}", f"--out={tmp_path / 'out'}", "--seconds=0.5", "--reduce_mb=4"]
+    result = lab.run("head", [sys.executable, "-m", "ragdist.doctor", *arguments], cwd=tmp_path, timeout=180)
+    assert result.returncode in (0, 1), result.stdout + result.stderr
+    for node in lab.alive():
+        (row,) = [line for line in result.stdout.splitlines() if line.startswith(lab.address(node) + " ")]
+        assert "2.60" in row or "." in row
+    assert "all-reduce ms" in result.stdout
+    assert "clock s" in result.stdout
+    node = [name for name in lab.alive() if name != "head"][-1]
+    (tmp_path / "hidden").mkdir()
+    hide(lab, node, tmp_path / "hidden")
+    result = lab.run("head", [sys.executable, "-m", "ragdist.doctor", f"--out={tmp_path / 'hidden'}"], timeout=180)
+    assert result.returncode == 1
+    assert f"{lab.address(node)}: --out" in result.stdout
+    assert "nodes need mending" in result.stdout
+
+
+def test_a_new_cluster_goes_on_where_the_head_of_the_old_one_died(data, tmp_path):
+    run = tmp_path / "run"
+    with new_lab("old", 1) as lab:
+        driver = Driver(lab, tmp_path / "old.log", *options(data, run, 5_000_000, "auto"))
+        at = wait_for_checkpoint(run, 0, 120)
+        lab.kill("head")
+        driver.process.wait(30)
+    with new_lab("new", 1) as lab:
+        driver = Driver(lab, tmp_path / "new.log", *options(data, run, 5_000_000, "auto"))
+        driver.wait_for("continuing from", 120)
+        assert continued_from(driver.text)[-1] >= at
+        wait_for_checkpoint(run, newest(run))
+        driver.process.send_signal(signal.SIGINT)
+        assert driver.wait(60) == 130, driver.text
