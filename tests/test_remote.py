@@ -98,7 +98,7 @@ def size_of(path: Path) -> int:
 
 def run(cwd: Path, where, out: str, *more: str, **environment: str):
     return command(TRAIN, *TINY, f"--data={where}", f"--out={out}", "--images=2560", "--data.cache=cache",
-                   "--data.window=50", *more, cwd=cwd, **environment)  # fmt: skip
+                   "--data.window=50", "--data.loader_workers=1", *more, cwd=cwd, **environment)  # fmt: skip
 
 
 def weights(cwd: Path, where, out: str, *more: str, **environment: str) -> str:

@@ -49,7 +49,8 @@ def wait_for(condition, seconds: float = 60) -> None:
 def finished(tmp_path_factory, digits) -> Path:
     """An undisturbed run, with its checkpoints and pictures."""
     cwd = tmp_path_factory.mktemp("finished")
-    result = train(cwd, digits, "run", "--checkpoint.every=1600", "--network.labels=true")
+    as_usual = ["--data.loader_workers=1", "--monitor.grid_every=0"]
+    result = train(cwd, digits, "run", "--checkpoint.every=1600", "--network.labels=true", *as_usual)
     assert result.returncode == 0, result.stderr
     return cwd / "run"
 
@@ -67,6 +68,17 @@ def test_what_a_run_leaves(finished):
     assert {"loss_g", "loss_d", "logit_real", "logit_fake", "relative_distance", "lam", "grad_norm_g", "grad_norm_d",
             "skipped", "images_per_second", "data_wait_share", "step_seconds", "coverage"} <= set(rows[-1])  # fmt: skip
     assert (finished / "samples" / "course.png").stat().st_size > 1000
+
+
+def test_a_run_starts_without_what_it_does_not_need(tmp_path, digits):
+    """What torch.compile needs, and torchvision's models: each would take as long to import as PyTorch does."""
+    code = "import sys; from ragdist.train import main; main(sys.argv[1:]); print(*sys.modules)"
+    arguments = [*TINY, f"--data={digits}", "--out=run", "--images=64"]
+    result = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    modules = result.stdout.splitlines()[-1].split()
+    assert "torch" in modules
+    assert not {"torch._dynamo", "torchvision", "sympy"} & set(modules)
 
 
 def test_a_checkpoint_loads_with_weights_only(finished):
@@ -91,7 +103,7 @@ def test_tensorboard_reads_all_of_it(finished):
 
 def test_three_kills_at_random_moments_leave_the_same_weights(tmp_path, digits):
     """SIGKILL to the whole process group, whatever it is doing; the same command ends with the same bits."""
-    options = ["--checkpoint.every=320", "--monitor.grid_every=640"]
+    options = ["--checkpoint.every=320", "--monitor.grid_every=640", "--data.loader_workers=1"]
     images = 9600
     undisturbed = train(tmp_path, digits, "whole", *options, images=images)
     assert undisturbed.returncode == 0, undisturbed.stderr
@@ -161,7 +173,7 @@ def test_loader_workers_do_not_change_the_run(tmp_path, digits):
 def test_ctrl_c_stops_cleanly_and_the_same_command_continues(tmp_path, digits):
     undisturbed = train(tmp_path, digits, "whole", images=9600)
     assert undisturbed.returncode == 0, undisturbed.stderr
-    process = start(tmp_path, digits, "stopped", images=9600)
+    process = start(tmp_path, digits, "stopped", "--data.loader_workers=1", images=9600)
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.read_text())
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loader process gets it too
@@ -203,7 +215,7 @@ def test_another_configuration_is_refused_and_overwrite_starts_anew(tmp_path, di
     assert "objective.lam 1.0 -> 3.0" in line
     assert "optim.g_lr 0.0005 -> 0.001" in line
     # What does not decide the weights may change.
-    assert train(tmp_path, digits, "run", "--monitor.seconds=1", "--data.loader_workers=0", images=640).returncode == 0
+    assert train(tmp_path, digits, "run", "--monitor.seconds=1", "--data.loader_workers=2", images=640).returncode == 0
     keep = tmp_path / "run" / "notes.txt"
     keep.write_text("mine")
     result = train(tmp_path, digits, "run", "--objective.lam=3", "--overwrite", images=640)
@@ -313,7 +325,8 @@ def test_memory_is_flat(tmp_path, digits):
     """Resident memory of the training process from update 500 to update 3,000."""
     import psutil
 
-    process = start(tmp_path, digits, "run", "--monitor.seconds=0.2", "--checkpoint.every=16000", images=3200 * 32)
+    options = ["--monitor.seconds=0.2", "--monitor.grid_every=0", "--checkpoint.every=16000", "--data.loader_workers=1"]
+    process = start(tmp_path, digits, "run", *options, images=3200 * 32)
     metrics = tmp_path / "run" / "metrics.jsonl"
     found = {}
     try:
