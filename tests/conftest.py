@@ -35,6 +35,15 @@ TINY = [
 ]
 
 
+# Longest first: two processes take one file after the other, and the last to end should be short ones.
+LONGEST = ("test_run", "test_remote", "test_foreign", "test_writer", "test_digits", "test_bad_samples", "test_generate")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))  # within a file and beyond these as they were
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder with CIFAR-10, or a skip."""
