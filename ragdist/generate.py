@@ -6,6 +6,8 @@ from pathlib import Path
 from ragdist import cli
 from ragdist.errors import UserError, nearest, run_command
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
 
 @dataclass
 class GenerateOptions:
@@ -45,27 +47,31 @@ def main(argv: list[str] | None = None) -> None:
 
 def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions) -> None:
     """Load the generator and write what was asked for."""
-    import torch
-
-    from ragdist import export, pictures, sampling
     from ragdist.files import explain
     from ragdist.rundir import RunFolder
-    from ragdist.world import pick_device
 
     path = RunFolder(run).generator if run.is_dir() else run
     if not run.exists():
         raise UserError(f"no run and no file at {run}")
     if run.is_dir() and not path.is_file():
         raise UserError(f"{run} holds no {path.name}: it appears with the run's first checkpoint")
+    out = Path(options.out)
+    if animate and out.suffix.lower() != ".gif":
+        raise UserError(f"--out {out}: an animation is a GIF; name it {out.with_suffix('.gif')}")
+    if not animate and out.suffix and out.suffix.lower() not in PICTURES:
+        raise UserError(f"--out {out}: end it in .png, .jpg or .webp, or name a folder")
+
+    import torch  # after what can be refused without it: it takes seconds to import
+
+    from ragdist import export, pictures, sampling
+    from ragdist.world import pick_device
+
     generator, about = export.load(path, pick_device(options.device))
     if about["codec"] != "image":
         raise UserError(f"{path} makes samples of the kind '{about['codec']}', which cannot be drawn")
     label = class_number(chosen, about["classes"], generator.num_classes)
-    out = Path(options.out)
     with explain(f"cannot write {out}"):
         if animate:
-            if out.suffix.lower() != ".gif":
-                raise UserError(f"--out {out}: an animation is a GIF; name it {out.with_suffix('.gif')}")
             out.parent.mkdir(parents=True, exist_ok=True)
             steps = sampling.interpolate(
                 generator, options.seed, options.n, options.points, options.frames, chosen=label
@@ -73,13 +79,11 @@ def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions)
             frames = [pictures.grid(step, options.columns or None) for step in steps]
             pictures.save_animation(frames, out, milliseconds=50)
             what = f"{len(frames)} frames of {options.n} samples"
-        elif out.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
+        elif out.suffix:
             out.parent.mkdir(parents=True, exist_ok=True)
             samples = torch.cat(list(sampling.sample(generator, options.seed, options.n, chosen=label)))
             pictures.save(pictures.grid(samples, options.columns or None), out)
             what = f"{options.n} samples"
-        elif out.suffix:
-            raise UserError(f"--out {out}: end it in .png, .jpg or .webp, or name a folder")
         else:
             out.mkdir(parents=True, exist_ok=True)
             count = 0

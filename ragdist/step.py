@@ -3,11 +3,31 @@
 Nothing here waits for the device: whether an update is skipped is decided, and counted, on it.
 """
 
+from inspect import unwrap
+
 import torch
 from torch import Tensor, nn
 
 from ragdist.config import OptimOptions
 from ragdist.schedule import decay, ema_decay, warmup
+
+
+class Adam(torch.optim.Adam):
+    """PyTorch's, without the decorators that tell torch.compile to keep off.
+
+    Each of them imports all that torch.compile needs when it is first called, which doubled the time a run takes to
+    start, and torch.compile is not used here.
+    """
+
+    add_param_group = unwrap(torch.optim.Adam.add_param_group)
+    state_dict = unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = unwrap(torch.optim.Adam.load_state_dict)
+    step = torch.no_grad()(unwrap(torch.optim.Adam.step))
+
+    def zero_grad(self) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
 
 class Optimizers:
@@ -33,8 +53,8 @@ class Optimizers:
         self.batch_size = batch_size
         betas = (options.beta1, options.beta2)
         # Fused: one kernel a network, and the only kind that can be told on the device to skip a step.
-        self.g = torch.optim.Adam(generator.parameters(), lr=options.g_lr, betas=betas, fused=True)
-        self.d = torch.optim.Adam(discriminator.parameters(), lr=options.d_lr, betas=betas, fused=True)
+        self.g = Adam(generator.parameters(), lr=options.g_lr, betas=betas, fused=True)
+        self.d = Adam(discriminator.parameters(), lr=options.d_lr, betas=betas, fused=True)
         self._weights, self._average = list(generator.parameters()), list(ema.parameters())
         assert not list(generator.buffers()), "the moving average covers parameters alone"
         self.skipped = torch.zeros((), device=self._weights[0].device)

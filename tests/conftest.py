@@ -20,7 +20,8 @@ torch.set_num_threads(2)
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is not a wrong one
 hypothesis.settings.load_profile("any machine")
 
-# A network that makes an update take milliseconds; tests of what surrounds it need no more.
+# A network that makes an update take milliseconds, read by the run itself, with a picture at both ends; tests of what
+# surrounds it need no more. Those of loader processes and of pictures ask for them.
 TINY = [
     "--network.family=mlp",
     "--network.g_width=32",
@@ -29,7 +30,18 @@ TINY = [
     "--network.z_dim=8",
     "--batch_size=32",
     "--objective.group=16",
+    "--data.loader_workers=0",
+    "--monitor.grid_every=1000000",
 ]
+
+
+# Longest first: two processes take one file after the other, and the last to end should be short ones.
+LONGEST = ("test_run", "test_remote", "test_foreign", "test_writer", "test_digits", "test_bad_samples", "test_generate")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))  # within a file and beyond these as they were
 
 
 @pytest.fixture(scope="session")

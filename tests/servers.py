@@ -34,7 +34,7 @@ http {{
     server {{
         listen {host}:{port};
         location / {{ root {root}; }}
-        location /slow/ {{ alias {root}/; limit_rate 40k; }}
+        location /slow/ {{ alias {root}/; limit_rate 80k; }}
         location /busy/ {{ alias {root}/; }}
         location ~ ^/busy/(.*[.]tar)$ {{ alias {root}/$1; limit_req zone=busy; limit_req_status 503; }}
         location /secret/ {{ return 403; }}
@@ -48,7 +48,7 @@ http {{
 
 
 class Nginx:
-    """nginx over a folder: plain at /, 40 KB/s at /slow/, four tars a second at /busy/, the rest 503."""
+    """nginx over a folder: plain at /, 80 KB/s at /slow/, four tars a second at /busy/, the rest 503."""
 
     def __init__(self, root: Path, folder: Path, host: str = "127.0.0.1"):
         self.root, self.folder, self.port = root, folder, free_port()

@@ -37,7 +37,7 @@ def summary(data, out: str) -> dict:
 def test_a_run_within_the_budget_names_counts_and_replaces_them(data):
     """Two epochs: each is said once; kills and loader processes change neither the weights nor the count."""
     options = ["--data.max_bad=0.01", "--checkpoint.every=640"]
-    result = train(data, "run", *options)
+    result = train(data, "run", *options, "--data.loader_workers=1")
     assert result.returncode == 0, result.stderr
     said = [line for line in result.stdout.splitlines() if "bad sample" in line]
     assert len(said) == 4
@@ -64,7 +64,7 @@ def test_a_run_above_the_budget_ends_with_a_checkpoint_and_goes_on_with_mended_d
         content[int(index_file.load_table(whole, shard)[number]["offset"]) + 50] ^= 255
     (whole / "shard-000001.tar").write_bytes(content)
 
-    line = refused(train(data, "run"))
+    line = refused(train(data, "run", "--data.loader_workers=1"))
     assert "shard-000001.tar: sample" in line
     # Three where the update that finds the second also meets the third.
     assert re.search(r"with it [23] of 1,797 samples cannot be read, and --data.max_bad 0.001 allows 1\.", line)
@@ -79,7 +79,7 @@ def test_a_run_above_the_budget_ends_with_a_checkpoint_and_goes_on_with_mended_d
 def test_a_shard_without_a_single_good_sample_ends_the_run(data):
     shard = index_file.load(data).shards[2]
     (data / shard.name).write_bytes(bytes(shard.bytes))
-    line = refused(train(data, "run", "--data.max_bad=1"))
+    line = refused(train(data, "run", "--data.max_bad=1", "--data.loader_workers=1"))
     assert "no sample of" in line
     assert "shard-000002.tar can be used" in line
 

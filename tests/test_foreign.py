@@ -32,6 +32,7 @@ SHARDS = "ragdist.shards"
 NAMES = ("cat", "dog", "emu")
 
 
+@functools.cache  # some tests write thousands, of a few hundred kinds
 def png(seed: int, **how) -> bytes:
     return encoded(picture(seed, **how), "png")
 

@@ -98,7 +98,7 @@ def size_of(path: Path) -> int:
 
 def run(cwd: Path, where, out: str, *more: str, **environment: str):
     return command(TRAIN, *TINY, f"--data={where}", f"--out={out}", "--images=2560", "--data.cache=cache",
-                   "--data.window=50", *more, cwd=cwd, **environment)  # fmt: skip
+                   "--data.window=50", "--data.loader_workers=1", *more, cwd=cwd, **environment)  # fmt: skip
 
 
 def weights(cwd: Path, where, out: str, *more: str, **environment: str) -> str:
@@ -151,7 +151,7 @@ def test_each_shard_is_fetched_once(tmp_path, nginx, expected):
 
 
 def test_reading_starts_before_the_data_set_has_arrived(tmp_path, nginx):
-    """At 40 KB/s a connection and one lane: the first update needs one shard of eighteen."""
+    """At 80 KB/s a connection and one lane: the first update needs one shard of eighteen."""
     arrived = []
     reading = Reading(f"{nginx.url}/slow", tmp_path / "cache", lanes=1)
     reading.read(images=BATCH, each=lambda _: arrived.append(len(cached(tmp_path / "cache"))))
@@ -175,7 +175,7 @@ def test_connections_that_break_off_are_taken_up_again(tmp_path, nginx, expected
     try:
         found = []
         reading = Reading(f"{nginx.url}/slow", tmp_path / "cache")
-        # At 40 KB/s a shard takes 5 s: none would arrive between two kills, so these stop after a while.
+        # At 80 KB/s a shard takes 2.5 s: none would arrive between two kills, so these stop after a while.
         threading.Timer(6, done.set).start()
         found.append(reading.read())
     finally:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,9 +50,45 @@ def wait_for(condition, seconds: float = 60) -> None:
 def finished(tmp_path_factory, digits) -> Path:
     """An undisturbed run, with its checkpoints and pictures."""
     cwd = tmp_path_factory.mktemp("finished")
-    result = train(cwd, digits, "run", "--checkpoint.every=1600", "--network.labels=true")
+    as_usual = ["--data.loader_workers=1", "--monitor.grid_every=0"]
+    result = train(cwd, digits, "run", "--checkpoint.every=1600", "--network.labels=true", *as_usual)
     assert result.returncode == 0, result.stderr
     return cwd / "run"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, digits) -> Path:
+    """An undisturbed run of 9,600 images that keeps a checkpoint for each 320: what every other is held against."""
+    cwd = tmp_path_factory.mktemp("whole")
+    options = ["--checkpoint.every=320", "--checkpoint.keep=30"]
+    result = train(cwd, digits, "run", *options, images=9600)
+    assert result.returncode == 0, result.stderr
+    return cwd / "run"
+
+
+def undisturbed(whole: Path, images: int) -> dict:
+    """The state of that run after so many images."""
+    return torch.load(whole / f"checkpoints/images-{images:012d}/state.pt", weights_only=True)
+
+
+def weights(whole: Path, images: int) -> str:
+    """The checksum that a run of so many images has in its summary."""
+    return export.weights_sha256(undisturbed(whole, images)["ema"])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, digits) -> Path:
+    """A run of 1,280 images with two checkpoints."""
+    cwd = tmp_path_factory.mktemp("trained")
+    result = train(cwd, digits, "run", "--checkpoint.every=640", images=1280)
+    assert result.returncode == 0, result.stderr
+    return cwd / "run"
+
+
+@pytest.fixture
+def run(tmp_path, trained) -> Path:
+    """A copy of it, ``run`` in ``tmp_path``."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def test_what_a_run_leaves(finished):
@@ -67,6 +104,17 @@ def test_what_a_run_leaves(finished):
     assert {"loss_g", "loss_d", "logit_real", "logit_fake", "relative_distance", "lam", "grad_norm_g", "grad_norm_d",
             "skipped", "images_per_second", "data_wait_share", "step_seconds", "coverage"} <= set(rows[-1])  # fmt: skip
     assert (finished / "samples" / "course.png").stat().st_size > 1000
+
+
+def test_a_run_starts_without_what_it_does_not_need(tmp_path, digits):
+    """What torch.compile needs, and torchvision's models: each would take as long to import as PyTorch does."""
+    code = "import sys; from ragdist.train import main; main(sys.argv[1:]); print(*sys.modules)"
+    arguments = [*TINY, f"--data={digits}", "--out=run", "--images=64"]
+    result = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    modules = result.stdout.splitlines()[-1].split()
+    assert "torch" in modules
+    assert not {"torch._dynamo", "torchvision", "sympy"} & set(modules)
 
 
 def test_a_checkpoint_loads_with_weights_only(finished):
@@ -89,12 +137,10 @@ def test_tensorboard_reads_all_of_it(finished):
     assert events.Images("samples")[0].step == 0
 
 
-def test_three_kills_at_random_moments_leave_the_same_weights(tmp_path, digits):
+def test_three_kills_at_random_moments_leave_the_same_weights(tmp_path, digits, whole):
     """SIGKILL to the whole process group, whatever it is doing; the same command ends with the same bits."""
-    options = ["--checkpoint.every=320", "--monitor.grid_every=640"]
+    options = ["--checkpoint.every=320", "--monitor.grid_every=640", "--data.loader_workers=1"]
     images = 9600
-    undisturbed = train(tmp_path, digits, "whole", *options, images=images)
-    assert undisturbed.returncode == 0, undisturbed.stderr
     chance = random.Random(7)
     checkpoints = tmp_path / "killed" / "checkpoints"
     for kill in range(3):
@@ -110,13 +156,8 @@ def test_three_kills_at_random_moments_leave_the_same_weights(tmp_path, digits):
     last = train(tmp_path, digits, "killed", *options, images=images)
     assert last.returncode == 0, last.stderr
     assert "continuing from" in last.stdout
-    whole, killed = summary(tmp_path / "whole"), summary(tmp_path / "killed")
-    assert killed["weights_sha256"] == whole["weights_sha256"]
-    states = [
-        torch.load(tmp_path / run / f"checkpoints/images-{images:012d}/state.pt", weights_only=True)
-        for run in ("whole", "killed")
-    ]
-    assert equal(*states)
+    assert summary(tmp_path / "killed")["weights_sha256"] == summary(whole)["weights_sha256"]
+    assert equal(undisturbed(tmp_path / "killed", images), undisturbed(whole, images))
     lines = [json.loads(line)["images"] for line in (tmp_path / "killed/metrics.jsonl").read_text().splitlines()]
     assert lines == sorted(set(lines)), "a stretch that was computed twice is logged once"
 
@@ -158,10 +199,8 @@ def test_loader_workers_do_not_change_the_run(tmp_path, digits):
     assert len(found) == 1
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_continues(tmp_path, digits):
-    undisturbed = train(tmp_path, digits, "whole", images=9600)
-    assert undisturbed.returncode == 0, undisturbed.stderr
-    process = start(tmp_path, digits, "stopped", images=9600)
+def test_ctrl_c_stops_cleanly_and_the_same_command_continues(tmp_path, digits, whole):
+    process = start(tmp_path, digits, "stopped", "--data.loader_workers=1", images=9600)
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.read_text())
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loader process gets it too
@@ -171,10 +210,10 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_continues(tmp_path, digits):
     assert "Traceback" not in output
     assert list((tmp_path / "stopped/checkpoints").glob("images-*"))
     assert train(tmp_path, digits, "stopped", images=9600).returncode == 0
-    assert summary(tmp_path / "stopped")["weights_sha256"] == summary(tmp_path / "whole")["weights_sha256"]
+    assert summary(tmp_path / "stopped")["weights_sha256"] == summary(whole)["weights_sha256"]
 
 
-def test_a_finished_run_says_so_and_a_larger_number_extends_it(tmp_path, digits):
+def test_a_finished_run_says_so_and_a_larger_number_extends_it(tmp_path, digits, whole):
     for images in (1600, 1600, 3200):
         result = train(tmp_path, digits, "run", images=images)
         assert result.returncode == 0, result.stderr
@@ -193,18 +232,16 @@ def test_a_finished_run_says_so_and_a_larger_number_extends_it(tmp_path, digits)
     again = command(TRAIN, "--out=run", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "is finished: 3,200 images" in again.stdout
-    assert train(tmp_path, digits, "whole", images=3200).returncode == 0
-    assert summary(tmp_path / "run")["weights_sha256"] == summary(tmp_path / "whole")["weights_sha256"]
+    assert summary(tmp_path / "run")["weights_sha256"] == weights(whole, 3200)
 
 
-def test_another_configuration_is_refused_and_overwrite_starts_anew(tmp_path, digits):
-    assert train(tmp_path, digits, "run", images=640).returncode == 0
-    line = refused(train(tmp_path, digits, "run", "--objective.lam=3", "--optim.g_lr=1e-3", images=640))
+def test_another_configuration_is_refused_and_overwrite_starts_anew(tmp_path, digits, run):
+    line = refused(train(tmp_path, digits, "run", "--objective.lam=3", "--optim.g_lr=1e-3", images=1280))
     assert "objective.lam 1.0 -> 3.0" in line
     assert "optim.g_lr 0.0005 -> 0.001" in line
     # What does not decide the weights may change.
-    assert train(tmp_path, digits, "run", "--monitor.seconds=1", "--data.loader_workers=0", images=640).returncode == 0
-    keep = tmp_path / "run" / "notes.txt"
+    assert train(tmp_path, digits, "run", "--monitor.seconds=1", "--data.loader_workers=2", images=1280).returncode == 0
+    keep = run / "notes.txt"
     keep.write_text("mine")
     result = train(tmp_path, digits, "run", "--objective.lam=3", "--overwrite", images=640)
     assert result.returncode == 0, result.stderr
@@ -212,13 +249,12 @@ def test_another_configuration_is_refused_and_overwrite_starts_anew(tmp_path, di
     assert keep.read_text() == "mine"
 
 
-def test_other_data_are_refused(tmp_path, digits):
+def test_other_data_are_refused(tmp_path, run):
     from ragdist.data.options import ShardOptions
     from ragdist.data.writer import write_shards
 
     write_shards("digits", tmp_path / "other", ShardOptions(seed=1))
-    assert train(tmp_path, digits, "run", images=640).returncode == 0
-    assert "other data" in refused(train(tmp_path, tmp_path / "other", "run", images=1280))
+    assert "other data" in refused(train(tmp_path, tmp_path / "other", "run", images=1920))
 
 
 def test_a_run_in_use_is_refused(tmp_path, digits):
@@ -232,10 +268,8 @@ def test_a_run_in_use_is_refused(tmp_path, digits):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "manifest", "empty"])
-def test_a_broken_checkpoint_is_named_and_skipped(tmp_path, digits, damage):
-    options = ["--checkpoint.every=640"]
-    assert train(tmp_path, digits, "run", *options, images=1280).returncode == 0
-    newest = tmp_path / "run/checkpoints/images-000000001280"
+def test_a_broken_checkpoint_is_named_and_skipped(tmp_path, digits, run, whole, damage):
+    newest = run / "checkpoints/images-000000001280"
     state = newest / "state.pt"
     content = state.read_bytes()
     if damage == "cut":
@@ -247,31 +281,29 @@ def test_a_broken_checkpoint_is_named_and_skipped(tmp_path, digits, damage):
     else:
         for file in newest.iterdir():
             file.unlink()
-    result = train(tmp_path, digits, "run", *options, images=1920)
+    result = train(tmp_path, digits, "run", "--checkpoint.every=640", images=1920)
     assert result.returncode == 0, result.stderr
     assert "skipped a broken checkpoint, run/checkpoints/images-000000001280" in result.stdout
     assert "continuing from run/checkpoints/images-000000000640" in result.stdout
-    assert train(tmp_path, digits, "whole", images=1920).returncode == 0
-    assert summary(tmp_path / "run")["weights_sha256"] == summary(tmp_path / "whole")["weights_sha256"]
+    assert summary(run)["weights_sha256"] == weights(whole, 1920)
 
 
-def test_when_no_checkpoint_is_whole_nothing_is_started_over(tmp_path, digits):
-    assert train(tmp_path, digits, "run", images=640).returncode == 0
-    (tmp_path / "run/checkpoints/images-000000000640/state.pt").write_bytes(b"")
-    assert "no checkpoint is whole" in refused(train(tmp_path, digits, "run", images=1280))
+def test_when_no_checkpoint_is_whole_nothing_is_started_over(tmp_path, digits, run):
+    for images in (640, 1280):
+        (run / f"checkpoints/images-{images:012d}/state.pt").write_bytes(b"")
+    assert "no checkpoint is whole" in refused(train(tmp_path, digits, "run", images=1920))
 
 
-def test_a_checkpoint_of_another_format_is_refused(tmp_path, digits):
+def test_a_checkpoint_of_another_format_is_refused(tmp_path, digits, run):
     import hashlib
 
-    assert train(tmp_path, digits, "run", images=640).returncode == 0
-    folder = tmp_path / "run/checkpoints/images-000000000640"
+    folder = run / "checkpoints/images-000000001280"
     meta = json.loads((folder / "meta.json").read_text()) | {"version": 99}
     (folder / "meta.json").write_text(json.dumps(meta))
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["meta.json"] = hashlib.sha256((folder / "meta.json").read_bytes()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert "version 99" in refused(train(tmp_path, digits, "run", images=1280))
+    assert "version 99" in refused(train(tmp_path, digits, "run", images=1920))
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, digits):
@@ -289,7 +321,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, digits):
         assert left, "there was room for some"
         assert not [path for path in left if path.name.startswith(".")]
         subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
-        result = train(tmp_path, digits, str(disk / "run"), *options, images=16000)
+        further = int(left[-1].name.partition("-")[2]) + 3200
+        result = train(tmp_path, digits, str(disk / "run"), *options, images=further)
         assert result.returncode == 0, result.stderr
         assert f"continuing from {left[-1]}" in result.stdout
     finally:
@@ -313,7 +346,8 @@ def test_memory_is_flat(tmp_path, digits):
     """Resident memory of the training process from update 500 to update 3,000."""
     import psutil
 
-    process = start(tmp_path, digits, "run", "--monitor.seconds=0.2", "--checkpoint.every=16000", images=3200 * 32)
+    options = ["--monitor.seconds=0.2", "--monitor.grid_every=0", "--checkpoint.every=16000", "--data.loader_workers=1"]
+    process = start(tmp_path, digits, "run", *options, images=3200 * 32)
     metrics = tmp_path / "run" / "metrics.jsonl"
     found = {}
     try:

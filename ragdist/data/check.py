@@ -9,14 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 
 from ragdist.data import index as index_file
 from ragdist.data.codecs import CODECS
 from ragdist.data.index import INDEX, NO_LABEL, Index, Shard
 from ragdist.data.options import CheckOptions
 from ragdist.data.places import Tar, mapped
-from ragdist.data.reader import key_before
 from ragdist.data.store import Store
 from ragdist.data.tars import shown
 from ragdist.data.workers import Advance, each
@@ -108,7 +106,7 @@ def check_shard(job: Job, advance: Advance) -> Result:
                 for row in np.flatnonzero(inside).tolist():
                     if reason := _sample(data, table[row], job.index):
                         offset = int(table["offset"][row])
-                        key = key_before(memoryview(data), offset)
+                        key = _key_before(data, offset)
                         wrong.append(f"{place}: sample {row} ({shown(key)}) at byte {offset}: {reason}")
                     else:
                         done += 1
@@ -143,6 +141,12 @@ def _opened(job: Job, shard: Shard, wrong: list[str]) -> Iterator:
         yield data
 
 
+def _key_before(data, offset: int) -> str:
+    from ragdist.data.reader import key_before  # imports PyTorch
+
+    return key_before(memoryview(data), offset)
+
+
 def _sample(data, row: np.void, index: Index) -> str:
     """What is wrong with a sample; empty: nothing."""
     offset, length = int(row["offset"]), int(row["length"])
@@ -150,6 +154,8 @@ def _sample(data, row: np.void, index: Index) -> str:
         return "its bytes changed since it was indexed"
     if not NO_LABEL <= row["label"] < len(index.classes):
         return f"its label {row['label']} is none of the {len(index.classes)} classes"
+    import torch  # by those who decode; a mistake in the command is said before it is imported
+
     try:
         CODECS[index.codec].decode(torch.frombuffer(data, dtype=torch.uint8, count=length, offset=offset), index.shape)
     except ValueError as error:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import warnings
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -93,7 +95,14 @@ _GRAY, _RGB = 1, 3  # torchvision.io.ImageReadMode
 def _decoder():
     """torchvision's decoder: (uint8 [n], mode) -> uint8 [channels, height, width]."""
     import torch
-    import torchvision.io  # noqa: F401 - registers the operator; the trainer of other samples needs no torchvision
+
+    # Only the library that registers the operator: `import torchvision` builds its models and datasets, too, and
+    # imports all that torch.compile needs: two seconds in each process that decodes.
+    folder = Path(find_spec("torchvision").origin).parent
+    try:
+        torch.ops.load_library(min(folder.glob("image*.so")))
+    except (ValueError, OSError):  # none, or one that needs what its package prepares
+        import torchvision.io  # noqa: F401
 
     # The operator itself: torchvision.io.decode_image adds a tenth to the time of a small image.
     return torch.ops.image.decode_image.default

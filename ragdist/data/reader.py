@@ -223,7 +223,7 @@ def make_loader(dataset: SlotDataset, updates: Updates, *, workers: int, prefetc
     # A fork would copy the locks of the trainer's threads in whatever state they are in.
     context = multiprocessing.get_context("forkserver") if workers else None
     if context:  # the server imports PyTorch once, instead of each process again
-        context.set_forkserver_preload([__name__, "torchvision.io"])
+        context.set_forkserver_preload([__name__])
     return DataLoader(
         dataset,
         batch_size=None,

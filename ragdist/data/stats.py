@@ -1,20 +1,25 @@
 """What a data set holds: counts from its tables, and a few samples to look at."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ragdist.data import index as index_file
 from ragdist.data.cache import Cache
 from ragdist.data.index import Index
-from ragdist.data.reader import BadSample, ShardReader
 from ragdist.data.shardfiles import ShardFiles
 from ragdist.data.store import Store
 from ragdist.data.tars import shown
+
+if TYPE_CHECKING:  # counts need no PyTorch: it is imported where samples are read
+    from torch import Tensor
+
+    from ragdist.data.reader import ShardReader
 
 BAR = 40  # characters of the longest bar
 LISTED = 100  # classes that are printed
@@ -71,6 +76,8 @@ def pick(stats: Stats, rows: int, columns: int) -> list[tuple[str, Tensor]]:
     Classes, and a class's samples, are spread evenly over the data. Without labels the rows have no names.
     Of remote shards a few are fetched. Samples that cannot be read are left out.
     """
+    from ragdist.data.reader import ShardReader
+
     index = stats.index
     starts = np.cumsum([0, *(shard.samples for shard in index.shards)])
     with TemporaryDirectory(prefix="ragdist-stats-") as folder:
@@ -96,6 +103,10 @@ def pick(stats: Stats, rows: int, columns: int) -> list[tuple[str, Tensor]]:
 
 
 def _samples(reader: ShardReader, starts: np.ndarray, numbers: np.ndarray) -> Tensor:
+    import torch
+
+    from ragdist.data.reader import BadSample
+
     shards = np.searchsorted(starts, numbers, side="right") - 1
     found = [reader.read(int(s), int(n - starts[s])) for s, n in zip(shards, numbers, strict=True)]
     good = [item[0] for item in found if not isinstance(item, BadSample)]

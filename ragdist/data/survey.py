@@ -1,5 +1,7 @@
 """What is in one shard that someone else wrote: the work of a process, and the note it leaves when it is done."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import json
@@ -7,9 +9,9 @@ import mmap
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ragdist.data.codecs import CODECS
 from ragdist.data.grouping import CODEC, Sample, choose_payload, group, is_dotted_image, label_of, payload_of
@@ -19,6 +21,9 @@ from ragdist.data.tars import Member, TarDamage, shown, walk
 from ragdist.data.workers import Advance
 from ragdist.errors import UserError
 from ragdist.files import write_whole
+
+if TYPE_CHECKING:  # a mistake in the command is said before PyTorch is imported
+    from torch import Tensor
 
 LISTED = 20  # bad samples of a shard that are named; the others are counted
 
@@ -67,7 +72,7 @@ class Found:
         write_whole(path, out.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> "Found":
+    def load(cls, path: Path) -> Found:
         with np.load(path, allow_pickle=False) as arrays:
             return cls(table=arrays["table"], hashes=arrays["hashes"], **json.loads(arrays["rest"].tobytes().decode()))
 
@@ -176,7 +181,7 @@ def _read(sample: Sample, data: mmap.mmap, job: Job) -> tuple[Member, int | str 
     return member, label
 
 
-def _reason(data: torch.Tensor, plan: Plan, error: ValueError) -> str:
+def _reason(data: Tensor, plan: Plan, error: ValueError) -> str:
     """Why a payload cannot be decoded; where it is of another size, what that is and what to do."""
     try:
         _, height, width = CODECS[CODEC].shape(data)
@@ -190,7 +195,9 @@ def _reason(data: torch.Tensor, plan: Plan, error: ValueError) -> str:
     )
 
 
-def _payload(data: mmap.mmap, member: Member) -> torch.Tensor:
+def _payload(data: mmap.mmap, member: Member) -> Tensor:
+    import torch
+
     if not 0 < member.size < 2**32:
         raise ValueError("it is empty" if not member.size else f"it has {member.size:,} bytes")
     return torch.frombuffer(data, dtype=torch.uint8, count=member.size, offset=member.offset)

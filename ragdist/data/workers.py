@@ -39,6 +39,7 @@ def each(
         yield from _here(work, jobs, progress, unit)
         return
     context = multiprocessing.get_context("forkserver")  # a fork would copy the locks of PyTorch's threads
+    context.set_forkserver_preload(["torch", work.__module__])  # imported once, instead of by each process
     counter = context.Value("Q", 0)
     with _executor(context, processes, counter) as executor:
         futures = [executor.submit(_work, work, job) for job in jobs]
