@@ -8,6 +8,7 @@ while sleep "${1:-5}"; do
     token=$("${get[@]}" --method=PUT --header='X-aws-ec2-metadata-token-ttl-seconds: 60' "$metadata/api/token") || continue
     # 404 as long as there is no notice
     "${get[@]}" --header="X-aws-ec2-metadata-token: $token" "$metadata/meta-data/spot/instance-action" || continue
-    ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message 'EC2 takes this spot machine back' \
+    # Without an address the command would start a Ray of its own here, and drain that.
+    RAY_ADDRESS=auto ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message 'spot notice' \
         --deadline-remaining-seconds 110 && exit
 done
