@@ -264,6 +264,24 @@ def test_pods_are_hardened(objects):
                 assert resources["requests"]["memory"] == resources["limits"]["memory"]
 
 
+def test_only_the_cluster_and_the_operator_reach_the_pods(objects):
+    mine = {"matchLabels": {"app.kubernetes.io/part-of": "ragdist"}}
+    policy = next(one["spec"] for one in objects if one["kind"] == "NetworkPolicy")
+    assert policy["podSelector"] == mine
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    own, operator = policy["ingress"]
+    assert own == {"from": [{"podSelector": mine}]}
+    assert [(set(one), rule["port"]) for one, rule in zip(operator["from"], operator["ports"], strict=True)] == [
+        ({"namespaceSelector", "podSelector"}, 8265)
+    ]
+    outside = [
+        rule
+        for rule in policy["egress"]
+        if {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]} in [to.get("ipBlock") for to in rule["to"]]
+    ]
+    assert [[port["port"] for port in rule["ports"]] for rule in outside] == [[443]]
+
+
 def test_authentication_is_on_and_said(objects):
     for one in objects:
         if one["kind"].startswith("Ray"):

@@ -20,7 +20,7 @@ STAND_INS = {
     "scontrol": 'echo "$*" >> "$RECORD/scontrol"',
     "hostname": "echo 10.0.0.1 10.0.0.2",
     "ray": """
-printf '%s\\n' "$@" > "$RECORD/ray"; env > "$RECORD/environment"
+printf '%s\\n' "$@" > "$RECORD/ray"; env > "$RECORD/part"; mv "$RECORD/part" "$RECORD/environment"
 if [ "$1" = symmetric-run ]; then while [ "$1" != -- ]; do shift; done; shift; "$@"; exit; fi
 trap 'echo > "$RECORD/ray-ended"; exit 1' TERM; while :; do sleep 0.05; done""",
     "python": f"""
