@@ -26,7 +26,7 @@ def loop(config: Config, shape: tuple[int, ...], phases: tuple[str, ...], device
     network, batch = asdict(config.network), config.batch_size
     generator, ema = (build_generator(network, shape, 0).to(device) for _ in range(2))
     discriminator = build_discriminator(network, shape, 0).to(device)
-    update = Update(generator, discriminator, config.objective, batch_size=batch, precision=config.precision)
+    update = Update(generator, discriminator, config.objective, batch_size=batch, precision=config.precision).to(device)
     optimizers = Optimizers(generator, discriminator, ema, config.optim, batch_size=batch)
     z = torch.randn(batch, config.network.z_dim, device=device)
     real = torch.rand(batch, *shape, device=device) * 2 - 1
@@ -35,10 +35,10 @@ def loop(config: Config, shape: tuple[int, ...], phases: tuple[str, ...], device
     def run() -> None:
         for number in range(every):
             for phase in phases:
-                optimizers.zero_grad(phase)
-                loss, _ = update(Batch(z, real, None), phase, config.objective.lam, number == 0)
+                update.zero_grad(set_to_none=True)
+                loss, statistics = update(Batch(z, real, None), phase, config.objective.lam, number == 0)
                 loss.backward()
-                optimizers.step(phase, loss.detach(), number * batch)
+                optimizers.step(phase, statistics, number * batch, statistics.new_zeros(()))
             optimizers.average(number * batch)
 
     return run

@@ -1,27 +1,10 @@
 """``python -m ragdist.doctor``: what is wrong with a cluster, and how to mend it."""
 
-from dataclasses import dataclass
+from importlib.util import find_spec
 
 from ragdist import cli, rayenv
 from ragdist.errors import UserError, run_command
-
-
-@dataclass
-class DoctorOptions:
-    """What is looked at, beside the nodes themselves."""
-
-    data: str = ""
-    """shards that every node is to read, by path or URL; empty: not looked at"""
-    out: str = ""
-    """folder or URL for runs, which every node is to see; empty: not looked at"""
-    cache: str = "~/.cache/ragdist/fetched"
-    """folder for fetched shards on each node"""
-    seconds: float = 3.0
-    """how long each node reads shards"""
-    reduce_mb: int = 64
-    """megabytes of the all-reduce"""
-    timeout: float = 60.0
-    """seconds that a node may take for one check"""
+from ragdist.on_ray.options import DoctorOptions
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,6 +19,8 @@ def main(argv: list[str] | None = None) -> int:
         if getattr(options, name) <= 0:
             raise UserError(f"--{name} {getattr(options, name)}: it must be above 0")
 
+    if not find_spec("ray"):
+        raise UserError("the doctor needs Ray: pip install 'ragdist[ray]'")
     rayenv.prepare(options.timeout)
     from ragdist.on_ray import checkup
 

@@ -1,7 +1,10 @@
 """Where a run executes: in this process, or on Ray Train workers."""
 
+from importlib.util import find_spec
+
 from ragdist import rayenv, worldsize
 from ragdist.config import Config
+from ragdist.errors import UserError
 
 
 def launch(config: Config, *, overwrite: bool = False) -> int:
@@ -16,6 +19,8 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
 
         return local.run(config, overwrite=overwrite)
 
+    if not find_spec("ray"):
+        raise UserError(f"--workers {config.workers} needs Ray: pip install 'ragdist[ray]', or --workers 0")
     rayenv.prepare(config.collective_timeout)
     from ragdist.on_ray import driver
 

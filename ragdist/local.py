@@ -1,6 +1,5 @@
 """A run in this process."""
 
-import signal
 from contextlib import closing
 
 from ragdist.config import Config
@@ -9,6 +8,7 @@ from ragdist.memory import keep_freed_memory
 from ragdist.monitor import Monitor
 from ragdist.runplace import place_of
 from ragdist.session import already_finished, closing_words, finish, introduction, open_data
+from ragdist.stopping import StopOnSignal
 from ragdist.trainer import Trainer
 from ragdist.world import World, pick_device
 
@@ -40,32 +40,3 @@ def run(config: Config, *, overwrite: bool) -> int:
                     finish(folder, monitor, outcome, len(trainer.bad))
     print(closing_words(config, outcome))
     return 0 if outcome.finished else 130
-
-
-class StopOnSignal:
-    """A question whether to stop: yes after the first Ctrl-C or SIGTERM; the second one ends at once. A context."""
-
-    def __init__(self):
-        self.asked = False
-
-    def __call__(self) -> bool:
-        return self.asked
-
-    def __enter__(self) -> "StopOnSignal":
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        self.listen()
-        return self
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def listen(self) -> None:
-        """Listen, again after a library installed handlers of its own."""
-        for number in self._before:
-            signal.signal(number, self._ask)
-
-    def _ask(self, number: int, frame) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True

@@ -36,7 +36,18 @@ TINY = [
 
 
 # Longest first: two processes take one file after the other, and the last to end should be short ones.
-LONGEST = ("test_run", "test_remote", "test_foreign", "test_writer", "test_digits", "test_bad_samples", "test_generate")
+LONGEST = (
+    "test_cluster",
+    "test_run",
+    "test_lab",
+    "test_world",
+    "test_remote",
+    "test_foreign",
+    "test_writer",
+    "test_digits",
+    "test_bad_samples",
+    "test_generate",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -53,12 +53,3 @@ def test_a_step_that_is_not_finite_changes_nothing(bad):
     before = [parameter.clone() for parameter in network.parameters()]
     step(network, optimizer, 1, bad)
     assert all(map(torch.equal, before, network.parameters())) == bool(bad)
-
-
-def test_zero_grad_leaves_no_gradient():
-    network = layer()
-    optimizer = Adam(network.parameters(), **RATES)
-    step(network, optimizer, 0)
-    assert all(parameter.grad is not None for parameter in network.parameters())
-    optimizer.zero_grad()
-    assert all(parameter.grad is None for parameter in network.parameters())

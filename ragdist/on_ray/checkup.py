@@ -10,9 +10,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ragdist.doctor import DoctorOptions
 from ragdist.errors import UserError
 from ragdist.on_ray import cluster
+from ragdist.on_ray.options import DoctorOptions
 from ragdist.on_ray.probe import Probe
 from ragdist.runplace import place_of
 

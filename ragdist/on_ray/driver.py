@@ -17,7 +17,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ragdist.config import Config
 from ragdist.data.store import scheme
 from ragdist.errors import UserError
-from ragdist.local import StopOnSignal
 from ragdist.objective.relative import group_size
 from ragdist.on_ray import cluster
 from ragdist.on_ray.attempt import Attempt
@@ -27,6 +26,7 @@ from ragdist.on_ray.worker import Task
 from ragdist.progress import Progress
 from ragdist.runplace import Claim, place_of
 from ragdist.session import already_finished, closing_words, open_data
+from ragdist.stopping import StopOnSignal
 from ragdist.trainer import Outcome
 from ragdist.worldsize import AS_MANY_AS_FIT, WorldSize
 
