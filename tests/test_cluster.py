@@ -244,12 +244,10 @@ def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_sto
     """`ray job submit` from another host than the cluster's; shards and run behind an S3 API."""
     gateway = network.gateway(lab.state.subnet)
     with s3_server(gateway) as s3:
-        make = "import boto3; s3 = boto3.client('s3'); s3.create_bucket(Bucket='b')\n"
-        make += (
-            f"import pathlib; [s3.upload_file(str(p), 'b', 'd/' + p.name) for p in pathlib.Path('{data}').iterdir()]"
-        )
+        make = "import boto3; s3 = boto3.client('s3'); s3.create_bucket(Bucket='bucket')\n"
+        make += f"import pathlib; [s3.upload_file(str(p), 'bucket', 'd/' + p.name) for p in pathlib.Path('{data}').iterdir()]"
         subprocess.run([sys.executable, "-c", make], env=os.environ | s3, check=True)
-        arguments = options("s3://b/d", "s3://b/run", 24_000, "auto", f"--data.cache={tmp_path / 'cache'}")
+        arguments = options("s3://bucket/d", "s3://bucket/run", 24_000, "auto", f"--data.cache={tmp_path / 'cache'}")
         environment = {"env_vars": s3 | {"RAY_JOB_STOP_WAIT_TIME_S": "30"}}
         client = os.environ | lab.environment()
         code = tmp_path / "code"
@@ -274,11 +272,11 @@ def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_sto
         assert "the same command continues" in log, log
         second = submit("second")
         assert second.returncode == 0, second.stdout + second.stderr
-        assert "continuing from s3://b/run" in second.stdout
+        assert "continuing from s3://bucket/run" in second.stdout
         assert "24,000 images in" in second.stdout
         assert "pid=" not in second.stdout, "workers' prefixes"
         assert "Traceback" not in log + second.stdout
-        look = "import boto3; print(*sorted(o['Key'] for o in boto3.client('s3').list_objects(Bucket='b', Prefix='run/')['Contents']))"
+        look = "import boto3; print(*sorted(o['Key'] for o in boto3.client('s3').list_objects(Bucket='bucket', Prefix='run/')['Contents']))"
         names = subprocess.run([sys.executable, "-c", look], env=os.environ | s3, capture_output=True, text=True).stdout
         assert "run/summary.json" in names
         assert "run/generator.safetensors" in names
@@ -287,7 +285,7 @@ def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_sto
         assert "run/lock" not in names.split()
         wrong = submit("third", "--objective.lam=3")
         assert wrong.returncode == 1
-        assert "error: s3://b/run holds a run of another configuration" in wrong.stdout
+        assert "error: s3://bucket/run holds a run of another configuration" in wrong.stdout
 
 
 def hide(lab: Lab, node: str, path: Path) -> None:

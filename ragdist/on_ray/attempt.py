@@ -11,6 +11,19 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ragdist.on_ray.worker import Task, work
 
 
+class _Backend(TorchConfig().backend_cls):
+    """Ray Train's, without its goodbye: it has every worker leave the process group, and a frozen one never does."""
+
+    def on_shutdown(self, worker_group, backend_config) -> None:
+        """The processes end next anyway."""
+
+
+class _ProcessGroup(TorchConfig):
+    @property
+    def backend_cls(self):
+        return _Backend
+
+
 class Attempt(threading.Thread):
     """Runs `TorchTrainer.fit` beside the driver, which goes on to watch and to print.
 
@@ -34,7 +47,7 @@ class Attempt(threading.Thread):
         trainer = TorchTrainer(
             work,
             train_loop_config=self.task,
-            torch_config=TorchConfig(
+            torch_config=_ProcessGroup(
                 backend="cpu:gloo,cuda:nccl" if self.task.gpu else "gloo", timeout_s=max(1, round(self.timeout))
             ),
             scaling_config=ray.train.ScalingConfig(

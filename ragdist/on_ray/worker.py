@@ -11,6 +11,7 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
+import torch.distributed as dist
 
 from ragdist.config import Config
 from ragdist.data import index as index_file
@@ -76,6 +77,7 @@ def _work(task: Task, context, line: Line | None) -> None:
         trainer = Trainer(config, world, index, folder)
         if not line:
             trainer.train(None)
+            dist.destroy_process_group()
             return
         for note in trainer.notes:
             line.say(note)
@@ -89,6 +91,7 @@ def _work(task: Task, context, line: Line | None) -> None:
                 outcome = trainer.train(monitor, lambda: line.stop)
                 if outcome.finished:
                     finish(folder, monitor, outcome, len(trainer.bad))
+    dist.destroy_process_group()
     ray.get(task.desk.end.remote(task.attempt, outcome._asdict()))
 
 

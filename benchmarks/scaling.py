@@ -1,0 +1,173 @@
+"""What communication costs: one-pass DDP and a flat reduction after the backward, on hosts with slow links.
+
+    python -m benchmarks.scaling [--nodes 2 4] [--rounds 5] [any option of ragdist.train]      (as root, with iproute2)
+
+Hosts are network namespaces of this machine (docs/lab.md), one worker with one thread on each. In every
+round each worker makes an update without any reduction, with the overlapped one, and with the flat one, and
+an all-reduce of as many bytes alone; so what is measured is what a reduction adds to the same computation.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from benchmarks.measure import machine, table
+from ragdist import settings
+from ragdist.config import Config
+from ragdist.memory import keep_freed_memory
+from ragdist.networks import build_discriminator, build_generator
+from ragdist.reduce import Alone, Flat, Overlapped
+from ragdist.signals import SIGNALS
+from ragdist.step import Optimizers
+from ragdist.update import Batch, Update
+from ragdist.world import World
+
+PORT = 29511
+LINKS = {"as fast as it goes": None, "1 Gbit/s, 1 ms": (0.5e-3, 1e9)}  # delay each way in seconds, bits a second
+SHARE = 0.45  # of an update's computation that is left when the first bucket is ready to be sent
+
+
+def predict(compute: float, size: float, nodes: int, rate: float, latency: float, *, overlapped: bool) -> float:
+    """Seconds of an update.
+
+    Args:
+        compute: seconds of its computation.
+        size: bytes of the gradients.
+        nodes: workers, one a link.
+        rate: bytes a second of a link, each way.
+        latency: seconds of a round trip.
+        overlapped: whether buckets are sent while the backward goes on.
+
+    A ring all-reduce sends and receives 2 (n - 1) / n of the bytes in 2 (n - 1) steps of half a round trip. What
+    exceeds the computation that is left when the first bucket is ready is waited for.
+    """
+    reduce = 2 * (nodes - 1) / nodes * size / rate + (nodes - 1) * latency if nodes > 1 else 0.0
+    return compute + (max(0.0, reduce - SHARE * compute) if overlapped else reduce)
+
+
+def make(config: Config, world: World, kind: str):
+    """A function that makes one update with this reduction."""
+    network, shape = asdict(config.network), (3, 32, 32)
+    generator, ema = (build_generator(network, shape, 0) for _ in range(2))
+    discriminator = build_discriminator(network, shape, 0)
+    update = Update(generator, discriminator, config.objective, batch_size=config.batch_size, world=world)
+    optimizers = Optimizers(generator, discriminator, ema, config.optim, batch_size=config.batch_size)
+    reducer = {"none": Alone, "overlapped": Overlapped, "flat": Flat}[kind](
+        *([update] if kind == "none" else [update, world])
+    )
+    count = len(world.slots(config.batch_size))
+    batch = Batch(torch.randn(count, config.network.z_dim), torch.rand(count, *shape) * 2 - 1, None)
+
+    def run() -> None:
+        update.zero_grad(set_to_none=True)
+        reducer.backward([batch], "both", config.objective.lam, False, torch.zeros(len(SIGNALS)))
+        optimizers.step("both", update.report.grad, 0, torch.zeros(()))
+        optimizers.average(0)
+
+    return run, sum(p.numel() * p.element_size() for p in update.parameters())
+
+
+def worker(rank: int, size: int, address: str, rounds: int, rest: list[str]) -> None:
+    """One host's process; rank 0 prints the medians as JSON."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    config, _ = settings.parse(rest, "benchmarks.scaling")
+    dist.init_process_group("gloo", f"tcp://{address}:{PORT}", rank=rank, world_size=size)
+    world = World(rank, size, torch.device("cpu"))
+    works, nbytes = {}, 0
+    for kind in ("none", "overlapped", "flat"):
+        works[kind], nbytes = make(config, world, kind)
+    flat = torch.zeros(nbytes // 4)
+    works["all-reduce"] = lambda: dist.all_reduce(flat)
+    found: dict[str, list[float]] = {kind: [] for kind in works}
+    for number in range(rounds + 1):
+        for kind, work in works.items():
+            dist.barrier()
+            began = time.perf_counter()
+            work()
+            dist.barrier()
+            if number:
+                found[kind].append(time.perf_counter() - began)
+    if rank == 0:
+        print(json.dumps({"bytes": nbytes, **found}), flush=True)
+    dist.destroy_process_group()
+
+
+def measure(lab, nodes: list[str], rounds: int, rest: list[str]) -> dict:
+    """Seconds of each kind on these hosts."""
+    here = Path(__file__).parents[1]
+    processes = [
+        lab.popen(
+            node,
+            [sys.executable, "-m", "benchmarks.scaling", "--worker", str(rank), str(len(nodes)),
+             lab.address(nodes[0]), "--rounds", str(rounds), *rest],
+            cwd=here,
+            env={"PYTHONPATH": str(here)},
+            stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
+            text=True,
+        )
+        for rank, node in enumerate(nodes)
+    ]  # fmt: skip
+    out, _ = processes[0].communicate(timeout=1800)
+    for process in processes:
+        process.wait(60)
+    return json.loads(out.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--nodes", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--worker", nargs=3, metavar=("RANK", "SIZE", "ADDRESS"))
+    own, rest = parser.parse_known_args()
+    if "--config" not in " ".join(rest):
+        rest = ["--config", "cifar10", "--batch_size", "32", "--objective.group", "8", *rest]
+    if own.worker:
+        rank, size, address = own.worker
+        worker(int(rank), int(size), address, own.rounds, rest)
+        return
+    from cluster.lab import Lab
+
+    rows = []
+    with Lab.up("scaling", nodes=max(own.nodes), say=print) as lab:
+        for count in own.nodes:
+            nodes = lab.nodes[:count]
+            for name, link in LINKS.items():
+                for node in nodes:
+                    lab.slow(node, **({"delay": link[0], "rate": link[1]} if link else {}))
+                found = measure(lab, nodes, own.rounds, rest)
+                compute, overlapped, flat, alone = (
+                    statistics.median(found[kind]) for kind in ("none", "overlapped", "flat", "all-reduce")
+                )
+                shares = [
+                    (a - c) / max(b - c, 1e-9)
+                    for a, b, c in zip(found["overlapped"], found["flat"], found["none"], strict=True)
+                ]
+                rate, latency = (
+                    (link[1] / 8, 2 * link[0]) if link else (2 * (count - 1) / count * found["bytes"] / alone, 0)
+                )
+                said = [predict(compute, found["bytes"], count, rate, latency, overlapped=o) for o in (True, False)]
+                rows.append([
+                    str(count), name, f"{compute:.2f}", f"{alone:.2f}", f"{overlapped - compute:+.2f}",
+                    f"{flat - compute:+.2f}", f"{statistics.median(shares):.2f}", f"{overlapped:.2f} / {said[0]:.2f}",
+                    f"{flat:.2f} / {said[1]:.2f}",
+                ])  # fmt: skip
+                print(" | ".join(rows[-1]), flush=True)
+    print(
+        f"\n{machine()}; cifar10 networks, gradients of {found['bytes'] / 1e6:.1f} MB, batch 32, {own.rounds} rounds\n"
+    )
+    head = ["nodes", "link", "computation s", "all-reduce alone s", "exposed, overlapped s", "exposed, flat s",
+            "ratio", "overlapped: measured / model", "flat: measured / model"]  # fmt: skip
+    print(table(head, rows))
+
+
+if __name__ == "__main__":
+    main()
