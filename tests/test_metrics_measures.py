@@ -156,7 +156,7 @@ def test_ms_ssim_equals_torchmetrics(side, scales):
     options = {"data_range": 255.0, "reduction": "none"}
     expected = torch.ones(4)
     for scale, weight in enumerate(weights):
-        similarity, pixels = image.structural_similarity_index_measure(a, b, return_full_image=True, **options)
+        _, pixels = image.structural_similarity_index_measure(a, b, return_full_image=True, **options)
         factor = pixels[..., 5:-5, 5:-5].mean((1, 2, 3))
         if scale < scales - 1:
             _, factor = image.structural_similarity_index_measure(a, b, return_contrast_sensitivity=True, **options)

@@ -1,5 +1,6 @@
 """The Inception score (Salimans et al. 2016): one class a sample, and all classes over the samples."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -26,7 +27,7 @@ def inception_score(logits: Tensor, splits: int = SPLITS) -> InceptionScore:
     logs = logits.double().log_softmax(1)
     bounds = [i * len(logs) // splits for i in range(splits + 1)]
     scores = []
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         part = logs[start:stop]
         marginal = part.exp().mean(0).log()
         scores.append((part.exp() * (part - marginal)).sum(1).mean().exp())

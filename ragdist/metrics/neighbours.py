@@ -42,11 +42,11 @@ def nearest_others(x: Tensor, k: int) -> Nearest:
     Equal vectors are others of each other, at distance 0.
     """
     assert len(x) > k
-    x, squares = _prepared(x, x)
+    near, squares = _prepared(x, x)
     best = _Best(len(x), k + _SPARE, x.device)
     for i in range(0, len(x), ROWS):
         for j in range(i, len(x), ROWS):  # the matrix is symmetric: half of the blocks will do
-            block = _block(x[i : i + ROWS], squares[i : i + ROWS], x[j : j + ROWS], squares[j : j + ROWS])
+            block = _block(near[i : i + ROWS], squares[i : i + ROWS], near[j : j + ROWS], squares[j : j + ROWS])
             if i == j:
                 block.fill_diagonal_(torch.inf)
             else:
@@ -80,12 +80,13 @@ def crossing(fakes: Tensor, reals: Tensor, real_radii: tuple[Tensor, ...], fake_
             block = _block(a[rows], a_squares[rows], b[columns], b_squares[columns])
             to_real.offer(i, block, j)
             to_fake.offer(j, block.T, i)
-            pair = (a[rows], b[columns], a_squares[rows], b_squares[columns])
+            pair = (fakes[rows], reals[columns], a_squares[rows], b_squares[columns])
             for count, radii in zip(real_balls, real_radii, strict=True):
                 count[rows] += _inside(block, radii[columns], pair).sum(1)
             for count, radii in zip(fake_balls, fake_radii, strict=True):
                 count[columns] += _inside(block, radii[rows].unsqueeze(1), pair).sum(0)
-    return Crossing(_exact(a, b, to_real.index, 1), _exact(b, a, to_fake.index, 1), real_balls, fake_balls)
+    to_real, to_fake = _exact(fakes, reals, to_real.index, 1), _exact(reals, fakes, to_fake.index, 1)
+    return Crossing(to_real, to_fake, real_balls, fake_balls)
 
 
 class _Best:
@@ -110,7 +111,7 @@ class _Best:
 def _prepared(x: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
     """Vectors in float32 around the mean of ``around``, and their squared lengths.
 
-    What all vectors have in common would only add rounding errors. The difference of equal vectors stays 0.
+    What all vectors have in common would only add rounding errors to the blocks.
     """
     x = x.float() - around.mean(0, dtype=torch.float64).float()
     return x, x.square().sum(1, dtype=torch.float64).float()
