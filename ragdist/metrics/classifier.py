@@ -24,7 +24,7 @@ from ragdist.metrics.features import Extractor
 FORMAT, VERSION = "ragdist-classifier", 1
 DIM = 128
 _LARGEST = 64  # pixels a side
-_WIDTHS = (24, 48, 96, 128)
+_WIDTHS, _LAST, _CELLS = (24, 48, 96, 128), 128, 4
 _SAMPLES = 50_000  # most that it is trained and tested on
 _HELD_OUT = 0.1
 _IMAGES = (40_000, 200_000)  # least and most images that are seen; ten epochs where that lies between
@@ -32,26 +32,30 @@ _BATCH, _RATE = 128, 2e-3
 
 
 class Classifier(nn.Module):
-    """Strided convolutions with group normalization, the mean over the image, a linear layer."""
+    """Strided convolutions with group normalization, then a linear layer over the whole image: DIM features.
+
+    A mean over the image in its place would see parts and not where they are: on digits it names 93% and not 98%.
+    """
 
     def __init__(self, channels: int, size: tuple[int, int], classes: int):
         super().__init__()
         self.size = size
         stages = max(min(size).bit_length() - 3, 1)  # down to 4 pixels a side, or up to 7
-        widths = [*_WIDTHS[:stages], DIM]
+        widths = [*_WIDTHS[:stages], _LAST]
         layers: list[nn.Module] = []
         before = channels
         for number, width in enumerate(widths):
             layers += [nn.Conv2d(before, width, 3, stride=2 if number else 1, padding=1)]
             layers += [nn.GroupNorm(8, width), nn.ReLU()]
             before = width
+        layers += [nn.AdaptiveAvgPool2d(_CELLS), nn.Flatten(), nn.Linear(_LAST * _CELLS**2, DIM), nn.ReLU()]
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(DIM, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 [n, C, H, W] -> features [n, DIM], logits [n, classes]."""
         x = F.adaptive_avg_pool2d(images.float(), self.size) / 127.5 - 1
-        features = self.body(x.contiguous(memory_format=torch.channels_last)).mean((2, 3))
+        features = self.body(x.contiguous(memory_format=torch.channels_last))
         return features, self.head(features)
 
 
