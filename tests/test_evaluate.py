@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -295,14 +296,11 @@ def test_history_keeps_protocols_apart_and_forgets_an_overwritten_run(tmp_path):
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in old) + "rubbish\n")
 
-    class Found:
-        seen = 7
-        protocol = {"samples": 1, "reals": 1, "neighbours": 1, "seed": 0, "data": {"digest": "d"}, "features": {"sha256": "f"}, "held_out": None}  # fmt: skip
-
-        def content(self):
-            return {"figures": {"kid": {"value": 1.0}}}
-
-    rows = history.remember(tmp_path, Found(), since=15.0)
+    protocol = {"samples": 1, "reals": 1, "neighbours": 1, "seed": 0, "held_out": None}
+    protocol |= {"data": {"digest": "d"}, "features": {"sha256": "f"}}
+    content = {"figures": {"kid": {"value": 1.0}}}
+    found = SimpleNamespace(seen=7, protocol=protocol, content=lambda: content)
+    rows = history.remember(tmp_path, found, since=15.0)
     assert [row["images"] for row in rows] == [7]
     assert [row["images"] for row in history.read_lines(path)] == [6, 7]
     assert history.curve([{"images": 1, "a": 2}, {"images": 2}], "a") == [(1, 2)]
