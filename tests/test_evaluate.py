@@ -146,7 +146,7 @@ def test_a_file_and_a_folder_of_its_images_give_the_runs_figures(place, tmp_path
             ["run", "--features=inception", "--inception_weights=x.pth"],
             "--inception_weights x.pth: there is no such file",
         ),
-        (["run", "--sample=3"], "unknown option --sample"),
+        (["run", "--smaples=3"], "unknown option --smaples; did you mean --samples?"),
     ],
 )
 def test_mistakes_get_one_line(place, capsys, monkeypatch, arguments, says):
@@ -173,8 +173,8 @@ def _prepare(place):
     for name in ("started", "nothing", "large", "pictures"):
         (place / name).mkdir()
     shutil.copy(place / "run/config.yaml", place / "started/config.yaml")
-    (place / "large/0.png").write_bytes(encoded(picture(0, (16, 16)), "png"))
     for i in range(20):
+        (place / "large" / f"{i}.png").write_bytes(encoded(picture(0, (16, 16)), "png"))
         (place / "pictures" / f"{i}.png").write_bytes(encoded(picture(i), "png"))
     write_shards(str(place / "pictures"), place / "colour", ShardOptions())
 
@@ -262,11 +262,10 @@ def test_copies_show_in_memorization_alone(planted):
     assert copies("precision") == copies("recall") == copies("coverage") == 1
 
 
-def test_noise_shows_in_precision_density_and_the_finest_level(planted):
+def test_noise_shows_in_precision_density_and_distances(planted):
     fresh, noisy = planted["fresh"].value, planted["noisy"].value
     assert noisy("precision") < fresh("precision")
     assert noisy("density") < fresh("density") - 0.1
-    assert noisy("swd_8") > 1.5 * fresh("swd_8")
     assert noisy("frechet_distance") > 2 * fresh("frechet_distance")
     assert noisy("memorization_ratio") > 1.05
 

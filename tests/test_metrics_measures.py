@@ -81,12 +81,12 @@ def test_mmd_equals_torch_fidelitys():
     given = {"kid_subsets": 1, "kid_subset_size": 900, "verbose": False}
     expected = theirs.kid_features_to_metric(a, b, **given)["kernel_inception_distance_mean"]
     assert kid.mmd2(FAKES, REALS) == pytest.approx(expected, abs=1e-9)
-    assert kid.kernel_distance(FAKES, REALS, size=900).value == pytest.approx(expected, abs=1e-9)
+    assert kid.kernel_distance(FAKES, REALS, subsets=1).value == pytest.approx(expected, abs=1e-9)
     # Over many random subsets theirs has the same mean as ours over disjoint ones.
     given = {"kid_subsets": 200, "kid_subset_size": 90, "verbose": False}
     mean = theirs.kid_features_to_metric(a, b, **given)["kernel_inception_distance_mean"]
     ours = kid.kernel_distance(FAKES, REALS)
-    assert (ours.subsets, ours.size) == (10, 90)
+    assert (ours.subsets, ours.fakes, ours.reals) == (10, 90, 90)
     assert abs(ours.value - mean) < 2 * ours.error
 
 
@@ -209,7 +209,7 @@ def test_pyramid_distances_see_lost_detail_where_it_is_lost():
     blurred = torch.nn.functional.avg_pool2d(a.float(), 3, 1, 1).round().byte()
     equal, soft = swd.pyramid_distances(a, b), swd.pyramid_distances(blurred, b)
     assert list(equal) == [64, 32, 16]
-    assert soft[64] > 2 * equal[64]
+    assert soft[64] > 1.5 * equal[64]  # patches are brought to one contrast: what is left is their shape
     assert soft == swd.pyramid_distances(blurred, b)  # no hidden randomness
     assert list(swd.pyramid_distances(a[:, :1, :8, :8], b[:, :1, :8, :8])) == [8]
 

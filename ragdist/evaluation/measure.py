@@ -125,7 +125,7 @@ def _frechet(material: Material, found: _Neighbours, result: Result) -> None:
 
 def _kid(material: Material, found: _Neighbours, result: Result) -> None:
     value = kid.kernel_distance(material.fakes.features, material.reals.features)
-    of = f"{material.features}, {value.subsets} x ({value.size:,} + {value.size:,})"
+    of = f"{material.features}, {value.subsets} x ({value.fakes:,} + {value.reals:,})"
     title = "KID" if material.features.startswith("inception") else "kernel distance"
     result.figures.append(Figure("kid", title, value.value, value.error, "less", of))
 

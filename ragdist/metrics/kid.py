@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-SIZE = 1000  # samples of a subset, where there are enough
+SIZE = 1000  # most samples of a subset, and reals
 _SUBSETS = 10  # at least, where there are few samples
 
 
@@ -14,7 +14,8 @@ class Kid(NamedTuple):
     value: float
     error: float  # standard error of the value
     subsets: int
-    size: int  # samples of a subset
+    fakes: int  # of a subset
+    reals: int
 
 
 def mmd2(fakes: Tensor, reals: Tensor) -> float:
@@ -27,7 +28,7 @@ def mmd2(fakes: Tensor, reals: Tensor) -> float:
     return float(_off_diagonal(a) + _off_diagonal(b) - 2 * _kernel(a, b).mean())
 
 
-def kernel_distance(fakes: Tensor, reals: Tensor, size: int | None = None) -> Kid:
+def kernel_distance(fakes: Tensor, reals: Tensor, subsets: int | None = None) -> Kid:
     """The mean of `mmd2` over disjoint subsets, and its standard error.
 
     The estimate is unbiased at any size of the subsets, so the value means the same for any number of
@@ -36,21 +37,21 @@ def kernel_distance(fakes: Tensor, reals: Tensor, size: int | None = None) -> Ki
 
     Args:
         fakes, reals: features [n, d] and [m, d], in an order that has nothing to do with their content.
-        size: of a subset; by default 1,000, or a tenth of the smaller set where that is less.
+        subsets: how many; by default as many as make at most 1,000 of a side, and at least 10 where samples suffice.
 
     Raises:
         ValueError: fewer than 4 samples on a side.
     """
-    least = min(len(fakes), len(reals))
+    least, most = sorted((len(fakes), len(reals)))
     if least < 4:
         raise ValueError(f"the kernel distance needs at least 4 samples on each side, not {least}")
-    size = size or max(min(SIZE, least // _SUBSETS), 2)
-    subsets = max(least // size, 1)
+    subsets = subsets or min(max(_SUBSETS, -(-most // SIZE)), least // 2)
+    n, m = len(fakes) // subsets, len(reals) // subsets
     found = torch.tensor(
-        [mmd2(fakes[i : i + size], reals[i : i + size]) for i in range(0, subsets * size, size)], dtype=torch.float64
+        [mmd2(fakes[i * n : (i + 1) * n], reals[i * m : (i + 1) * m]) for i in range(subsets)], dtype=torch.float64
     )
     error = float(found.std() / math.sqrt(subsets)) if subsets > 1 else math.nan
-    return Kid(float(found.mean()), error, subsets, size)
+    return Kid(float(found.mean()), error, subsets, n, m)
 
 
 def _kernel(a: Tensor, b: Tensor) -> Tensor:

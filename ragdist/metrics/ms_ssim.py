@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ragdist import noise
+
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, from the finest
 WINDOW, SIGMA = 11, 1.5
 PAIRS = 2000
@@ -52,18 +54,16 @@ def ms_ssim(a: Tensor, b: Tensor, scales: int | None = None) -> Tensor:
 
 
 def diversity(images: Tensor, pairs: int = PAIRS) -> Diversity:
-    """The mean MS-SSIM of the pairs (0, 1), (2, 3), ... of images [n, C, H, W]; less is more diverse.
+    """The mean MS-SSIM of random pairs of images [n, C, H, W], each image in one pair at most; less is more diverse.
 
     It finds collapse and nothing finer: compare it with the same figure of the data, which it should equal.
     """
     count = min(pairs, len(images) // 2)
     scales = scales_for(*images.shape[2:])
-    found = torch.cat(
-        [
-            ms_ssim(part[::2], part[1::2], scales)
-            for part in images[: 2 * count].split(2 * _BATCH)
-        ]
-    )  # fmt: skip
+    # Neighbours may have something to do with each other, such as classes that are drawn in turn.
+    order = torch.from_numpy(noise.permutation(0, noise.PROJECTION, 0, len(images))[: 2 * count])
+    chosen = zip(order[::2].split(_BATCH), order[1::2].split(_BATCH), strict=True)
+    found = torch.cat([ms_ssim(images[a], images[b], scales) for a, b in chosen])
     error = float(found.std() / math.sqrt(count)) if count > 1 else math.nan
     return Diversity(float(found.mean()), error, count, scales)
 
