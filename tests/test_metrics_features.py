@@ -131,9 +131,10 @@ def test_a_classifier_is_trained_once_and_kept_with_the_data(digits, tmp_path):
     assert (logits.argmax(1) == data.labels[data.drawn(300)]).double().mean() > 0.6
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_classifier_is_a_function_of_data_and_seed_and_may_lie_in_the_cache(digits, tmp_path, monkeypatch):
     data = DataSet(str(digits), tmp_path / "fetched")
+    monkeypatch.setattr(classifiers, "_IMAGES", (1_000, 1_000))
+    monkeypatch.setattr(classifiers, "_SAMPLES", 300)
     contents = [classifiers.train(data, seed, "cpu", lambda total: lambda n: None) for seed in (0, 0, 1)]
     assert contents[0] == contents[1]
     assert contents[0] != contents[2]
