@@ -1,7 +1,8 @@
 """Samples of a generator from numbered latents: number i is the same sample whatever is asked around it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,17 +17,34 @@ def labels_for(first: int, count: int, classes: int, chosen: int | None = None) 
     return torch.arange(first, first + count) % classes if chosen is None else torch.full((count,), chosen)
 
 
+def labels_like(seed: int, first: int, count: int, shares: np.ndarray) -> Tensor:
+    """Labels of samples first, ...: each class as likely as its share [classes] says, sample i's a function of i."""
+    bounds = np.cumsum(shares, dtype=np.float64)
+    uniform = noise.uniform(seed, noise.LABEL, first, count, 1)[:, 0]
+    return torch.from_numpy(np.searchsorted(bounds[:-1] / bounds[-1], uniform, side="right"))
+
+
 @torch.no_grad()
 def sample(
-    generator: Generator, seed: int, count: int, *, chosen: int | None = None, batch: int = 64
+    generator: Generator,
+    seed: int,
+    count: int,
+    *,
+    first: int = 0,
+    chosen: int | None = None,
+    labels: Callable[[int, int], Tensor | None] | None = None,
+    batch: int = 64,
 ) -> Iterator[Tensor]:
-    """Batches of samples 0, ..., count - 1 of this seed: float32 in [-1, 1] on the generator's device."""
+    """Batches of samples first, ..., first + count - 1 of this seed: float32 in [-1, 1] on the generator's device.
+
+    ``labels`` gives those of samples (first, count); without it they are `labels_for`.
+    """
     device = next(generator.parameters()).device
-    for first in range(0, count, batch):
-        n = min(batch, count - first)
-        z = torch.from_numpy(noise.normal(seed, noise.GRID, first, n, generator.z_dim)).to(device)
-        labels = labels_for(first, n, generator.num_classes, chosen)
-        yield generator(z, None if labels is None else labels.to(device))
+    for start in range(first, first + count, batch):
+        n = min(batch, first + count - start)
+        z = torch.from_numpy(noise.normal(seed, noise.GRID, start, n, generator.z_dim)).to(device)
+        y = labels(start, n) if labels else labels_for(start, n, generator.num_classes, chosen)
+        yield generator(z, None if y is None else y.to(device))
 
 
 @torch.no_grad()

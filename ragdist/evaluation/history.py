@@ -1,0 +1,67 @@
+"""Evaluations over a training: what earlier ones found by the same protocol, and the monitor's curves."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from ragdist.evaluation.evaluate import Evaluation
+from ragdist.files import write_whole
+
+FILE = "evaluations.jsonl"
+_SAME = ("samples", "reals", "neighbours", "seed")  # of the protocol: only such figures are comparable
+
+
+def protocol_key(found: Evaluation) -> str:
+    """A text that two evaluations share if their figures may be drawn as one curve."""
+    protocol = found.protocol
+    content = {name: protocol[name] for name in _SAME}
+    content |= {"data": protocol["data"]["digest"], "features": protocol["features"]["sha256"]}
+    content |= {"held_out": protocol["held_out"] and protocol["held_out"]["digest"]}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def remember(folder: Path, found: Evaluation, since: float = 0.0) -> list[dict[str, Any]]:
+    """Add an evaluation to the folder's file; all of its protocol that are left, by images seen.
+
+    One of the same protocol at the same images takes the other's place. What was written before the time
+    ``since`` is dropped: it belongs to a run that was started anew.
+
+    Returns:
+        [{"images", "time", "protocol", "figures": {name: value}}, ...]
+    """
+    if found.seen is None:
+        return []
+    row = {"images": found.seen, "time": time.time(), "protocol": protocol_key(found)}
+    row["figures"] = {name: figure["value"] for name, figure in found.content()["figures"].items()}
+    path = folder / FILE
+    rows = [
+        old
+        for old in read_lines(path)
+        if old.get("time", 0) >= since and (old.get("images"), old.get("protocol")) != (row["images"], row["protocol"])
+    ]
+    rows = sorted([*rows, row], key=lambda row: row["images"])
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return [old for old in rows if old["protocol"] == row["protocol"] and old["images"] <= found.seen]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines; lines that are none are left out, as is a file that is not there."""
+    rows = []
+    if path.is_file():
+        for line in path.read_text(errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
+    return rows
+
+
+def curve(rows: list[dict[str, Any]], name: str, most: int = 300) -> list[tuple[float, float]]:
+    """(images, value) of a metric in rows of metrics.jsonl, at most so many, evenly picked."""
+    points = [(row["images"], row[name]) for row in rows if isinstance(row.get(name), int | float) and "images" in row]
+    step = max(len(points) // most, 1)
+    return points[::step]

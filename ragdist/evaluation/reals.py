@@ -1,0 +1,94 @@
+"""The reals' features and their neighbours, computed once and kept in the cache folder."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ragdist.files import write_whole
+from ragdist.metrics import side as sides
+from ragdist.metrics.dataset import DataSet
+from ragdist.metrics.features import Extractor
+from ragdist.metrics.neighbours import nearest_others
+from ragdist.metrics.side import Side
+
+KEPT = 50_000  # most features that are kept; the others only count in mean and covariance
+NEIGHBOURS = 5
+_VERSION = 1
+
+
+class Reals:
+    """One data set's side under one extractor.
+
+    Args:
+        data: the data set.
+        extractor: of the features.
+        count: samples drawn from it; 0: all.
+        cache: folder of what was computed before.
+    """
+
+    def __init__(self, data: DataSet, extractor: Extractor, count: int, cache: Path):
+        self.data, self.extractor = data, extractor
+        self.numbers = data.drawn(count)
+        self.folder = cache / "evaluation"
+        self.about = {
+            "version": _VERSION,
+            "data": data.index.digest,
+            "features": extractor.sha256,
+            "resizing": extractor.resizing,
+            "count": len(self.numbers),
+            "kept": min(len(self.numbers), KEPT),
+        }
+        self.cached = True  # whether nothing had to be computed
+
+    def side(
+        self,
+        batch: int,
+        device: torch.device,
+        begin: Callable[[int], Callable[[int], None]] = lambda total: lambda n: None,
+    ) -> Side:
+        """The features; ``begin`` is called where they have to be computed, with their number, and gives what is
+        told the progress."""
+        path = self._path("features")
+        found = sides.load(path)
+        if found is None:
+            self.cached = False
+            found = sides.collect(
+                self.data.batches(self.numbers, batch),
+                self.extractor,
+                keep=KEPT,
+                device=device,
+                advance=begin(len(self.numbers)),
+            )
+            self._write(path, lambda: sides.save(path, found))
+        return found
+
+    def spacing(self, side: Side, count: int) -> Tensor:
+        """Distances of the first ``count`` reals to their nearest others among them: float64 [count, NEIGHBOURS]."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+        from safetensors.torch import save as to_bytes
+
+        path = self._path(f"spacing {count}")
+        with suppress(OSError, SafetensorError, KeyError):
+            return load_file(path)["distance"]
+        self.cached = False
+        k = min(NEIGHBOURS, count - 1)
+        distance = nearest_others(side.features[:count], k).distance
+        self._write(path, lambda: write_whole(path, to_bytes({"distance": distance})))
+        return distance
+
+    def _path(self, what: str) -> Path:
+        text = json.dumps(self.about | {"what": what}, sort_keys=True)
+        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
+
+    def _write(self, path: Path, write: Callable[[], None]) -> None:
+        if self.data.bad:  # once the data are mended, it would be wrong
+            return
+        with suppress(OSError):  # a cache that cannot be written only costs time
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write()

@@ -1,0 +1,66 @@
+"""From the command's words to what is judged and by which data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ragdist import export, settings
+from ragdist.errors import UserError
+from ragdist.evaluation.judged import FolderSamples, GeneratorSamples, Judged
+from ragdist.metrics import classes
+from ragdist.metrics.dataset import DataSet
+from ragdist.metrics.options import EvaluateOptions
+from ragdist.rundir import RunFolder
+
+
+@dataclass
+class Opened:
+    """What an evaluation works on."""
+
+    judged: Judged
+    data: DataSet
+    held_out: DataSet | None
+    run: RunFolder | None  # where it is one
+    out: Path  # for the results, unless another folder is asked for
+
+
+def open_source(source: Path, options: EvaluateOptions, device: torch.device) -> Opened:
+    """What is at a path: a run, an exported generator, or a folder of images.
+
+    Raises:
+        UserError: it is none of them, or the data cannot be had.
+    """
+    if not source.exists():
+        raise UserError(f"no run, no file and no folder at {source}")
+    run = RunFolder(source) if _is_run(source) else None
+    cache, cache_gb, where = Path(options.cache).expanduser() / "fetched", 100.0, options.data
+    if run and run.config.is_file():
+        config = settings.read(run.config)
+        cache, cache_gb = Path(config["data.cache"]).expanduser(), config["data.cache_gb"]
+        where = where or config["data.path"]
+    if not where:
+        raise UserError(f"{source} does not say what it should look like: give the data with --data WHERE")
+    generator = run.generator if run else source if source.is_file() else None
+    if run and not run.generator.is_file():
+        raise UserError(f"{source} holds no {run.generator.name}: it appears with the run's first checkpoint")
+    exported = export.load(generator, device) if generator else None
+    data = DataSet(where, cache, cache_gb)
+    held_out = DataSet(options.held_out, cache, cache_gb) if options.held_out else None
+    out = source if run else Path(f"{source.name.removesuffix('.safetensors')}-evaluation")
+    if exported is None:
+        return Opened(FolderSamples(source, data.index.shape, options.seed), data, held_out, None, out)
+    about, index = exported.about, data.index
+    if about["codec"] != "image" or tuple(about["sample_shape"]) != index.shape:
+        raise UserError(
+            f"{generator} makes samples of shape {about['sample_shape']} ({about['codec']}), and those of {where} have "
+            f"{list(index.shape)}: give the data that it was trained on, or like them"
+        )
+    shares = None
+    if exported.generator.num_classes and about["classes"] == list(index.classes):
+        shares = classes.class_counts(data.labels, len(index.classes)).numpy()
+    return Opened(GeneratorSamples(exported, generator, options.seed, shares), data, held_out, run, out)
+
+
+def _is_run(source: Path) -> bool:
+    return source.is_dir() and (RunFolder(source).config.is_file() or RunFolder(source).generator.is_file())

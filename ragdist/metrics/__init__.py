@@ -1,0 +1,1 @@
+"""How good samples are: features, and measures that are pure functions of them."""

@@ -1,0 +1,111 @@
+"""One side of a comparison, fakes or reals: what the measures need of it, gathered batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ragdist.errors import UserError
+from ragdist.files import write_whole
+from ragdist.metrics.dataset import Batch
+from ragdist.metrics.features import Extractor
+from ragdist.metrics.moments import Moments
+
+
+@dataclass
+class Side:
+    """All of it on the host. Sides of disjoint parts are put together by `joined`."""
+
+    moments: Moments  # of all samples
+    features: Tensor  # float32 [n, d], of the first n of them
+    logits: Tensor | None  # float32 [n, K]
+    labels: Tensor  # int64 [n]; -1: none
+    numbers: Tensor  # int64 [n]: which samples of the sequence these are (bad ones are missing)
+
+    @property
+    def count(self) -> int:
+        """Samples in the moments."""
+        return int(self.moments.count)
+
+
+@torch.no_grad()
+def collect(
+    batches: Iterable[Batch],
+    extractor: Extractor,
+    *,
+    keep: int,
+    device: torch.device | str = "cpu",
+    advance: Callable[[int], None] = lambda n: None,
+) -> Side:
+    """Features of a sequence of images that comes in any order.
+
+    Args:
+        batches: the images, or this worker's share of them.
+        extractor: of the features.
+        keep: features are kept of the places below this; all others only count in the moments.
+        device: where the extractor computes.
+        advance: told how many are done.
+
+    Raises:
+        UserError: features are not finite.
+    """
+    moments = Moments.zero(extractor.dim)
+    parts: list[tuple[Tensor, Tensor | None, Tensor, Tensor]] = []
+    for batch in batches:
+        features, logits = extractor(batch.images.to(device))
+        features = features.float().cpu()
+        if not features.isfinite().all():
+            raise UserError(f"the {extractor.name} features of a sample are not finite: the samples cannot be judged")
+        moments.add(features)
+        kept = batch.places < keep
+        logits = None if logits is None else logits.float().cpu()[kept]
+        parts.append((features[kept], logits, batch.labels[kept], batch.places[kept]))
+        advance(len(batch.places))
+    if not parts:
+        raise UserError("there is no sample that can be judged")
+    features, logits, labels, places = (
+        None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)
+    )
+    return _ordered(Side(moments, features, logits, labels, places))
+
+
+def joined(sides: list[Side]) -> Side:
+    """The whole from the sides of its parts, as workers have them."""
+    moments = sum((side.moments for side in sides[1:]), sides[0].moments)
+    logits = None if sides[0].logits is None else torch.cat([side.logits for side in sides])
+    features, labels, numbers = (
+        torch.cat([getattr(side, name) for side in sides]) for name in ("features", "labels", "numbers")
+    )
+    return _ordered(Side(moments, features, logits, labels, numbers))
+
+
+def _ordered(side: Side) -> Side:
+    order = side.numbers.argsort()
+    logits = None if side.logits is None else side.logits[order]
+    return Side(side.moments, side.features[order], logits, side.labels[order], side.numbers[order])
+
+
+def save(path: Path, side: Side) -> None:
+    """Write a side as one safetensors file, whole."""
+    from safetensors.torch import save as to_bytes
+
+    tensors = {f"moments.{name}": value.contiguous() for name, value in vars(side.moments).items()}
+    tensors |= {name: value for name, value in vars(side).items() if isinstance(value, Tensor)}
+    write_whole(path, to_bytes({name: value.clone() for name, value in tensors.items()}))
+
+
+def load(path: Path) -> Side | None:
+    """A side that was saved; None where there is none, or a damaged one."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+        moments = Moments(*(tensors.pop(f"moments.{name}") for name in ("count", "total", "outer")))
+        return Side(moments, tensors["features"], tensors.get("logits"), tensors["labels"], tensors["numbers"])
+    except (OSError, SafetensorError, KeyError):
+        return None

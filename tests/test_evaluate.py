@@ -1,0 +1,324 @@
+"""``python -m ragdist.evaluate``: a run, a file, a folder; the report; what is kept; mistakes."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ragdist.evaluation import history, svg
+from ragdist.evaluation.evaluate import evaluate
+from ragdist.evaluation.judged import FolderSamples, quantized
+from ragdist.metrics import classifier as classifiers
+from ragdist.metrics.dataset import Batch, DataSet
+from ragdist.metrics.options import METRICS, EvaluateOptions
+from tests.conftest import TINY, command, encoded, picture, refused
+
+EVALUATE = "ragdist.evaluate"
+FEW = ["--samples=400", "--features=pixels", "--metrics=frechet,kid,precision_recall,density_coverage,memorization"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, digits):
+    """A folder with a tiny run on the digits, whose classifier is not trained for long."""
+    cwd = tmp_path_factory.mktemp("evaluate")
+    data = shutil.copytree(digits, cwd / "digits")
+    options = [f"--data={data}", "--out=run", "--images=960", "--checkpoint.every=320", "--monitor.tensorboard=false"]
+    result = command("ragdist.train", *TINY, *options, cwd=cwd)
+    assert result.returncode == 0, result.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifiers, "_IMAGES", (8_000, 8_000))
+        classifiers.classifier(DataSet(str(data), cwd / "fetched"), cwd / "cache")
+    return cwd
+
+
+def run(place, *arguments, cwd=None):
+    return command(EVALUATE, *arguments, f"--cache={place / 'cache'}", "--device=cpu", cwd=cwd or place)
+
+
+def figures(folder) -> dict[str, float]:
+    content = json.loads((folder / "evaluation.json").read_text())
+    return {name: figure["value"] for name, figure in content["figures"].items()}
+
+
+def test_a_run_is_judged_and_the_second_time_the_reals_are_there(place):
+    first = run(place, "run", "--samples=400")
+    assert first.returncode == 0, first.stderr
+    assert "features computed" in first.stdout
+    content = json.loads((place / "run/evaluation.json").read_text())
+    assert content["judged"]["images"] == 960
+    protocol = content["protocol"]
+    assert (protocol["samples"], protocol["reals"], protocol["of_reals"], protocol["seed"]) == (400, 1797, 1797, 0)
+    assert protocol["features"]["name"] == "classifier"
+    assert len(protocol["features"]["sha256"]) == 64
+    assert 0.8 < protocol["classifier"]["accuracy"] <= 1
+    assert not protocol["reals_cached"]
+    values = figures(place / "run")
+    wanted = {
+        "frechet_distance",
+        "kid",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "copies",
+        "authenticity",
+        "swd_8",
+    }
+    assert wanted | {"ms_ssim", "modes", "class_kl", "fake_to_train_median"} <= set(values)
+    assert "memorization_ratio" not in values
+    assert any("held-out" in note for note in content["notes"])
+    for figure in content["figures"].values():
+        assert figure["of"]
+
+    second = run(place, "run", "--samples=400")
+    assert "features from the cache" in second.stdout
+    assert figures(place / "run") == values  # to the last bit: seeds decide everything
+    rows = history.read_lines(place / "run" / history.FILE)
+    assert len(rows) == 1  # the same evaluation of the same weights is not counted twice
+
+
+def test_the_report_holds_everything_itself(place):
+    if not (place / "run/evaluation.html").exists():
+        assert run(place, "run", "--samples=400").returncode == 0
+    page = (place / "run/evaluation.html").read_text()
+    parts = (
+        "Samples",
+        "Nearest training images",
+        "Classes",
+        "Between latents",
+        "Precision and recall",
+        "Over the training",
+    )
+    for part in parts:
+        assert f"<h2>{part}</h2>" in page
+    assert page.count("data:image/png;base64,") == 4
+    assert page.count("<svg") >= 4
+    assert "Frechet distance" in page
+    assert not re.search(r"(?:src|href)=\"(?!data:)|url\(|<script|@import", page)
+
+
+def test_a_file_and_a_folder_of_its_images_give_the_runs_figures(place, tmp_path):
+    """Samples are numbered and judged as 8-bit images, wherever they come from."""
+    shutil.copy(place / "run/generator.safetensors", tmp_path / "g.safetensors")
+    data = f"--data={place / 'digits'}"
+    assert run(place, place / "run", *FEW, "--out=run", cwd=tmp_path).returncode == 0
+    result = run(place, "g.safetensors", *FEW, data, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert figures(tmp_path / "g-evaluation") == figures(tmp_path / "run")
+    assert command("ragdist.generate", "g.safetensors", "--n=400", "--out=images", cwd=tmp_path).returncode == 0
+    result = run(place, "images", *FEW[:2], data, "--metrics=frechet,precision_recall,density_coverage", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "400 files" in result.stdout
+    one, other = figures(tmp_path / "images-evaluation"), figures(tmp_path / "run")
+    assert set(one) == {"frechet_distance", "precision", "recall", "density", "coverage"}
+    for name, value in one.items():
+        # The grid's single images are rounded as the judged ones are, up to kernels that sum in another order.
+        assert value == pytest.approx(other[name], rel=0.02, abs=0.01), name
+    page = (tmp_path / "images-evaluation/evaluation.html").read_text()
+    assert "Between latents" not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere"], "no run, no file and no folder"),
+        (["started"], "appears with the run's first checkpoint"),
+        (["run/generator.safetensors"], "give the data with --data WHERE"),
+        (["nothing", "--data=digits"], "holds no run and no images"),
+        (["large", "--data=digits"], "8x8 pixels, grey"),
+        (["run", "--data=colour"], "give the data that it was trained on"),
+        (["run", "--metrics=fid"], "--metrics fid: there is no such measure; there are: frechet, kid"),
+        (["run", "--metrics=inception_score"], "needs --features inception"),
+        (["run", "--features=vgg"], "--features: 'vgg' is not one of"),
+        (["run", "--samples=3"], "3 samples are too few for the measure kid, which needs 4"),
+        (["run", "--samples=0"], "--samples 0: it must be at least 1"),
+        (["run", "--reals=-1"], "--reals -1: it must be 0 or more"),
+        (["run", "--neighbours=3"], "too few for the measure precision_recall"),
+        (["run", "--held_out=digits"], "is the training data itself"),
+        (["pictures", "--data=colour", "--features=classifier"], "has no labels"),
+        (["pictures", "--data=colour", "--metrics=classes"], "has no labels"),
+        (
+            ["run", "--features=inception", "--inception_weights=x.pth"],
+            "--inception_weights x.pth: there is no such file",
+        ),
+        (["run", "--smaples=3"], "unknown option --smaples; did you mean --samples?"),
+    ],
+)
+def test_mistakes_get_one_line(place, capsys, monkeypatch, arguments, says):
+    from ragdist import evaluate as module
+    from ragdist.errors import run_command
+
+    monkeypatch.chdir(place)
+    _prepare(place)
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: module.main([*arguments, f"--cache={place / 'cache'}"]))
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    assert says in lines[0]
+
+
+def _prepare(place):
+    if (place / "started").exists():
+        return
+    from ragdist.data.options import ShardOptions
+    from ragdist.data.writer import write_shards
+
+    for name in ("started", "nothing", "large", "pictures"):
+        (place / name).mkdir()
+    shutil.copy(place / "run/config.yaml", place / "started/config.yaml")
+    for i in range(20):
+        (place / "large" / f"{i}.png").write_bytes(encoded(picture(0, (16, 16)), "png"))
+        (place / "pictures" / f"{i}.png").write_bytes(encoded(picture(i), "png"))
+    write_shards(str(place / "pictures"), place / "colour", ShardOptions())
+
+
+def test_a_mistake_in_a_process(place):
+    assert "there is no such measure" in refused(run(place, "run", "--metrics=fid,kid"))
+
+
+class Planted:
+    """A generator that does something wrong on purpose."""
+
+    seen, labelled = None, False
+
+    def __init__(self, images: torch.Tensor):
+        self.images, self.about = images, {"kind": "folder", "path": "planted", "files": len(images)}
+
+    def available(self, wanted):
+        return min(wanted, len(self.images))
+
+    def batches(self, numbers, batch):
+        for first in range(numbers.start, numbers.stop, batch):
+            images = self.images[first : min(first + batch, numbers.stop)]
+            yield Batch(torch.arange(first, first + len(images)), images, torch.full((len(images),), -1))
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """Two halves of the digits, 16x16: one to train on, one held out; figures of planted generators."""
+    from sklearn.datasets import load_digits
+
+    from ragdist.data.options import ShardOptions
+    from ragdist.data.writer import write_shards
+
+    root = tmp_path_factory.mktemp("planted")
+    digits = load_digits()
+    pixels = (digits.images * 15.9).round().astype(np.uint8)
+    for name, part in (("train", slice(0, 900)), ("held", slice(900, None))):
+        np.savez(root / f"{name}.npz", images=pixels[part], labels=digits.target[part])
+        write_shards(str(root / f"{name}.npz"), root / name, ShardOptions())
+    train, held = (DataSet(str(root / name), root / "fetched") for name in ("train", "held"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifiers, "_IMAGES", (8_000, 8_000))
+        classifiers.classifier(train, root / "cache")
+    copied, _ = train.images(train.drawn(0))
+    fresh, _ = held.images(held.drawn(0))
+    noise = torch.randint(-60, 61, fresh.shape, generator=torch.Generator().manual_seed(0))
+    kinds = {
+        "fresh": fresh,
+        "copies": copied,
+        "half of the classes": fresh[held.labels[held.drawn(0)] < 5],
+        "noisy": (fresh.int() + noise).clamp(0, 255).byte(),
+        "collapsed": fresh[:3].repeat(300, 1, 1, 1),
+    }
+    options = EvaluateOptions(cache=str(root / "cache"))
+    return {name: evaluate(Planted(images), train, options, held_out=held).result for name, images in kinds.items()}
+
+
+def test_fresh_data_are_nearly_perfect(planted):
+    value = planted["fresh"].value
+    assert value("precision") > 0.6
+    assert value("recall") > 0.6
+    assert value("fair_modes") == 10
+    assert value("memorization_ratio") == pytest.approx(1, abs=1e-6)
+    assert value("copies") == 0
+    assert value("class_kl") < 0.05
+
+
+def test_dropped_classes_show_in_recall_coverage_classes_and_distances(planted):
+    fresh, half = planted["fresh"].value, planted["half of the classes"].value
+    assert half("fair_modes") == 5
+    assert half("class_kl") == pytest.approx(np.log(2), abs=0.15)
+    assert half("coverage") < fresh("coverage") - 0.25
+    assert half("recall") < fresh("recall") - 0.2
+    assert half("precision") > fresh("precision") - 0.1
+    assert half("frechet_distance") > 2 * fresh("frechet_distance")
+    assert half("kid") > fresh("kid") + 3 * 1e-4
+
+
+def test_copies_show_in_memorization_alone(planted):
+    fresh, copies = planted["fresh"].value, planted["copies"].value
+    assert copies("copies") == 1
+    assert copies("memorization_ratio") == 0
+    assert copies("authenticity") == 0
+    assert copies("frechet_distance") < fresh("frechet_distance")
+    assert copies("precision") == copies("recall") == copies("coverage") == 1
+
+
+def test_noise_shows_in_precision_density_and_distances(planted):
+    fresh, noisy = planted["fresh"].value, planted["noisy"].value
+    assert noisy("precision") < fresh("precision")
+    assert noisy("density") < fresh("density") - 0.1
+    assert noisy("frechet_distance") > fresh("frechet_distance")
+    assert noisy("memorization_ratio") > 1.05
+
+
+def test_a_collapse_shows_in_diversity_recall_and_coverage(planted):
+    fresh, collapsed = planted["fresh"].value, planted["collapsed"].value
+    assert collapsed("ms_ssim") > fresh("ms_ssim") + 0.1
+    assert collapsed("recall") < 0.1
+    assert collapsed("coverage") < 0.1
+    assert collapsed("fair_modes") <= 3
+
+
+def test_images_are_rounded_as_files_are(tmp_path):
+    from ragdist import pictures
+
+    samples = torch.linspace(-1.2, 1.2, 3 * 64).view(1, 3, 8, 8)
+    pictures.tiles(samples)[0].save(tmp_path / "0.png")
+    (found,) = FolderSamples(tmp_path, (3, 8, 8), 0).batches(range(1), 1)
+    assert torch.equal(found.images, quantized(samples))
+
+
+def test_history_keeps_protocols_apart_and_forgets_an_overwritten_run(tmp_path):
+    path = tmp_path / history.FILE
+    old = [
+        {"images": 5, "time": 10.0, "protocol": "p", "figures": {}},
+        {"images": 6, "time": 20.0, "protocol": "q", "figures": {}},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in old) + "rubbish\n")
+
+    protocol = {"samples": 1, "reals": 1, "neighbours": 1, "seed": 0, "held_out": None}
+    protocol |= {"data": {"digest": "d"}, "features": {"sha256": "f"}}
+    content = {"figures": {"kid": {"value": 1.0}}}
+    found = SimpleNamespace(seen=7, protocol=protocol, content=lambda: content)
+    rows = history.remember(tmp_path, found, since=15.0)
+    assert [row["images"] for row in rows] == [7]
+    assert [row["images"] for row in history.read_lines(path)] == [6, 7]
+    assert history.curve([{"images": 1, "a": 2}, {"images": 2}], "a") == [(1, 2)]
+
+
+def test_charts():
+    assert svg.lines({"a": [], "b": [(0, float("nan"))]}, "x") == ""
+    chart = svg.lines({"<a>": [(0, 1), (10, 1)], "b": [(5, 2)]}, "x")
+    assert chart.startswith("<svg")
+    assert "&lt;a&gt;" in chart
+    assert svg.bars(["one", "two"], {"x": [0, 0]}, "y").count("<rect") == 2
+    assert [svg.short(value) for value in (0.25, 40_000, 1.2e6)] == ["0.25", "40k", "1.2M"]
+
+
+def test_help_needs_no_pytorch(tmp_path):
+    program = "import sys; from ragdist.evaluate import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for name in METRICS:
+        assert name in result.stdout
+    assert "--inception_weights" in result.stdout

@@ -1,0 +1,262 @@
+"""Features, sides and the real data: what is computed once, in parts, and in any order gives the same."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from ragdist import sampling
+from ragdist.errors import UserError
+from ragdist.evaluation.reals import Reals
+from ragdist.metrics import classifier as classifiers
+from ragdist.metrics import side as sides
+from ragdist.metrics.dataset import Batch, DataSet
+from ragdist.metrics.features import Laplacian, Pixels
+from ragdist.metrics.frechet import frechet_distance
+from tests.conftest import encoded, picture
+
+
+@pytest.fixture(scope="module")
+def data(digits, tmp_path_factory):
+    return DataSet(str(digits), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A classifier that is trained on few images."""
+    monkeypatch.setattr(classifiers, "_IMAGES", (6_000, 6_000))
+
+
+def test_samples_are_drawn_once_each_in_an_order_of_the_data_alone(data):
+    numbers = data.drawn(0)
+    assert sorted(numbers.tolist()) == list(range(1797))
+    assert data.drawn(100).tolist() == numbers[:100].tolist()
+    images, there = data.images(numbers[:50])
+    assert there.all()
+    single = [data.images(numbers[i : i + 1])[0] for i in range(50)]
+    torch.testing.assert_close(torch.cat(single), images)
+    labels = torch.cat([batch.labels[batch.places.argsort()] for batch in data.batches(numbers[:50], 64)])
+    torch.testing.assert_close(labels, data.labels[numbers[:50]])
+
+
+@pytest.mark.parametrize("kind", [Pixels, Laplacian])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 50, 70), (1, 96, 96)])
+def test_features_without_a_network(kind, shape):
+    extractor = kind(shape)
+    images = torch.randint(0, 256, (5, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    features, logits = extractor(images)
+    assert features.shape == (5, extractor.dim)
+    assert features.dtype == torch.float32
+    assert logits is None
+    assert extractor.dim <= 800
+    torch.testing.assert_close(features[2:3], extractor(images[2:3])[0])
+    assert kind(shape).sha256 == extractor.sha256
+    assert kind((1, 9, 9)).sha256 != extractor.sha256
+
+
+def test_pixels_of_a_small_image_are_its_pixels():
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    features, _ = Pixels((1, 16, 16))(images)
+    torch.testing.assert_close(features, images.flatten(1) / 127.5 - 1)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_sides_of_parts_join_to_the_whole(data, parts):
+    """As workers would each make their share."""
+    extractor = Pixels(data.index.shape)
+    numbers = data.drawn(500)
+    whole = sides.collect(data.batches(numbers, 64), extractor, keep=300)
+
+    def share(rank):
+        first, stop = 500 * rank // parts, 500 * (rank + 1) // parts
+        for batch in data.batches(numbers[first:stop], 48):
+            yield Batch(batch.places + first, batch.images, batch.labels)
+
+    joined = sides.joined([sides.collect(share(rank), extractor, keep=300) for rank in range(parts)])
+    assert joined.count == whole.count == 500
+    assert joined.numbers.tolist() == list(range(300))
+    torch.testing.assert_close(joined.features, whole.features)
+    torch.testing.assert_close(joined.labels, whole.labels)
+    torch.testing.assert_close(joined.moments.covariance(), whole.moments.covariance(), rtol=1e-6, atol=1e-12)
+    other = sides.collect(data.batches(data.drawn(0)[500:900], 64), extractor, keep=0).moments
+    distances = [frechet_distance(side.moments, other) for side in (joined, whole)]
+    assert distances[0] == pytest.approx(distances[1], rel=1e-6)
+
+
+def test_reals_are_computed_once(data, tmp_path):
+    extractor = Pixels(data.index.shape)
+
+    def both():
+        reals = Reals(data, extractor, 300, tmp_path)
+        side = reals.side(64, "cpu")
+        return side, reals.spacing(side, 200), reals.cached
+
+    first, first_spacing, cached = both()
+    assert not cached
+    second, second_spacing, cached = both()
+    assert cached
+    torch.testing.assert_close(second.features, first.features)
+    torch.testing.assert_close(second.moments.outer, first.moments.outer)
+    torch.testing.assert_close(second_spacing, first_spacing)
+    assert Reals(data, extractor, 301, tmp_path).side(64, "cpu") is not None
+    for file in (tmp_path / "evaluation").iterdir():  # what rots is computed again
+        file.write_bytes(file.read_bytes()[:100])
+    third, _, cached = both()
+    assert not cached
+    torch.testing.assert_close(third.features, first.features)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_classifier_is_trained_once_and_kept_with_the_data(digits, tmp_path):
+    here = shutil.copytree(digits, tmp_path / "digits")
+    data = DataSet(str(here), tmp_path / "fetched")
+    begun = []
+    first = classifiers.classifier(
+        data, tmp_path / "cache", begin=lambda total: begun.append(total) or (lambda n: None)
+    )
+    second = classifiers.classifier(
+        data, tmp_path / "cache", begin=lambda total: begun.append(total) or (lambda n: None)
+    )
+    assert begun == [6_000]
+    assert first.sha256 == second.sha256
+    assert first.about["accuracy"] > 0.6
+    assert first.about["trained_on"] + first.about["held_out"] == 1797
+    assert (here / f"classifier-{data.index.digest}.safetensors").is_file()
+    assert not (tmp_path / "cache").exists()
+    images, _ = data.images(data.drawn(300))
+    features, logits = first(images)
+    assert features.shape == (300, first.dim)
+    assert (logits.argmax(1) == data.labels[data.drawn(300)]).double().mean() > 0.6
+
+
+def test_a_classifier_is_a_function_of_data_and_seed_and_may_lie_in_the_cache(digits, tmp_path, monkeypatch):
+    data = DataSet(str(digits), tmp_path / "fetched")
+    monkeypatch.setattr(classifiers, "_IMAGES", (1_000, 1_000))
+    monkeypatch.setattr(classifiers, "_SAMPLES", 300)
+    contents = [classifiers.train(data, seed, "cpu", lambda total: lambda n: None) for seed in (0, 0, 1)]
+    assert contents[0] == contents[1]
+    assert contents[0] != contents[2]
+    monkeypatch.setattr(classifiers, "train", lambda *_: contents[0])
+    write_whole = classifiers.write_whole
+
+    def refuse(path, content):
+        if path.parent == digits:
+            raise PermissionError(13, "read-only")
+        write_whole(path, content)
+
+    monkeypatch.setattr(classifiers, "write_whole", refuse)
+    classifiers.classifier(data, tmp_path / "cache")
+    assert (tmp_path / "cache" / f"classifier-{data.index.digest}.safetensors").is_file()
+    (tmp_path / "cache" / f"classifier-{data.index.digest}.safetensors").write_bytes(b"\x10" + bytes(30))
+    assert classifiers.classifier(data, tmp_path / "cache").about["seed"] == 0  # a damaged one is made anew
+
+
+def test_data_without_labels_have_no_classifier(tmp_path):
+    from ragdist.data.options import ShardOptions
+    from ragdist.data.writer import write_shards
+
+    (tmp_path / "flat").mkdir()
+    for i in range(12):
+        (tmp_path / "flat" / f"{i}.png").write_bytes(encoded(picture(i), "png"))
+    write_shards(str(tmp_path / "flat"), tmp_path / "shards", ShardOptions())
+    data = DataSet(str(tmp_path / "shards"), tmp_path)
+    with pytest.raises(UserError, match="has no labels"):
+        classifiers.classifier(data, tmp_path)
+
+
+def test_labels_are_drawn_as_in_the_data():
+    shares = torch.tensor([10, 0, 30, 60]).numpy()
+    labels = sampling.labels_like(0, 0, 4000, shares)
+    assert (torch.bincount(labels, minlength=4) / 4000).tolist() == pytest.approx([0.1, 0, 0.3, 0.6], abs=0.03)
+    parts = torch.cat([sampling.labels_like(0, first, 1000, shares) for first in range(0, 4000, 1000)])
+    torch.testing.assert_close(parts, labels)
+
+
+def test_not_finite_features_are_refused():
+    class Broken(Pixels):
+        def __call__(self, images):
+            return super().__call__(images)[0] * torch.nan, None
+
+    batch = Batch(torch.arange(2), torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.full((2,), -1))
+    with pytest.raises(UserError, match="not finite"):
+        sides.collect([batch], Broken((1, 8, 8)), keep=9)
+
+
+@pytest.fixture(scope="module")
+def random_inception(tmp_path_factory):
+    """A file of InceptionV3 weights as torch-fidelity takes them, untrained."""
+    inceptionv3 = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    path = tmp_path_factory.mktemp("weights") / "inception.pth"
+    original = inceptionv3.load_state_dict_from_url, inceptionv3.FeatureExtractorInceptionV3.load_state_dict
+    kind = inceptionv3.FeatureExtractorInceptionV3
+    try:
+        inceptionv3.load_state_dict_from_url = lambda *_, **__: {}
+        kind.load_state_dict = lambda *_, **__: None
+        torch.manual_seed(0)
+        net = kind("inception-v3-compat", ["2048"])
+    finally:
+        inceptionv3.load_state_dict_from_url, kind.load_state_dict = original
+    torch.save(net.state_dict(), path)
+    return path
+
+
+def test_inception_through_torch_fidelity(random_inception):
+    from ragdist.metrics.inception import Inception
+
+    extractor = Inception(str(random_inception), "cpu")
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    features, logits = extractor(images)
+    assert (features.shape, logits.shape) == ((2, 2048), (2, 1008))
+    grey, _ = extractor(images[:, :1])
+    torch.testing.assert_close(grey, extractor(images[:, :1].expand(-1, 3, -1, -1).contiguous())[0])
+    assert len(extractor.sha256) == 64
+
+
+def test_weights_that_are_none(tmp_path, monkeypatch):
+    pytest.importorskip("torch_fidelity")
+    from ragdist.metrics.inception import Inception
+
+    with pytest.raises(UserError, match="no such file"):
+        Inception(str(tmp_path / "x.pth"), "cpu")
+    (tmp_path / "x.pth").write_bytes(b"not weights")
+    with pytest.raises(UserError, match="no file of PyTorch weights"):
+        Inception(str(tmp_path / "x.pth"), "cpu")
+    torch.save({"a": torch.zeros(2)}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match="no InceptionV3 weights"):
+        Inception(str(tmp_path / "x.pth"), "cpu")
+
+    class Runs:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    torch.save(Runs(), tmp_path / "x.pth")
+    with pytest.raises(UserError, match="no file of PyTorch weights"):
+        Inception(str(tmp_path / "x.pth"), "cpu")
+    assert not (tmp_path / "ran").exists()
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(
+        torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no network"))
+    )
+    with pytest.raises(UserError, match="give the file by --inception_weights FILE"):
+        Inception("", "cpu")
+
+
+def test_the_reals_of_a_folder_of_one_class_are_images(tmp_path):
+    """Images that are decoded are those that were written."""
+    from ragdist.data.options import ShardOptions
+    from ragdist.data.writer import write_shards
+
+    (tmp_path / "flat").mkdir()
+    wanted = {}
+    for i in range(6):
+        image = picture(i)
+        wanted[image.tobytes()] = i
+        (tmp_path / "flat" / f"{i}.png").write_bytes(encoded(image, "png"))
+    write_shards(str(tmp_path / "flat"), tmp_path / "shards", ShardOptions(shard_samples=4))
+    data = DataSet(str(tmp_path / "shards"), tmp_path)
+    images, _ = data.images(data.drawn(0))
+    found = {Image.fromarray(image.permute(1, 2, 0).numpy()).tobytes() for image in images}
+    assert found == set(wanted)
+    assert json.dumps(list(data.index.shape)) == "[3, 8, 8]"
