@@ -9,6 +9,7 @@ complete, and the manifest tells whether it still is.
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ import torch
 
 from ragdist.errors import UserError
 from ragdist.files import discard_on_error, sync, sync_folder
+from ragdist.world import World
 
 FORMAT, VERSION = "ragdist-checkpoint", 1
 _PART = ".part-"
@@ -117,6 +119,43 @@ def load_newest(folder: Path, device: torch.device) -> tuple[Checkpoint | None, 
     if broken:
         raise UserError(f"no checkpoint is whole ({'; '.join(broken)}): restore one, or give --overwrite to start anew")
     return None, []
+
+
+def load_newest_for_all(
+    folder: Path | None, world: World
+) -> tuple[list[str], str, dict[str, Any], dict[str, Any] | None]:
+    """`load_newest` by rank 0 for all workers, which must all call: lines on broken ones, path, meta and state.
+
+    Only one reads, so that all go on from the same one. Without a checkpoint the state is None.
+
+    Raises:
+        UserError: as `load_newest`, on all workers.
+    """
+    packed = None
+    if world.rank == 0:
+        try:
+            found, broken = load_newest(folder, world.device)
+            about = {"notes": [f"skipped a broken checkpoint, {line}" for line in broken], "where": "", "meta": {}}
+            if found:
+                about |= {"where": str(found.path), "meta": found.meta}
+        except UserError as error:
+            found, about = None, {"error": str(error)}
+            if world.size == 1:
+                raise
+        if world.size == 1:
+            return about["notes"], about["where"], about["meta"], found.state if found else None
+        tensors = io.BytesIO()
+        if found:
+            torch.save(found.state, tensors)
+        head = json.dumps(about).encode()
+        packed = len(head).to_bytes(8, "little") + head + tensors.getvalue()
+    packed = world.broadcast(packed)
+    size = int.from_bytes(packed[:8], "little")
+    about, tensors = json.loads(packed[8 : 8 + size]), packed[8 + size :]
+    if "error" in about:
+        raise UserError(about["error"])
+    state = torch.load(io.BytesIO(tensors), map_location=world.device, weights_only=True) if tensors else None
+    return about["notes"], about["where"], about["meta"], state
 
 
 def damage(path: Path) -> str | None:

@@ -37,6 +37,6 @@ def run(config: Config, *, overwrite: bool) -> int:
             with closing(monitor), StopOnSignal() as stop:
                 outcome = trainer.train(monitor, lambda: stop() or claim.lost)
                 if outcome.finished:
-                    finish(folder, monitor, outcome, len(trainer.bad))
+                    finish(folder, monitor, outcome, len(trainer.feed.bad))
     print(closing_words(config, outcome))
     return 0 if outcome.finished else 130

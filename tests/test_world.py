@@ -43,7 +43,7 @@ def train(world: World, config: Config, stop_after: int = 0) -> dict:
     if monitor:
         monitor.close()
     weights = {**trainer.generator.state_dict(), **{"d." + k: v for k, v in trainer.discriminator.state_dict().items()}}
-    return {"sha": outcome.weights_sha256, "images": outcome.images, "bad": len(trainer.bad),
+    return {"sha": outcome.weights_sha256, "images": outcome.images, "bad": len(trainer.feed.bad),
             "weights": torch.cat([w.flatten() for w in weights.values()]).numpy()}  # fmt: skip
 
 
@@ -124,10 +124,10 @@ def count_bytes(world: World, config: Config) -> tuple[list, int]:
 
     trainer.reducer.wrapped.register_comm_hook(None, hook)
     dist.all_reduce = lambda *a, **k: sent.append(("beside the buckets", a[0].nbytes)) or original(*a, **k)
-    batches = iter(trainer._loader())
+    batches = iter(trainer.feed.batches(0))
     for _ in range(3):
         sent.clear() if trainer.images == config.batch_size else None
-        trainer.step(trainer._to_device(next(batches)))
+        trainer.step(trainer.feed.to_device(next(batches)))
     gradients = sum(p.grad.nbytes for p in trainer.update.parameters())
     return sent, gradients - trainer.update.report.nbytes
 

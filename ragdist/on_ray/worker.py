@@ -90,7 +90,7 @@ def _work(task: Task, context, line: Line | None) -> None:
             with closing(monitor):
                 outcome = trainer.train(monitor, lambda: line.stop)
                 if outcome.finished:
-                    finish(folder, monitor, outcome, len(trainer.bad))
+                    finish(folder, monitor, outcome, len(trainer.feed.bad))
     dist.destroy_process_group()
     ray.get(task.desk.end.remote(task.attempt, outcome._asdict()))
 
