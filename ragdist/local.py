@@ -7,7 +7,7 @@ from ragdist.files import explain
 from ragdist.memory import keep_freed_memory
 from ragdist.monitor import Monitor
 from ragdist.runplace import place_of
-from ragdist.session import already_finished, closing_words, finish, introduction, open_data
+from ragdist.session import already_finished, closing_words, finish, introduction, notes, open_data
 from ragdist.stopping import StopOnSignal
 from ragdist.trainer import Trainer
 from ragdist.world import World, pick_device
@@ -26,7 +26,7 @@ def run(config: Config, *, overwrite: bool) -> int:
     with place.claimed(config, overwrite=overwrite) as claim, place.opened(config) as folder:
         index = open_data(config)
         trainer = Trainer(config, World(0, 1, device), index, folder)
-        for line in trainer.notes:
+        for line in notes(config, folder, trainer):
             print(line)
         if trainer.finished and (summary := place.summary()):
             print(already_finished(config, summary))

@@ -28,6 +28,11 @@ def open_data(config: Config) -> Index:
     return index_file.load(path)
 
 
+def notes(config: Config, folder: RunFolder, trainer: Trainer) -> list[str]:
+    """What was found in the run's place, in lines; where that is a URL the folder is a copy."""
+    return [line.replace(str(folder.path), config.out) for line in trainer.notes]
+
+
 def introduction(config: Config, index: Index, trainer: Trainer) -> list[str]:
     """What is trained on what, in lines."""
     count = [sum(p.numel() for p in network.parameters()) for network in (trainer.generator, trainer.discriminator)]

@@ -19,7 +19,7 @@ from tests.conftest import TINY
 from tests.servers import s3_server, serving
 
 CHECKOUT = Path(__file__).parents[1]
-EVERY = 2400  # images between checkpoints
+EVERY = 1200  # images between checkpoints
 
 pytestmark = [
     pytest.mark.cluster,
@@ -140,14 +140,14 @@ def continued_from(text: str) -> list[int]:
 
 def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed_run(lab, data, tmp_path):
     """SIGKILL to a worker while it starts and while it trains, SIGSTOP to one, SIGKILL to the driver: same bits."""
-    images = 48_000
+    images = 16_800
     whole = Driver(lab, tmp_path / "whole.log", *options(data, tmp_path / "whole", images, "2"))
     assert whole.wait() == 0, whole.text
     said = summary(tmp_path / "whole")
     assert said["images"] == images
 
     run = tmp_path / "hurt"
-    arguments = options(data, run, images, "2", "--collective_timeout=10")
+    arguments = options(data, run, images, "2", "--collective_timeout=5")
     driver = Driver(lab, tmp_path / "hurt.log", *arguments)
     try:
         # While the workers start.
@@ -170,7 +170,7 @@ def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed
         node, worker = any_worker(lab)
         os.kill(worker, signal.SIGSTOP)
         seconds = driver.wait_for(r"training again with 2 workers", 120, times=2)
-        print(f"SIGSTOP of a worker: training again after {seconds:.1f} s, of which 10 s are --collective_timeout")
+        print(f"SIGSTOP of a worker: training again after {seconds:.1f} s, of which 5 s are --collective_timeout")
         assert worker not in lab.pids(node), "the frozen process is still there"
 
         # The driver.
@@ -193,7 +193,7 @@ def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed
 def test_a_run_shrinks_and_grows_with_the_cluster(lab, data, tmp_path):
     """A node is killed, one added, one preempted, one cut off and healed: never a hang, nothing lost."""
     run = tmp_path / "run"
-    driver = Driver(lab, tmp_path / "log", *options(data, run, 5_000_000, "2:3"))
+    driver = Driver(lab, tmp_path / "log", *options(data, run, 5_000_000, "1:3"))
     try:
         driver.wait_for("images  L_G", 120)
         assert "starting 3 workers" in driver.text
@@ -219,20 +219,16 @@ def test_a_run_shrinks_and_grows_with_the_cluster(lab, data, tmp_path):
         assert "workers failed" not in driver.text[len(text) :], "it died instead of leaving"
         assert continued_from(driver.text)[-1] > last
         wait_for_checkpoint(run, newest(run))
-
-        added = lab.add()
-        driver.wait_for("continuing from", 120, times=4)
-        wait_for_checkpoint(run, newest(run))
         victim = lab.nodes[0]
         lab.cut(victim)
-        seconds = driver.wait_for("training again with 2 workers", 120, times=2)
+        seconds = driver.wait_for("training again with 1 worker,", 120)
         print(f"a node cut off: training again without it after {seconds:.1f} s")
         assert seconds < 60
         at = wait_for_checkpoint(run, newest(run))
         lab.heal(victim)
         wait_for_checkpoint(run, at, 60)
         assert driver.text.count("workers failed") == 2, driver.text
-        assert driver.text.count("room for") == 2, "it flaps"
+        assert driver.text.count("room for") == 1, "it flaps"
         driver.process.send_signal(signal.SIGTERM)
         assert driver.wait(60) == 130, driver.text
         assert f"stopped at {newest(run):,} of" in driver.text
@@ -274,7 +270,7 @@ def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_sto
         assert second.returncode == 0, second.stdout + second.stderr
         assert "continuing from s3://bucket/run" in second.stdout
         assert "24,000 images in" in second.stdout
-        assert "pid=" not in second.stdout, "workers' prefixes"
+        assert "pid=" not in second.stdout, f"workers' prefixes:\n{second.stdout}"
         assert "Traceback" not in log + second.stdout
         look = "import boto3; print(*sorted(o['Key'] for o in boto3.client('s3').list_objects(Bucket='bucket', Prefix='run/')['Contents']))"
         names = subprocess.run([sys.executable, "-c", look], env=os.environ | s3, capture_output=True, text=True).stdout
@@ -295,9 +291,8 @@ def hide(lab: Lab, node: str, path: Path) -> None:
 
 
 def test_a_folder_that_only_some_nodes_see_is_one_clear_error(lab, data, tmp_path):
-    shared, alone = tmp_path / "shared", tmp_path / "alone"
-    for folder in (shared, alone):
-        folder.mkdir()
+    alone = tmp_path / "alone"
+    alone.mkdir()
     node = lab.nodes[-1]
     if node not in lab.alive():
         pytest.skip("the last node is dead")
@@ -307,10 +302,6 @@ def test_a_folder_that_only_some_nodes_see_is_one_clear_error(lab, data, tmp_pat
     assert driver.wait(120) == 2, driver.text
     assert re.search(r"error: --out: .*\(" + re.escape(lab.address(node)) + r"\) does not see what the driver wrote there; give a path",
                      driver.text), driver.text  # fmt: skip
-    shutil.copytree(data, alone / "data")
-    driver = Driver(lab, tmp_path / "log2", *options(alone / "data", shared / "run", 4800, str(count)))
-    assert driver.wait(120) == 2, driver.text
-    assert "error: --data: on" in driver.text
     assert "Traceback" not in driver.text
 
 
@@ -341,32 +332,35 @@ def test_each_node_fetches_its_share_of_the_shards(lab, data, tmp_path):
 
 
 def test_the_doctor_looks_at_every_node(lab, data, tmp_path):
-    arguments = [f"--data={data}", f"--out={tmp_path / 'out'}", "--seconds=0.5", "--reduce_mb=4"]
-    result = lab.run("head", [sys.executable, "-m", "ragdist.doctor", *arguments], cwd=tmp_path, timeout=180)
-    assert result.returncode in (0, 1), result.stdout + result.stderr
-    for node in lab.alive():
-        (row,) = [line for line in result.stdout.splitlines() if line.startswith(lab.address(node) + " ")]
-        assert "2.60" in row or "." in row
-    assert "all-reduce ms" in result.stdout
-    assert "clock s" in result.stdout
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
     node = [name for name in lab.alive() if name != "head"][-1]
-    (tmp_path / "hidden").mkdir()
-    hide(lab, node, tmp_path / "hidden")
-    result = lab.run("head", [sys.executable, "-m", "ragdist.doctor", f"--out={tmp_path / 'hidden'}"], timeout=180)
-    assert result.returncode == 1
-    assert f"{lab.address(node)}: --out" in result.stdout
-    assert "nodes need mending" in result.stdout
+    hide(lab, node, hidden)
+    arguments = [f"--data={data}", f"--out={hidden}", "--seconds=0.5", "--reduce_mb=4"]
+    result = lab.run("head", [sys.executable, "-m", "ragdist.doctor", *arguments], cwd=tmp_path, timeout=180)
+    print(result.stdout)
+    assert result.returncode == 1, result.stdout + result.stderr
+    for name in lab.alive():
+        (row,) = [line for line in result.stdout.splitlines() if line.startswith(lab.address(name) + " ")]
+        assert row.endswith("WRONG") == (name == node)
+    assert "all-reduce ms" in result.stdout
+    assert (
+        f"{lab.address(node)}: --out {hidden}: it does not see what the driver wrote there: give a path"
+        in result.stdout
+    )
+    assert f"1 of {len(lab.alive())} nodes need mending" in result.stdout
 
 
-def test_a_new_cluster_goes_on_where_the_head_of_the_old_one_died(data, tmp_path):
+def test_a_new_cluster_goes_on_where_the_head_of_the_old_one_died(lab, data, tmp_path):
+    """The last test of this lab."""
     run = tmp_path / "run"
-    with new_lab("old", 1) as lab:
-        driver = Driver(lab, tmp_path / "old.log", *options(data, run, 5_000_000, "auto"))
-        at = wait_for_checkpoint(run, 0, 120)
-        lab.kill("head")
-        driver.process.wait(30)
-    with new_lab("new", 1) as lab:
-        driver = Driver(lab, tmp_path / "new.log", *options(data, run, 5_000_000, "auto"))
+    driver = Driver(lab, tmp_path / "old.log", *options(data, run, 5_000_000, "1"))
+    at = wait_for_checkpoint(run, 0, 120)
+    lab.kill("head")
+    driver.process.wait(30)
+    lab.down()
+    with new_lab("new", 1) as new:
+        driver = Driver(new, tmp_path / "new.log", *options(data, run, 5_000_000, "1"))
         driver.wait_for("continuing from", 120)
         assert continued_from(driver.text)[-1] >= at
         wait_for_checkpoint(run, newest(run))

@@ -168,7 +168,7 @@ class Driver:
         gpu = self.need.get("GPU", 0) > 0
         if self.attempts == 1:
             what = ", ".join(f"{amount:g} {name}" for name, amount in self.need.items())
-            self._say(f"starting {workers} worker{'s' * (workers > 1)}, {what} each")
+            self._say(f"starting {_workers(workers)}, {what} each")
         task = Task(
             self.config, self.desk, self.attempts, self.claim.token, int(self.need["CPU"]), gpu, self.furthest < 0
         )
@@ -198,7 +198,7 @@ class Driver:
                 more = self._choose(attempt.workers + room(self.nodes, self.need, free=True))
                 roomy_since = (roomy_since or time.monotonic()) if more > attempt.workers else None
                 if roomy_since and news.done >= 0 and time.monotonic() - roomy_since > _STEADY:
-                    self._say(f"room for {more} workers: writing a checkpoint and going on with them")
+                    self._say(f"room for {_workers(more)}: writing a checkpoint and going on with them")
                     asked = True
             if asked:
                 ray.get(self.desk.ask_to_stop.remote())
@@ -212,7 +212,7 @@ class Driver:
         if news.done > self.furthest:
             if self.furthest >= 0 and self.failed_at:
                 seconds = time.monotonic() - self.failed_at
-                self._say(f"training again with {attempt.workers} workers, {seconds:.1f} s after the failure")
+                self._say(f"training again with {_workers(attempt.workers)}, {seconds:.1f} s after the failure")
             self.failed_at, self.furthest = None, news.done
             self.failures = 0
         if news.done >= 0:
@@ -235,3 +235,7 @@ class Driver:
                 "/tmp/ray/session_latest/logs of each node, say more"
             )
         self._say(f"the workers failed ({reason}): going on from the last checkpoint")
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker{'s' * (count != 1)}"

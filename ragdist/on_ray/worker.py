@@ -22,11 +22,11 @@ from ragdist.memory import keep_freed_memory
 from ragdist.monitor import Monitor
 from ragdist.on_ray.line import Line
 from ragdist.runplace import place_of
-from ragdist.session import finish, introduction
+from ragdist.session import finish, introduction, notes
 from ragdist.trainer import Trainer
 from ragdist.world import World, pick_device
 
-_PATIENCE = 15.0  # seconds until what one node wrote must be seen by the others
+_PATIENCE = 10.0  # seconds until what one node wrote must be seen by the others
 
 
 @dataclass
@@ -72,14 +72,14 @@ def _work(task: Task, context, line: Line | None) -> None:
     world = World(context.get_world_rank(), context.get_world_size(), device, context.get_local_world_size())
     place = place_of(config.out)
     _see_the_same(world, place, task.token)
-    index = _open_data(world, config)
+    index = open_data(world, config)
     with place.opened(config) if line else nullcontext() as folder:
         trainer = Trainer(config, world, index, folder)
         if not line:
             trainer.train(None)
             dist.destroy_process_group()
             return
-        for note in trainer.notes:
+        for note in notes(config, folder, trainer):
             line.say(note)
         if task.say_introduction:
             for text in introduction(config, index, trainer):
@@ -117,7 +117,7 @@ def _see_the_same(world: World, place, token: str) -> None:
     ))  # fmt: skip
 
 
-def _open_data(world: World, config: Config) -> Index:
+def open_data(world: World, config: Config) -> Index:
     """The index, the same on every rank.
 
     Raises:
