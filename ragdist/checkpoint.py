@@ -13,6 +13,9 @@ import io
 import json
 import os
 import shutil
+import socket
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +27,7 @@ from ragdist.world import World
 
 FORMAT, VERSION = "ragdist-checkpoint", 1
 _PART = ".part-"
+_STALE = 86_400.0  # seconds
 
 
 class Checkpoint(NamedTuple):
@@ -49,9 +53,10 @@ def save(folder: Path, images: int, state: dict[str, Any], meta: dict[str, Any],
         UserError: the disk refuses; the checkpoints that were there still are.
     """
     target = path_of(folder, images)
-    part = folder / f"{_PART}{target.name}-{os.getpid()}"
-    for left in folder.glob(f"{_PART}*"):  # of a process that was killed: the run's lock is ours
-        shutil.rmtree(left, ignore_errors=True)
+    part = folder / f"{_PART}{target.name}-{_me()}"
+    for left in folder.glob(f"{_PART}*"):
+        if _abandoned(left):
+            shutil.rmtree(left, ignore_errors=True)
     with discard_on_error(part, f"cannot write the checkpoint {target} (the ones before it are kept)"):
         part.mkdir()
         _save_tensors(state, part / "state.pt")
@@ -76,9 +81,24 @@ def save(folder: Path, images: int, state: dict[str, Any], meta: dict[str, Any],
 def _remove(path: Path) -> None:
     """Delete a checkpoint, first its name: a kill half-way must not leave a part of it under that name."""
     if path.exists():
-        gone = path.with_name(f"{_PART}{path.name}-{os.getpid()}-old")
+        gone = path.with_name(f"{_PART}{path.name}-old-{_me()}")
         path.rename(gone)
         shutil.rmtree(gone)
+
+
+def _me() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _abandoned(part: Path) -> bool:
+    """Whether nobody writes this part any more: its process is dead, or, on another node, it is a day old."""
+    owner = part.name
+    host, _, pid = owner.rpartition("-")
+    if host.endswith("-" + socket.gethostname()):
+        return pid == str(os.getpid()) or not Path(f"/proc/{pid}").exists()
+    with suppress(OSError):
+        return time.time() - part.stat().st_mtime > _STALE
+    return False
 
 
 def _save_tensors(state: dict[str, Any], path: Path) -> None:

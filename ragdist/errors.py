@@ -9,6 +9,10 @@ class UserError(Exception):
     """What is wrong, where, and what to do, in one line. The commands print it and exit with 2."""
 
 
+class Unreachable(UserError):
+    """Something outside this process does not answer, or not yet: another process or another try may have it."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the closest of the known names, or their list when none is close."""
     known = list(known)

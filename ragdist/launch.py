@@ -1,5 +1,6 @@
 """Where a run executes: in this process, or on Ray Train workers."""
 
+import time
 from importlib.util import find_spec
 
 from ragdist import rayenv, worldsize
@@ -13,6 +14,7 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
     Raises:
         UserError: see the parts.
     """
+    began = time.monotonic()
     size = worldsize.parse(config.workers)
     if size.in_process:
         from ragdist import local
@@ -24,4 +26,4 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
     rayenv.prepare(config.collective_timeout)
     from ragdist.on_ray import driver
 
-    return driver.run(config, size, overwrite=overwrite)
+    return driver.run(config, size, overwrite=overwrite, began=began)

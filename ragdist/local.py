@@ -23,8 +23,9 @@ def run(config: Config, *, overwrite: bool) -> int:
     if device.type == "cpu":
         keep_freed_memory()
     place = place_of(config.out)
+    index = open_data(config)
     with place.claimed(config, overwrite=overwrite) as claim, place.opened(config) as folder:
-        index = open_data(config)
+        folder.fence = claim.check
         trainer = Trainer(config, World(0, 1, device), index, folder)
         for line in notes(config, folder, trainer):
             print(line)

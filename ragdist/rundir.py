@@ -1,5 +1,6 @@
 """What lies where in a run's folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ragdist import settings
@@ -25,6 +26,12 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.metrics = self.path / "metrics.jsonl"
         self.summary = self.path / "summary.json"
+        # Raises if this process may not write here any more: another one goes on with the run.
+        self.fence: Callable[[], None] = lambda: None
+
+    def before_saving(self) -> None:
+        """Called before a checkpoint is written; raises if it may not be."""
+        self.fence()
 
     def saved(self) -> None:
         """Called when a checkpoint was written."""

@@ -30,6 +30,11 @@ class Claim:
         self.token = token  # in the run's file "lock"
         self.lost = False  # whether someone else took it, which can happen to a URL
 
+    def check(self) -> None:
+        """Raises UserError if it is lost."""
+        if self.lost:
+            raise UserError("another process took this run over and goes on with it: this one stopped")
+
 
 def me() -> str:
     """This process, for messages."""

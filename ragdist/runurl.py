@@ -5,13 +5,14 @@ last; it is deleted manifest first. So whatever breaks off, the newest one with 
 """
 
 import json
+import os
 import shutil
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ragdist.runplace import Claim, compare, me
 LOCK = "lock"
 BEAT = 10.0  # seconds between two signs of life in the lock
 PATIENCE = 2.5  # beats to wait for a sign of life of another process
+_PREFIX = "ragdist-run-"
 PUSH = 30.0  # seconds between two looks for changed files
 
 
@@ -88,15 +90,26 @@ class UrlPlace:
 
     @contextmanager
     def opened(self, config: Config) -> Iterator[RunFolder]:
-        """A local folder with what a run goes on from; what changes in it is uploaded until the context ends."""
-        local = Path(tempfile.mkdtemp(prefix="ragdist-run-"))
+        """A local folder with what a run goes on from; what changes in it is uploaded until the context ends.
+
+        If the last upload fails, the folder stays, and the error names it.
+        """
+        _sweep()
+        local = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         mirror = _Mirror(self.remote, local, config.checkpoint.keep)
+        keep = False
         try:
             mirror.pull()
             with mirror.following():
                 yield mirror.folder
+            keep = True
+            mirror.finish()
+            keep = False
+        except UserError as error:
+            raise (type(error)(f"{error}; what was not uploaded is in {local}") if keep else error) from error
         finally:
-            shutil.rmtree(local, ignore_errors=True)
+            if not keep:
+                shutil.rmtree(local, ignore_errors=True)
 
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run."""
@@ -120,6 +133,14 @@ class UrlPlace:
         """
         self.remote.write(f".probe-{name}", b"ragdist")
         self.remote.remove([f".probe-{name}"])
+
+
+def _sweep() -> None:
+    """Delete the folders of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_of_a_run(name: str) -> bool:
@@ -148,10 +169,24 @@ class RemoteFolder:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        retried(f"{self.url}/{name}", lambda: self.fs.pipe_file(f"{self.root}/{name}", data), writing=True)
+        self._write(name, lambda: self.fs.pipe_file(f"{self.root}/{name}", data))
 
     def put(self, local: Path, name: str) -> None:
-        retried(f"{self.url}/{name}", lambda: self.fs.put_file(str(local), f"{self.root}/{name}"), writing=True)
+        """Upload a file; FileNotFoundError if it is not there any more."""
+
+        def upload() -> None:
+            with open(local, "rb"):  # else a missing bucket looks the same
+                self.fs.put_file(str(local), f"{self.root}/{name}")
+
+        self._write(name, upload, local)
+
+    def _write(self, name: str, work: Callable[[], None], local: Path | None = None) -> None:
+        try:
+            retried(f"{self.url}/{name}", work, writing=True)
+        except FileNotFoundError as error:
+            if local and not local.exists():
+                raise
+            raise UserError(f"{self.url}: there is no such bucket or container: make it, or mend --out") from error
 
     def get(self, name: str, local: Path) -> None:
         local.parent.mkdir(parents=True, exist_ok=True)
@@ -218,9 +253,10 @@ class _Mirror:
     def __init__(self, remote: RemoteFolder, local: Path, keep: int):
         self.remote, self.local, self.keep = remote, local, keep
         self.folder = _MirroredFolder(local, self)
-        self._there: set[str] = set()  # names of remote checkpoints
+        self._whole: set[str] = set()  # remote checkpoints that have their manifest
         self._pushed: dict[str, tuple[int, int]] = {}  # size and time of what was uploaded
-        self._now, self._end = threading.Event(), threading.Event()
+        self._now, self._end, self._idle = threading.Event(), threading.Event(), threading.Event()
+        self._idle.set()
         self._trouble: UserError | None = None
 
     def pull(self) -> None:
@@ -235,24 +271,19 @@ class _Mirror:
         for name in names:
             if name == "metrics.jsonl" or name.startswith("samples/"):
                 self.remote.get(name, self.local / name)
-        self._there = {name.split("/")[1] for name in names if name.startswith("checkpoints/images-")}
-        for step in sorted(self._there, reverse=True):
-            files = [name for name in names if name.startswith(f"checkpoints/{step}/")]
-            if f"checkpoints/{step}/manifest.json" not in files:
-                continue  # an upload or a deletion that broke off
-            for name in files:
-                self.remote.get(name, self.local / name)
+        # One without a manifest is an upload or a deletion that broke off.
+        self._whole = {name.split("/")[1] for name in names if name.endswith("/manifest.json")}
+        for step in sorted(self._whole, reverse=True):
+            for name in names:
+                if name.startswith(f"checkpoints/{step}/"):
+                    self.remote.get(name, self.local / name)
             if checkpoint.damage(self.folder.checkpoints / step) is None:
                 break
-        self._pushed = {name: stamp for name, stamp in self._files().items() if not name.startswith("events")}
+        self._pushed = self._files()
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Upload what changes, in the background, and all of it at the end.
-
-        Raises:
-            UserError: an upload failed for good.
-        """
+        """Upload what changes, in the background."""
         thread = threading.Thread(target=self._follow, name="upload", daemon=True)
         thread.start()
         try:
@@ -261,17 +292,28 @@ class _Mirror:
             self._end.set()
             self._now.set()
             thread.join()
-        if not self._trouble:
-            self._push()
+
+    def finish(self) -> None:
+        """Upload what is left.
+
+        Raises:
+            UserError: it cannot be, or an earlier upload failed for good.
+        """
+        self.check()
+        self._push()
+
+    def wait(self) -> None:
+        """Wait until the checkpoint before is uploaded: if it were deleted meanwhile, none would ever be.
+
+        Raises:
+            UserError: an upload failed for good.
+        """
+        self._idle.wait()
         self.check()
 
     def saved(self) -> None:
-        """A checkpoint was written: upload it now.
-
-        Raises:
-            UserError: an earlier upload failed for good.
-        """
-        self.check()
+        """A checkpoint was written: upload it."""
+        self._idle.clear()
         self._now.set()
 
     def check(self) -> None:
@@ -279,60 +321,76 @@ class _Mirror:
             raise self._trouble
 
     def _follow(self) -> None:
-        while not self._end.is_set():
+        ended = False
+        while not ended:
             self._now.wait(PUSH)
             self._now.clear()
+            ended = self._end.is_set()
+            if ended and self._idle.is_set():
+                return
             try:
                 self._push()
             except UserError as error:
                 self._trouble = error
+            except Exception as error:  # a library's
+                self._trouble = UserError(f"{self.remote.url} cannot be written ({type(error).__name__}: {error})")
+            self._idle.set()
+            if self._trouble:
                 return
 
     def _files(self) -> dict[str, tuple[int, int]]:
-        """Finished files and what tells whether they changed; a checkpoint's manifest and the summary come last."""
+        """Finished files by name, and what tells whether they changed."""
         found = {}
-        for path in self.local.rglob("*"):
-            name = path.relative_to(self.local)
-            try:
-                if path.is_file() and not any(part.startswith(".") for part in name.parts):
+        for folder, folders, files in os.walk(self.local):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in files:
+                path = Path(folder) / name
+                try:
                     stat = path.stat()
-                    found[str(name)] = (stat.st_size, stat.st_mtime_ns)
-            except FileNotFoundError:  # an old checkpoint, deleted meanwhile
-                continue
-        return dict(sorted(found.items(), key=lambda item: (item[0].endswith(("manifest.json", "summary.json")), item)))
+                except FileNotFoundError:  # an old checkpoint, deleted meanwhile
+                    continue
+                if not name.startswith("."):
+                    found[str(path.relative_to(self.local))] = (stat.st_size, stat.st_mtime_ns)
+        return found
 
     def _push(self) -> None:
+        self.folder.fence()
         files = self._files()
-        gone: set[str] = set()
-        for name, stamp in files.items():
-            folder = name.rpartition("/")[0]
-            if self._pushed.get(name) == stamp or folder in gone:
-                continue
-            try:
-                self.remote.put(self.local / name, name)
-            except FileNotFoundError:  # deleted meanwhile; its manifest must not follow
-                gone.add(folder)
-                continue
-            self._pushed[name] = stamp
-            if name.startswith("checkpoints/"):
-                self._there.add(name.split("/")[1])
-        self._delete_old(files)
+        steps = sorted({name.split("/")[1] for name in files if name.startswith("checkpoints/")})
+        for step in steps[-1:]:  # older ones are of no use once this one is there
+            self._push_checkpoint(step, files)
+        rest = [name for name in files if not name.startswith("checkpoints/")]
+        for name in sorted(rest, key=lambda name: (name == "summary.json", name)):
+            if self._pushed.get(name) != files[name]:
+                with suppress(FileNotFoundError):
+                    self.remote.put(self.local / name, name)
+                    self._pushed[name] = files[name]
 
-    def _delete_old(self, files: dict[str, tuple[int, int]]) -> None:
-        whole = sorted(name.split("/")[1] for name in files if name.startswith("checkpoints/") and "manifest" in name)
-        if not whole:
+    def _push_checkpoint(self, step: str, files: dict[str, tuple[int, int]]) -> None:
+        names = [f"checkpoints/{step}/{name}" for name in ("state.pt", "meta.json", "manifest.json")]
+        if all(self._pushed.get(name) == files.get(name) for name in names):
             return
-        old = sorted(step for step in self._there if step <= whole[-1])[: -self.keep]
-        for step in old:
-            names = ("manifest.json", "meta.json", "state.pt")
-            self.remote.remove([f"checkpoints/{step}/{name}" for name in names])
-            self._there.discard(step)
+        try:
+            for name in names:
+                self.remote.put(self.local / name, name)
+                self._pushed[name] = files[name]
+        except (FileNotFoundError, KeyError):  # deleted meanwhile
+            return
+        self._whole.add(step)
+        for old in sorted(known for known in self._whole if known <= step)[: -self.keep]:
+            gone = ("manifest.json", "meta.json", "state.pt")  # the manifest first: a rest has none
+            self.remote.remove([f"checkpoints/{old}/{name}" for name in gone])
+            self._whole.discard(old)
 
 
 class _MirroredFolder(RunFolder):
     def __init__(self, path: Path, mirror: _Mirror):
         super().__init__(path)
         self._mirror = mirror
+
+    def before_saving(self) -> None:
+        self._mirror.wait()
+        super().before_saving()
 
     def saved(self) -> None:
         self._mirror.saved()

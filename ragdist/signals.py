@@ -30,6 +30,15 @@ class Ear:
     def __init__(self, device: torch.device):
         self.cuda = device.type == "cuda"
         self._before = None
+        self._last = Heard(Signals(), 0.0)  # on the CPU
+
+    def flush(self) -> Heard:
+        """What was said last, waiting for the device; nothing is left to hear."""
+        before, self._before = self._before, None
+        if before is None:
+            return self._last
+        before[1].synchronize()
+        return _heard(before[0])
 
     def hear(self, signals: Tensor, skipped: Tensor) -> Heard:
         """The signals of this update, or on a GPU of the one before.
@@ -40,11 +49,12 @@ class Ear:
         """
         values = torch.cat([signals, skipped.view(1)])
         if not self.cuda:
-            return _heard(values)
+            self._last = _heard(values)
+            return self._last
         host = torch.empty(values.shape, pin_memory=True)
         host.copy_(values, non_blocking=True)
         arrived = torch.cuda.Event()
-        arrived.record()
+        arrived.record(torch.cuda.current_stream(values.device))
         before, self._before = self._before, (host, arrived)
         if before is None:
             return Heard(Signals(), 0.0)

@@ -16,7 +16,7 @@ from torch import Tensor
 from ragdist import checkpoint, export, sampling
 from ragdist.config import Config, flat
 from ragdist.data.index import Index
-from ragdist.errors import UserError
+from ragdist.errors import Unreachable, UserError
 from ragdist.feed import Feed
 from ragdist.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
 from ragdist.networks import build_discriminator, build_generator
@@ -160,6 +160,7 @@ class Trainer:
         Raises:
             UserError: the disk refuses; on all workers.
         """
+        self._check(self.ear.flush())
         self._agree()
         self.feed.merge_bad()
         refused = None
@@ -167,7 +168,7 @@ class Trainer:
             try:
                 self._write()
             except UserError as error:
-                refused = str(error)
+                refused = error
         self._together(refused)
 
     def _agree(self) -> None:
@@ -177,13 +178,14 @@ class Trainer:
             said = self.world.gather(export.weights_sha256(weights))
             assert len(set(said)) == 1, f"the workers' weights differ: {said}"
 
-    def _together(self, problem: str | None) -> None:
+    def _together(self, problem: UserError | None) -> None:
         """Raise on all workers what one of them met."""
-        problems = [text for text in self.world.gather(problem) if text]
-        if problems:
-            raise UserError(problems[0])
+        said = self.world.gather([str(problem), isinstance(problem, Unreachable)] if problem else None)
+        for text, passing in filter(None, said):
+            raise (Unreachable if passing else UserError)(text)
 
     def _write(self) -> None:
+        self.folder.before_saving()
         meta = {
             **self._identity(),
             "images": self.images,
@@ -306,11 +308,11 @@ class Trainer:
     def _check(self, heard: Heard) -> None:
         """Raise, on all workers alike, what ends the run."""
         if heard.signals.problem:  # the update was not applied; the last checkpoint is kept
-            self._together(str(self.trouble) if self.trouble else None)
-        count = len(self.feed.bad) + int(heard.signals.bad_samples)
+            self._together(self.trouble)
+        count = len(self.feed.bad) + round(heard.signals.bad_samples)
         if self.world.size > 1 and count > self.feed.most_bad:
-            last = list(self.feed.new_bad.values())[-1:]
-            self._together(str(self.feed.too_many_bad(last[0], count)) if last else None)
+            last = list((self.feed.bad | self.feed.new_bad).values())[-1:]
+            self._together(self.feed.too_many_bad(last[0], count) if last else None)
         if heard.skipped > self.config.optim.max_skipped:
             raise UserError(
                 f"{heard.skipped:.0f} updates were skipped because a loss or gradient was not finite "

@@ -25,6 +25,9 @@ class World:
     size: int
     device: torch.device
     local_size: int = 1  # workers on this node
+    # Over which `gather` and `broadcast` go, None: the default one. Of its own, so that waiting for a worker that
+    # reads or writes a large file does not count as a hang of the training's collectives.
+    group: Any = None
 
     def slots(self, batch: int) -> range:
         """The slots of a global batch that this worker computes: contiguous, in all workers all of them.
@@ -39,10 +42,10 @@ class World:
             return [value]
         mine = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        dist.all_gather(lengths, torch.tensor([len(mine)]))
+        dist.all_gather(lengths, torch.tensor([len(mine)]), group=self.group)
         longest = max(int(length) for length in lengths)
         rows = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.size)]
-        dist.all_gather(rows, torch.cat([mine, mine.new_zeros(longest - len(mine))]))
+        dist.all_gather(rows, torch.cat([mine, mine.new_zeros(longest - len(mine))]), group=self.group)
         return [json.loads(bytes(row[:n].numpy())) for row, n in zip(rows, map(int, lengths), strict=True)]
 
     def broadcast(self, data: bytes | None) -> bytes:
@@ -50,10 +53,10 @@ class World:
         if self.size == 1:
             return data
         length = torch.tensor([len(data) if self.rank == 0 else 0])
-        dist.broadcast(length, 0)
+        dist.broadcast(length, 0, group=self.group)
         mine = bytearray(data) if self.rank == 0 else bytearray(int(length))
         if mine:
-            dist.broadcast(torch.frombuffer(mine, dtype=torch.uint8), 0)
+            dist.broadcast(torch.frombuffer(mine, dtype=torch.uint8), 0, group=self.group)
         return bytes(mine)
 
 
@@ -115,6 +118,8 @@ def pick_device(name: str, *, deterministic: bool = False) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"--device {name}: {reason}; choose cpu, or cuda where there is a GPU") from error
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if device.type == "cuda" and deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)

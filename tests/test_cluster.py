@@ -359,10 +359,22 @@ def test_a_new_cluster_goes_on_where_the_head_of_the_old_one_died(lab, data, tmp
     lab.kill("head")
     driver.process.wait(30)
     lab.down()
-    with new_lab("new", 1) as new:
+    with new_lab("new", 2) as new:
         driver = Driver(new, tmp_path / "new.log", *options(data, run, 5_000_000, "1"))
         driver.wait_for("continuing from", 120)
         assert continued_from(driver.text)[-1] >= at
+        wait_for_checkpoint(run, newest(run))
+
+        # The node of the only worker is cut off: no collective stops it from writing beside the new one.
+        victim, _ = any_worker(new)
+        new.cut(victim)
+        seconds = driver.wait_for("training again with 1 worker,", 120)
+        print(f"the node of the only worker cut off: training again elsewhere after {seconds:.1f} s")
+        began = time.monotonic()
+        while workers_on(new, victim):
+            assert time.monotonic() - began < 90, "the old worker lives on and may write"
+            time.sleep(0.5)
+        new.heal(victim)
         wait_for_checkpoint(run, newest(run))
         driver.process.send_signal(signal.SIGINT)
         assert driver.wait(60) == 130, driver.text

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ragdist.errors import UserError
+from ragdist.errors import Unreachable, UserError
 
 ATTEMPTS = 8
 _SHORT = 3  # attempts at a file that ends too early
@@ -193,7 +193,7 @@ def retried(place: str, work: Callable[[], T], attempts: int = ATTEMPTS, *, writ
                 raise UserError(f"{place} was cut off or changed since it was indexed ({what})") from error
             if attempt == attempts:
                 verb = "written" if writing else "read"
-                raise UserError(
+                raise Unreachable(
                     f"{place} cannot be {verb} ({what}, {attempts} times): run the same command again when it can"
                 ) from error
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)

@@ -1,14 +1,16 @@
 """One attempt at a run: Ray Train workers from their start to their end."""
 
 import re
-import tempfile
 import threading
+import time
 
 import ray.train
 from ray.exceptions import ActorUnavailableError, NodeDiedError, RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from ragdist.on_ray.worker import Task, work
+
+NODE_ID = "ray.io/node-id"  # the label that Ray gives every node
 
 
 class _Backend(TorchConfig().backend_cls):
@@ -35,14 +37,26 @@ class Attempt(threading.Thread):
         workers: how many.
         need: the resources of each.
         timeout: seconds after which a collective operation fails.
+        avoid: ids of nodes that are to have no worker.
+        scratch: a folder for what Ray Train wants to have stored.
     """
 
-    def __init__(self, task: Task, workers: int, need: dict[str, float], timeout: float):
+    def __init__(
+        self, task: Task, workers: int, need: dict[str, float], timeout: float, *, avoid: list[str], scratch: str
+    ):
         super().__init__(name=f"attempt-{task.attempt}", daemon=True)
         self.task, self.workers, self.need, self.timeout = task, workers, need, timeout
+        self.avoid, self.scratch = avoid, scratch
+        self.began = time.monotonic()
         self.error: Exception | None = None
 
     def run(self) -> None:
+        try:
+            self._fit()
+        except Exception as error:  # the driver decides what it means
+            self.error = error
+
+    def _fit(self) -> None:
         resources = {name: amount for name, amount in self.need.items() if name != "GPU"}
         trainer = TorchTrainer(
             work,
@@ -54,18 +68,16 @@ class Attempt(threading.Thread):
                 num_workers=self.workers,
                 use_gpu=self.task.gpu,
                 resources_per_worker=resources | ({"GPU": self.need["GPU"]} if self.task.gpu else {}),
+                label_selector={NODE_ID: f"!in({','.join(self.avoid)})"} if self.avoid else None,
             ),
             run_config=ray.train.RunConfig(
                 name=f"ragdist-{self.task.attempt}",
                 # Ray stores nothing: checkpoints are ours, and metrics go to the run's folder.
-                storage_path=tempfile.gettempdir() + "/ragdist-ray",
+                storage_path=self.scratch,
                 failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=0),
             ),
         )
-        try:
-            trainer.fit()
-        except Exception as error:  # the driver decides what it means
-            self.error = error
+        trainer.fit()
 
     def reason(self, workers: dict[int, dict]) -> str:
         """Why it failed, in a line; ``workers`` says where each rank was."""

@@ -4,13 +4,13 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ragdist.errors import UserError
+from ragdist.data.store import Store, scheme
 from ragdist.on_ray import cluster
 from ragdist.on_ray.options import DoctorOptions
 from ragdist.on_ray.probe import Probe
@@ -43,6 +43,7 @@ def run(options: DoctorOptions) -> int:
     Raises:
         UserError: there is no cluster.
     """
+    options = replace(options, data=_absolute(options.data), out=_absolute(options.out))
     cluster.connect()
     try:
         patients = _admit(options)
@@ -55,6 +56,10 @@ def run(options: DoctorOptions) -> int:
         return _findings(patients)
     finally:
         ray.shutdown()
+
+
+def _absolute(where: str) -> str:
+    return str(Store(where).local.absolute()) if where and not scheme(where) else where
 
 
 def _admit(options: DoctorOptions) -> list[Patient]:
@@ -75,7 +80,7 @@ def _ask(patients: list[Patient], options: DoctorOptions, call: Callable[[Patien
     """Each patient's answer, None where there was none in time."""
 
     def one(patient: Patient) -> Any:
-        if patient.wrong and "no answer" in patient.wrong[-1]:
+        if any("no answer" in what for what in patient.wrong):
             return None
         try:
             answer = call(patient)
@@ -170,7 +175,7 @@ def _reading(patients: list[Patient], options: DoctorOptions) -> None:
         if answer["samples"] < SLOW * statistics.median(rates):
             patient.say("it reads shards at under half of the usual speed: look at its disk and its load")
     if len({answer["digest"] for answer in answers if answer and not answer["problem"]}) > 1:
-        raise UserError(f"--data {options.data}: the nodes hold different data there; copy them, or give a URL")
+        patients[0].say(f"--data {options.data}: the nodes hold different data there: copy them, or give a URL")
 
 
 def _network(patients: list[Patient], options: DoctorOptions) -> None:
@@ -179,7 +184,9 @@ def _network(patients: list[Patient], options: DoctorOptions) -> None:
     group = [patient for patient in group if bool(patient.gpus) == gpu]
     if len(group) < 2:
         return
-    address = ray.get(group[0].actor.free_address.remote(), timeout=options.timeout)
+    (address,) = _ask(group[:1], options, lambda p: p.actor.free_address.remote())
+    if address is None:
+        return
     calls = {id(patient): rank for rank, patient in enumerate(group)}
     answers = _ask(
         group,

@@ -29,7 +29,7 @@ def connect() -> None:
     if address := os.environ.get("RAY_ADDRESS"):
         try:
             ray.init(**quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             what = str(error).strip().splitlines()[0]
             raise UserError(
                 f"no Ray cluster at RAY_ADDRESS {address} ({what}): start one, or unset RAY_ADDRESS to train on this "
@@ -56,6 +56,11 @@ def nodes() -> list[Node]:
         )
         for node, answer in zip(found, answers, strict=True)
     ]
+
+
+def can_grow_gpus() -> bool:
+    """Whether the cluster's autoscaler can add nodes with GPUs."""
+    return (_state.get_max_resources_from_cluster_config() or {}).get("GPU", 0) > 0
 
 
 def draining() -> set[str]:

@@ -16,6 +16,7 @@ class News(NamedTuple):
     lines: list[str]  # to print
     workers: dict[int, dict[str, Any]]  # by rank: node, address, process
     refused: str | None  # a user's mistake, found by a worker
+    trouble: str | None  # what another try may overcome
     outcome: dict[str, Any] | None  # how the training ended
 
 
@@ -28,19 +29,19 @@ class Desk:
 
     def _clear(self) -> None:
         self.done, self.text, self.lines, self.workers = -1, "", [], {}
-        self.refused = self.outcome = None
+        self.refused = self.trouble = self.outcome = None
         self.asked = False
 
     # The driver's side.
 
     def open(self, attempt: int) -> None:
-        """A new attempt begins."""
+        """A new attempt begins: what is left of others may not write any more."""
         self.attempt = attempt
         self._clear()
 
     def look(self) -> News:
         lines, self.lines = self.lines, []
-        return News(self.done, self.text, lines, self.workers, self.refused, self.outcome)
+        return News(self.done, self.text, lines, self.workers, self.refused, self.trouble, self.outcome)
 
     def ask_to_stop(self) -> None:
         """Have the workers end with a checkpoint after one of the next updates."""
@@ -52,17 +53,25 @@ class Desk:
         if attempt == self.attempt:
             self.workers[rank] = about
 
-    def tell(self, attempt: int, done: int, text: str, lines: list[str]) -> bool:
-        """Report progress; whether to stop."""
+    def may_write(self, attempt: int) -> bool:
+        """Whether the run's place is this attempt's."""
+        return attempt == self.attempt
+
+    def tell(self, attempt: int, done: int, text: str, lines: list[str]) -> bool | None:
+        """Report progress; whether to stop. None: the run goes on elsewhere, this process is to end."""
         if attempt != self.attempt:
-            return True
+            return None
         self.done, self.text = done, text
         self.lines += lines
         return self.asked
 
-    def refuse(self, attempt: int, problem: str) -> None:
-        """Report a user's mistake."""
-        if attempt == self.attempt:
+    def refuse(self, attempt: int, problem: str, passing: bool) -> None:
+        """Report a user's mistake, or trouble that may pass."""
+        if attempt != self.attempt:
+            return
+        if passing:
+            self.trouble = self.trouble or problem
+        else:
             self.refused = self.refused or problem
 
     def end(self, attempt: int, outcome: dict[str, Any]) -> None:

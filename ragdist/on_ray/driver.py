@@ -5,17 +5,18 @@ a node that is going to be preempted, room for more workers), which leaves a che
 dies. The next attempt goes on from the newest checkpoint with as many workers as there is room for.
 """
 
+import os
+import tempfile
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import ray
 from ray.autoscaler.sdk import request_resources
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ragdist.config import Config
-from ragdist.data.store import scheme
+from ragdist.data.store import Store, scheme
 from ragdist.errors import UserError
 from ragdist.objective.relative import group_size
 from ragdist.on_ray import cluster
@@ -33,37 +34,68 @@ from ragdist.worldsize import AS_MANY_AS_FIT, WorldSize
 _LOOK = 0.2  # seconds between two looks at the desk
 _SURVEY = 1.0  # seconds between two looks at the cluster's nodes
 _STEADY = 10.0  # seconds for which there must be room for more workers before a run grows
-_SETTLE = 10.0  # seconds within which the resources of workers that ended become free
+_SETTLE = 5.0  # seconds within which the resources of workers that ended become free
+_START = 300.0  # seconds within which all workers must be there
+_STOP = 20.0  # seconds within which workers that have not begun to train must end when asked to
 _CLEAN_UP = 60.0  # seconds that Ray may take to end the workers
+_BANISHED = 300.0  # seconds for which a node on which an attempt could not start gets no worker
 
 
-def run(config: Config, size: WorldSize, *, overwrite: bool) -> int:
-    """Train to the end, or until stopped; the exit code.
+def run(config: Config, size: WorldSize, *, overwrite: bool, began: float) -> int:
+    """Train to the end, or until stopped; the exit code. ``began`` is when the command did, by time.monotonic().
 
     Raises:
         UserError: see the parts; found by the driver or by a worker.
     """
-    config = replace(config, out=_everywhere(config.out), data=replace(config.data, path=_everywhere(config.data.path)))
+    config = replace(
+        config,
+        out=_everywhere(config.out, "--out"),
+        data=replace(config.data, path=_everywhere(config.data.path, "--data")),
+    )
+    open_data(config)
     place = place_of(config.out)
     with place.claimed(config, overwrite=overwrite) as claim, StopOnSignal() as stop:
         summary = place.summary()
         if summary and summary["images"] >= config.images:
             print(already_finished(config, summary))
             return 0
-        open_data(config)
-        cluster.connect()
-        stop.listen()  # Ray's own handler of SIGTERM aborts the process
         try:
-            outcome = Driver(config, size, claim, stop).drive()
+            with tempfile.TemporaryDirectory(prefix="ragdist-ray-") as scratch:
+                ready = time.monotonic()
+                cluster.connect()
+                stop.listen()  # Ray's own handler of SIGTERM aborts the process
+                driver = Driver(config, size, claim, stop, scratch=scratch, began=began, ready=ready)
+                outcome = driver.drive()
+        except ray.exceptions.RayError as error:
+            what = str(error).strip().splitlines()[0][:300]
+            raise UserError(
+                f"the Ray cluster does not answer ({type(error).__name__}: {what}): the last checkpoint is kept, the "
+                "same command continues"
+            ) from error
         finally:
             ray.shutdown()
-    print(closing_words(config, outcome) if outcome else "stopped before the first update; the same command starts")
+    if outcome:
+        print(closing_words(config, outcome))
+    else:
+        print(f"stopped; the last checkpoint is in {config.out}/checkpoints, and the same command continues")
     return 0 if outcome and outcome.finished else 130
 
 
-def _everywhere(where: str) -> str:
-    """A path that means the same in a worker's working directory."""
-    return where if scheme(where) else str(Path(where).absolute())
+def _everywhere(where: str, option: str) -> str:
+    """A place that means the same in a worker's working directory.
+
+    Raises:
+        UserError: a relative path in a Ray job, whose working directory is Ray's and temporary.
+    """
+    if scheme(where):
+        return where
+    path = Store(where).local
+    if not path.is_absolute() and "/runtime_resources/working_dir_files/" in os.getcwd():
+        raise UserError(
+            f"{option} {where}: in a Ray job that would lie in Ray's temporary copy of the working directory; give an "
+            "absolute path that all nodes share, or a URL"
+        )
+    return str(path.absolute())
 
 
 class Driver:
@@ -74,38 +106,65 @@ class Driver:
         size: the workers that are asked for.
         claim: the run's.
         stop: asks whether the user wants to end.
+        scratch: a folder for Ray.
+        began: when the command began, by time.monotonic().
+        ready: when it turned to Ray.
     """
 
-    def __init__(self, config: Config, size: WorldSize, claim: Claim, stop: Callable[[], bool]):
+    def __init__(
+        self,
+        config: Config,
+        size: WorldSize,
+        claim: Claim,
+        stop: StopOnSignal,
+        *,
+        scratch: str,
+        began: float,
+        ready: float,
+    ):
         self.config, self.size, self.claim, self.stop = config, size, claim, stop
-        self.nodes: list[Node] = []
-        self.need = self._need()
-        here = ray.get_runtime_context().get_node_id()
-        self.desk = ray.remote(Desk).options(
-            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False)
-        ).remote()  # fmt: skip
+        self.scratch, self.began, self.ready = scratch, began, ready
         self.group = group_size(config.batch_size, config.objective.group)
         self.attempts = self.failures = 0
         self.progress: Progress | None = None
         self.furthest = -1
         self.failed_at: float | None = None
+        self.last_size = 0  # of an attempt that trained, and its nodes
+        self.proved: set[str] = set()
+        self.banished: dict[str, float] = {}  # nodes, and until when
+        self.joined_at: float | None = None
+        self.nodes: list[Node] = []
+        self._open_desk()
+        self.need = self._need()
+
+    def _open_desk(self) -> None:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
 
     def _need(self) -> dict[str, float]:
+        """The resources of a worker, of which the cluster's autoscaler, if it has one, is told."""
         self._survey()
         config = self.config
         gpus = None if config.gpus_per_worker < 0 else config.gpus_per_worker
         if config.device == "cpu":
             gpus = 0
+        elif gpus is None and cluster.can_grow_gpus():
+            gpus = 1
         need = need_of(self.nodes, self.size, config.cpus_per_worker, gpus)
-        if self.size.high != AS_MANY_AS_FIT:  # an autoscaler may add what is missing
-            request_resources(bundles=[need] * self.size.high)
+        # One wish for the whole cluster: of several runs the last one's holds.
+        count = self.size.low if self.size.high == AS_MANY_AS_FIT else self.size.high
+        request_resources(bundles=[need] * count)
         return need
 
     def _survey(self) -> None:
-        self.nodes, self._surveyed = cluster.nodes(), time.monotonic()
+        now = time.monotonic()
+        self.banished = {node: until for node, until in self.banished.items() if until > now}
+        found = cluster.nodes()
+        self.nodes = [replace(node, usable=node.usable and node.id not in self.banished) for node in found]
+        self._surveyed = now
 
     def drive(self) -> Outcome | None:
-        """Attempt after attempt, until the end or until stopped: then the outcome, None before any update.
+        """Attempt after attempt, until the end or until stopped: then the outcome, None without one.
 
         Raises:
             UserError: a worker found a mistake, or too many attempts failed.
@@ -116,20 +175,21 @@ class Driver:
                 news = self._watch(attempt)
                 if news.refused:
                     raise UserError(news.refused)
-                if self.claim.lost:
-                    raise UserError(f"{self.config.out} was taken over by another process: this one stopped")
+                self.claim.check()
                 if news.outcome:
                     outcome = Outcome(**news.outcome)
                     if outcome.finished or self.stop():
                         return outcome
                     self.failures = 0
+                elif self.stop():
+                    return None
                 else:
                     self._failed(attempt, news)
             return None
         finally:
             if self.progress:
                 self.progress.close()
-            if self.size.high != AS_MANY_AS_FIT:
+            with suppress(ray.exceptions.RayError):
                 request_resources(bundles=[])
 
     def _say(self, line: str) -> None:
@@ -142,9 +202,11 @@ class Driver:
         said, began = 0.0, time.monotonic()
         while not self.stop():
             self._survey()
+            if not self.attempts:
+                self.need = self._need()
             count, free = self._choose(room(self.nodes, self.need)), room(self.nodes, self.need, free=True)
-            # What ended workers held becomes free a little later; what others hold does not.
-            if free < count and time.monotonic() - began > _SETTLE:
+            # What ended workers held becomes free a little later; what other runs hold does not.
+            if free < count and (time.monotonic() - began > _SETTLE or 0 < self.last_size <= free):
                 count = self._choose(free)
             if count and free >= count:
                 return count
@@ -152,7 +214,7 @@ class Driver:
                 said = time.monotonic()
                 what = ", ".join(f"{amount:g} {name}" for name, amount in self.need.items())
                 self._say(
-                    f"waiting for room: {free} of at least {self.size.low} workers of {what} fit now, on "
+                    f"waiting for room: {free} of at least {_workers(self.size.low)} of {what} fit now, on "
                     f"{sum(node.usable for node in self.nodes)} nodes"
                 )
             time.sleep(0.5)
@@ -164,7 +226,7 @@ class Driver:
 
     def _start(self, workers: int) -> Attempt:
         self.attempts += 1
-        ray.get(self.desk.open.remote(self.attempts))
+        ray.get(self.desk.open.remote(self.attempts), timeout=60)
         gpu = self.need.get("GPU", 0) > 0
         if self.attempts == 1:
             what = ", ".join(f"{amount:g} {name}" for name, amount in self.need.items())
@@ -172,7 +234,14 @@ class Driver:
         task = Task(
             self.config, self.desk, self.attempts, self.claim.token, int(self.need["CPU"]), gpu, self.furthest < 0
         )
-        attempt = Attempt(task, workers, self.need, self.config.collective_timeout)
+        attempt = Attempt(
+            task,
+            workers,
+            self.need,
+            self.config.collective_timeout,
+            avoid=[node.id for node in self.nodes if not node.usable],
+            scratch=self.scratch,
+        )
         attempt.start()
         return attempt
 
@@ -180,41 +249,66 @@ class Driver:
 
     def _watch(self, attempt: Attempt) -> News:
         """Print what it says until it ends; ask it to end when there is a reason."""
-        asked, roomy_since = False, None
+        asked_at, roomy_since = None, None
         while attempt.is_alive():
             news = self._show(attempt)
             if news.outcome or news.refused:
                 attempt.join(_CLEAN_UP)
                 break
-            if not asked and (self.stop() or self.claim.lost):
-                asked = True
-            elif not asked and time.monotonic() - self._surveyed > _SURVEY:
+            now = time.monotonic()
+            if self.claim.lost:
+                return self._abandon(attempt)
+            if asked_at is None and self.stop():
+                asked_at = now
+            elif asked_at is None and now - self._surveyed > _SURVEY:
                 self._survey()
-                going = {worker["node"]: worker for worker in news.workers.values()}.keys() & cluster.draining()
+                going = {worker["node"] for worker in news.workers.values()} & cluster.draining()
                 if going:
-                    names = ", ".join(sorted(w["address"] for w in news.workers.values() if w["node"] in going))
+                    names = ", ".join(sorted({w["address"] for w in news.workers.values() if w["node"] in going}))
                     self._say(f"{names} is going to be shut down: writing a checkpoint and going on without it")
-                    asked = True
+                    asked_at = now
                 more = self._choose(attempt.workers + room(self.nodes, self.need, free=True))
-                roomy_since = (roomy_since or time.monotonic()) if more > attempt.workers else None
-                if roomy_since and news.done >= 0 and time.monotonic() - roomy_since > _STEADY:
+                roomy_since = (roomy_since or now) if more > attempt.workers else None
+                if roomy_since and news.done >= 0 and now - roomy_since > _STEADY:
                     self._say(f"room for {_workers(more)}: writing a checkpoint and going on with them")
-                    asked = True
-            if asked:
-                ray.get(self.desk.ask_to_stop.remote())
+                    asked_at = now
+            if asked_at is not None:
+                ray.get(self.desk.ask_to_stop.remote(), timeout=60)
+                if news.done < 0 and now - asked_at > _STOP:
+                    return self._abandon(attempt)
+            if len(news.workers) < attempt.workers and now - attempt.began > _START:
+                self._say(f"the workers did not start within {_START:.0f} s")
+                return self._abandon(attempt)
             attempt.join(_LOOK)
         return self._show(attempt)
 
+    def _abandon(self, attempt: Attempt) -> News:
+        """End an attempt whatever it does: Ray ends all that a driver has started when it leaves."""
+        news = self._show(attempt)
+        ray.shutdown()
+        attempt.join(_STOP)
+        cluster.connect()
+        self.stop.listen()
+        self._open_desk()
+        return news
+
     def _show(self, attempt: Attempt) -> News:
-        news = News(*ray.get(self.desk.look.remote()))
+        news = News(*ray.get(self.desk.look.remote(), timeout=60))
         for line in news.lines:
             self._say(line)
+        if self.joined_at is None and len(news.workers) == attempt.workers:
+            self.joined_at = time.monotonic()
         if news.done > self.furthest:
-            if self.furthest >= 0 and self.failed_at:
-                seconds = time.monotonic() - self.failed_at
-                self._say(f"training again with {_workers(attempt.workers)}, {seconds:.1f} s after the failure")
-            self.failed_at, self.furthest = None, news.done
-            self.failures = 0
+            now = time.monotonic()
+            if self.furthest < 0 and self.joined_at:
+                theirs = self.joined_at - self.ready
+                self._say(f"training {now - self.began:.1f} s after the start, of which Ray took {theirs:.1f} s")
+            elif self.failed_at:
+                self._say(
+                    f"training again with {_workers(attempt.workers)}, {now - self.failed_at:.1f} s after the failure"
+                )
+            self.failed_at, self.furthest, self.failures = None, news.done, 0
+            self.last_size, self.proved = attempt.workers, {worker["node"] for worker in news.workers.values()}
         if news.done >= 0:
             self.progress = self.progress or Progress(self.config.images, done=news.done)
             self.progress.advance(news.done - self.progress.done)
@@ -225,15 +319,18 @@ class Driver:
     # After it.
 
     def _failed(self, attempt: Attempt, news: News) -> None:
-        reason = attempt.reason(news.workers)
         self.failures += 1
         self.failed_at = self.failed_at or time.monotonic()
+        reason = news.trouble or attempt.reason(news.workers)
         if self.failures > self.config.max_failures:
             raise UserError(
                 f"{self.failures} attempts in a row ended without progress (--max_failures "
                 f"{self.config.max_failures}), the last: {reason}. The last checkpoint is kept; Ray's logs, in "
                 "/tmp/ray/session_latest/logs of each node, say more"
             )
+        if self.proved and self.failures > 1:  # nodes that came since may be what is wrong
+            nodes = {worker["node"] for worker in news.workers.values()} - self.proved
+            self.banished |= dict.fromkeys(nodes, time.monotonic() + _BANISHED)
         self._say(f"the workers failed ({reason}): going on from the last checkpoint")
 
 

@@ -1,15 +1,23 @@
 """Rank 0's line to the driver: progress there, the word to stop back."""
 
+import os
 import threading
 import time
 
 import ray
 
+from ragdist.errors import Unreachable
+
 SECONDS = 0.25  # between two messages
+ANSWER = 10.0  # seconds that an answer may take
+SILENCE = 40.0  # seconds without one after which this process is cut off: the run goes on elsewhere
 
 
 class Line:
     """Stands in for `progress.Progress` in a worker, and asks whether to stop.
+
+    A process that is cut off, or that is told that the run goes on elsewhere, ends at once: what it would write
+    then would be beside the new workers' files.
 
     Args:
         desk: the actor.
@@ -21,6 +29,7 @@ class Line:
         self.done, self.text = -1, ""
         self.stop = False
         self._lines: list[str] = []
+        self._answered = time.monotonic()
         self._lock, self._end = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._talk, name="line", daemon=True)
         self._thread.start()
@@ -44,6 +53,15 @@ class Line:
         self._thread.join()
         self._tell()
 
+    def fence(self) -> None:
+        """Raises Unreachable unless the driver says, now, that this attempt may write."""
+        try:
+            allowed = ray.get(self.desk.may_write.remote(self.attempt), timeout=ANSWER)
+        except ray.exceptions.RayError as error:
+            raise Unreachable("rank 0 is cut off from the driver: it may not write") from error
+        if not allowed:
+            os._exit(1)
+
     def _talk(self) -> None:
         while not self._end.wait(SECONDS):
             self._tell()
@@ -52,6 +70,14 @@ class Line:
         with self._lock:
             lines, self._lines = self._lines, []
         try:
-            self.stop = ray.get(self.desk.tell.remote(self.attempt, self.done, self.text, lines), timeout=30)
-        except ray.exceptions.RayError:  # the driver is gone, or cut off: Ray ends this process, or the network heals
+            said = ray.get(self.desk.tell.remote(self.attempt, self.done, self.text, lines), timeout=ANSWER)
+        except Exception:  # whatever it is, the next one may get through
+            with self._lock:
+                self._lines = lines + self._lines
+            if time.monotonic() - self._answered > SILENCE:
+                os._exit(1)
             time.sleep(1)
+            return
+        if said is None:
+            os._exit(1)
+        self._answered, self.stop = time.monotonic(), said

@@ -5,6 +5,7 @@ import socket
 import time
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import ray
@@ -16,7 +17,7 @@ import torch.distributed as dist
 from ragdist.config import Config
 from ragdist.data import index as index_file
 from ragdist.data.index import Index
-from ragdist.errors import UserError
+from ragdist.errors import Unreachable, UserError
 from ragdist.files import explain
 from ragdist.memory import keep_freed_memory
 from ragdist.monitor import Monitor
@@ -26,6 +27,7 @@ from ragdist.session import finish, introduction, notes
 from ragdist.trainer import Trainer
 from ragdist.world import World, pick_device
 
+_FILES = timedelta(hours=6)  # that a worker may take to read or write a file while the others wait
 _PATIENCE = 10.0  # seconds until what one node wrote must be seen by the others
 
 
@@ -58,22 +60,30 @@ def work(task: Task) -> None:
         with closing(line) if line else nullcontext():
             _work(task, context, line)
     except UserError as error:
-        ray.get(task.desk.refuse.remote(task.attempt, str(error)))
+        ray.get(task.desk.refuse.remote(task.attempt, str(error), isinstance(error, Unreachable)), timeout=30)
         raise
 
 
 def _work(task: Task, context, line: Line | None) -> None:
     config = task.config
+    if not task.gpu and config.device.startswith("cuda"):
+        raise UserError(
+            f"--device {config.device}: the workers have no GPU; give --gpus_per_worker 1, or another device"
+        )
     device = str(ray.train.torch.get_device()) if task.gpu else "cpu"
     device = pick_device(device, deterministic=config.deterministic)
     if device.type == "cpu":
         keep_freed_memory()
         torch.set_num_threads(task.threads)
-    world = World(context.get_world_rank(), context.get_world_size(), device, context.get_local_world_size())
+    group = dist.new_group(backend="gloo", timeout=_FILES)
+    world = World(context.get_world_rank(), context.get_world_size(), device, context.get_local_world_size(), group)
     place = place_of(config.out)
     _see_the_same(world, place, task.token)
     index = open_data(world, config)
     with place.opened(config) if line else nullcontext() as folder:
+        if line:
+            folder.fence = line.fence
+        world.gather("opened")  # the collectives that follow wait no longer than --collective_timeout
         trainer = Trainer(config, world, index, folder)
         if not line:
             trainer.train(None)
@@ -91,7 +101,7 @@ def _work(task: Task, context, line: Line | None) -> None:
                 outcome = trainer.train(monitor, lambda: line.stop)
                 if outcome.finished:
                     finish(folder, monitor, outcome, len(trainer.feed.bad))
-    dist.destroy_process_group()
+        dist.destroy_process_group()  # the others do, too: nobody waits for the last upload
     ray.get(task.desk.end.remote(task.attempt, outcome._asdict()))
 
 

@@ -1,0 +1,180 @@
+"""Runs whose --out is an object store, behind a real S3-compatible server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ragdist import checkpoint, settings
+from ragdist.errors import UserError
+from ragdist.runurl import RemoteFolder, UrlPlace, _Mirror
+from tests.conftest import TINY, command, refused
+from tests.servers import s3_server
+
+TRAIN = "ragdist.train"
+
+
+@pytest.fixture(scope="module")
+def s3():
+    with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        import boto3
+
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        yield environment
+
+
+def names(run: str) -> list[str]:
+    return RemoteFolder(f"s3://bucket/{run}").list()
+
+
+def train(cwd: Path, data: Path, out: str, *more: str, images: int = 3200):
+    return command(TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more, cwd=cwd)
+
+
+def config_of(out: str, *more: str):
+    return settings.parse([*TINY, "--out", out, *more], "test")[0]
+
+
+def test_a_killed_run_goes_on_from_the_store(s3, tmp_path, digits):
+    """SIGKILL, then the same command, on a machine that has nothing of the run; the same bits as on a disk."""
+    options = ["--checkpoint.every=640"]
+    undisturbed = train(tmp_path, digits, "whole", *options, images=9600)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    arguments = [*TINY, f"--data={digits}", "--out=s3://bucket/killed", "--images=9600", *options]
+    process = subprocess.Popen([sys.executable, "-m", TRAIN, *arguments], cwd=tmp_path, start_new_session=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    end = time.monotonic() + 60
+    while not any(name.endswith("manifest.json") for name in names("killed")):
+        assert time.monotonic() < end, process.communicate(timeout=10)
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    again = train(tmp_path, digits, "s3://bucket/killed", *options, images=9600)
+    assert again.returncode == 0, again.stderr
+    assert "is locked by process" in again.stdout
+    assert "continuing from s3://bucket/killed/checkpoints/images-" in again.stdout
+    found = names("killed")
+    assert "summary.json" in found
+    assert "samples/course.png" in found
+    assert "lock" not in found
+    kept = {name.split("/")[1] for name in found if name.startswith("checkpoints/")}
+    assert sorted(kept) == [f"images-{images:012d}" for images in (8320, 8960, 9600)]
+    whole = json.loads((tmp_path / "whole" / "summary.json").read_text())
+    mine = json.loads(RemoteFolder("s3://bucket/killed").read("summary.json"))
+    assert mine["weights_sha256"] == whole["weights_sha256"]
+    finished = train(tmp_path, digits, "s3://bucket/killed", *options, images=9600)
+    assert "is finished: 9,600 images" in finished.stdout
+    line = refused(train(tmp_path, digits, "s3://bucket/killed", "--objective.lam=3", images=9600))
+    assert "objective.lam 1.0 -> 3.0" in line
+
+
+def test_mistakes_get_one_line(s3, tmp_path, digits):
+    line = refused(train(tmp_path, digits, "s3://no-such-bucket/run"))
+    assert "s3://no-such-bucket/run: there is no such bucket" in line
+    line = refused(train(tmp_path, digits, "http://127.0.0.1:9/run"))
+    assert "nothing can be written there" in line
+
+
+def save(folder, images: int, keep: int) -> None:
+    folder.before_saving()
+    state = {"weights": torch.full((10,), float(images))}
+    checkpoint.save(folder.checkpoints, images, state, {"images": images}, keep=keep)
+    folder.saved()
+
+
+class SlowFolder(RemoteFolder):
+    """A store behind a slow line."""
+
+    def put(self, local: Path, name: str) -> None:
+        time.sleep(0.15)
+        super().put(local, name)
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_there_is_a_whole_checkpoint_however_slow_uploads_are(s3, tmp_path, keep):
+    """Checkpoints come faster than they are uploaded."""
+    remote = SlowFolder(f"s3://bucket/slow{keep}")
+    mirror = _Mirror(remote, tmp_path / "run", keep)
+    mirror.pull()
+    with mirror.following():
+        for step in range(1, 9):
+            save(mirror.folder, 100 * step, keep)
+            whole = [name for name in remote.list() if name.endswith("manifest.json")]
+            assert whole or step == 1
+            assert len(whole) <= keep + 1
+    mirror.finish()
+    # Another machine.
+    second = _Mirror(RemoteFolder(remote.url), tmp_path / "other", keep)
+    second.pull()
+    found, broken = checkpoint.load_newest(second.folder.checkpoints, torch.device("cpu"))
+    assert found.meta["images"] == 800
+    assert not broken
+
+
+def test_an_upload_that_broke_off_is_passed_over(s3, tmp_path):
+    remote = RemoteFolder("s3://bucket/broken")
+    mirror = _Mirror(remote, tmp_path / "run", 3)
+    mirror.pull()
+    with mirror.following():
+        for images in (100, 200, 300):
+            save(mirror.folder, images, 3)
+    remote.remove(["checkpoints/images-000000000300/manifest.json"])  # as if it had not come that far
+    remote.write("checkpoints/images-000000000200/state.pt", b"another one's")
+    second = _Mirror(remote, tmp_path / "other", 3)
+    second.pull()
+    found, broken = checkpoint.load_newest(second.folder.checkpoints, torch.device("cpu"))
+    assert found.meta["images"] == 100
+    assert len(broken) == 1
+
+
+def test_what_cannot_be_uploaded_stays_and_is_named(s3, tmp_path):
+    import boto3
+
+    boto3.client("s3").create_bucket(Bucket="vanishes")
+    place = UrlPlace("s3://vanishes/run")
+    with (
+        pytest.raises(UserError, match=r"no such bucket.*what was not uploaded is in ") as caught,
+        place.opened(config_of("s3://vanishes/run")) as folder,
+    ):
+        boto3.client("s3").delete_bucket(Bucket="vanishes")
+        (folder.path / "metrics.jsonl").write_text("{}\n")
+    left = Path(str(caught.value).rpartition(" ")[2])
+    assert (left / "metrics.jsonl").is_file()
+
+
+def test_a_lost_claim_ends_the_run_without_a_trace_of_it(s3, tmp_path, digits, monkeypatch):
+    """Another process took the run over while this one was thought dead."""
+    monkeypatch.setattr("ragdist.runurl.BEAT", 0.2)
+    place = UrlPlace("s3://bucket/taken")
+    config = config_of("s3://bucket/taken")
+    with place.claimed(config, overwrite=False) as claim:
+        place.remote.write("lock", b"someone else\nanother token\n0\n")
+        end = time.monotonic() + 20
+        while not claim.lost:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        with pytest.raises(UserError, match="took this run over"):
+            claim.check()
+    assert place.remote.read("lock").startswith(b"someone else"), "the other's lock was taken away"
+
+
+def test_a_run_in_use_is_refused(s3, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ragdist.runurl.BEAT", 0.5)
+    config = config_of("s3://bucket/used")
+    with UrlPlace("s3://bucket/used").claimed(config, overwrite=False):
+        monkeypatch.setattr("ragdist.runurl.PATIENCE", 20)
+        with (
+            pytest.raises(UserError, match=r"is in use by process \d+ on"),
+            UrlPlace("s3://bucket/used").claimed(config, overwrite=False),
+        ):
+            pass
+    with UrlPlace("s3://bucket/used").claimed(config, overwrite=True) as claim:
+        assert UrlPlace("s3://bucket/used").token() == claim.token
