@@ -140,7 +140,7 @@ def test_what_cannot_be_uploaded_stays_and_is_named(s3, tmp_path):
 
     boto3.client("s3").create_bucket(Bucket="vanishes")
     place = UrlPlace("s3://vanishes/run")
-    with (
+    with (  # noqa: PT012 - what is uploaded at the end is what the context is for
         pytest.raises(UserError, match=r"no such bucket.*what was not uploaded is in ") as caught,
         place.opened(config_of("s3://vanishes/run")) as folder,
     ):

@@ -1,0 +1,81 @@
+"""What Ray costs: a step on one Ray worker against this process, and the time from submitting a job to training.
+
+    python -m benchmarks.cluster [--rounds 3] [--images 20000] [any option of ragdist.train]      (the job: as root)
+
+Runs of both kinds in turn. A step's time is the median of the readings in metrics.jsonl, the first left out.
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.measure import machine, spread, table
+
+HERE = Path(__file__).parents[1]
+
+
+def step_ms(folder: Path, workers: str, images: int, rest: list[str]) -> float:
+    """Milliseconds of an update in a run with these workers."""
+    out = folder / f"run-{workers}-{time.monotonic_ns()}"
+    command = [sys.executable, "-m", "ragdist.train", "--data", str(folder / "digits"), "--out", str(out), "--images",
+               str(images), "--monitor.seconds", "2", "--monitor.grid_every", str(images), "--workers", workers]  # fmt: skip
+    # Ray's workers are nice by default, which matters on a machine where something else runs.
+    environment = os.environ | {"RAY_worker_niceness": "0"}
+    subprocess.run([*command, *rest], check=True, env=environment, cwd=HERE, stdout=subprocess.DEVNULL)
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return 1e3 * statistics.median(row["step_seconds"] for row in rows[2:])
+
+
+def submitted(folder: Path, rest: list[str]) -> dict[str, float]:
+    """Seconds from `ray job submit` to the first update on a lab of two nodes, and who took them."""
+    from cluster.lab import Lab
+
+    with Lab.up("submit", nodes=2, environment={"PYTHONPATH": str(HERE), "RAY_worker_niceness": "0"}) as lab:
+        ray = str(Path(sys.executable).parent / "ray")
+        command = [ray, "job", "submit", "--", sys.executable, "-m", "ragdist.train", "--data", str(folder / "digits"),
+                   "--out", str(folder / "submitted"), "--images", "6400", *rest]  # fmt: skip
+        began = time.monotonic()
+        process = subprocess.Popen(command, env=os.environ | lab.environment(), stdout=subprocess.PIPE, text=True)
+        found = None
+        for line in process.stdout:
+            if found is None and (
+                words := re.search(r"training ([\d.]+) s after the start, of which Ray took ([\d.]+) s", line)
+            ):
+                found = time.monotonic() - began, float(words[1]), float(words[2])
+        process.wait()
+    whole, driver, theirs = found
+    return {"from submitting to the first update": whole, "Ray: job, connecting, starting the workers": whole - driver + theirs,
+            "ragdist: imports, data, networks, first update": driver - theirs}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=20_000)
+    own, rest = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make = [sys.executable, "-m", "ragdist.shards", "digits", str(folder / "digits"), "--size", "16"]
+        subprocess.run(make, check=True, cwd=HERE, stdout=subprocess.DEVNULL)
+        found: dict[str, list[float]] = {"0": [], "1": []}
+        for _ in range(own.rounds):
+            for workers in found:
+                found[workers].append(step_ms(folder, workers, own.images, rest))
+        ratios = [one / none for none, one in zip(*found.values(), strict=True)]
+        rows = [["this process", spread(found["0"]), "1"], ["one Ray worker", spread(found["1"]), spread(ratios, 3)]]
+        print(f"{machine()}; {own.images:,} images a run, {own.rounds} rounds\n")
+        print(table(["where", "step, ms", "ratio"], rows))
+        if os.geteuid() == 0:
+            print()
+            print(table(["", "seconds"], [[what, f"{s:.1f}"] for what, s in submitted(folder, rest).items()]))
+
+
+if __name__ == "__main__":
+    main()
