@@ -19,13 +19,23 @@ from pathlib import Path
 from benchmarks.measure import machine, spread, table
 
 HERE = Path(__file__).parents[1]
+SAID = r"training ([\d.]+) s after the start, of which Ray took ([\d.]+) s"
 
 
 def step_ms(folder: Path, workers: str, images: int, rest: list[str]) -> float:
     """Milliseconds of an update in a run with these workers."""
     out = folder / f"run-{workers}-{time.monotonic_ns()}"
-    command = [sys.executable, "-m", "ragdist.train", "--data", str(folder / "digits"), "--out", str(out), "--images",
-               str(images), "--monitor.seconds", "2", "--monitor.grid_every", str(images), "--workers", workers]  # fmt: skip
+    place = ["--data", str(folder / "digits"), "--out", str(out), "--images", str(images), "--workers", workers]
+    command = [
+        sys.executable,
+        "-m",
+        "ragdist.train",
+        *place,
+        "--monitor.seconds",
+        "2",
+        "--monitor.grid_every",
+        str(images),
+    ]
     # Ray's workers are nice by default, which matters on a machine where something else runs.
     environment = os.environ | {"RAY_worker_niceness": "0"}
     subprocess.run([*command, *rest], check=True, env=environment, cwd=HERE, stdout=subprocess.DEVNULL)
@@ -45,14 +55,15 @@ def submitted(folder: Path, rest: list[str]) -> dict[str, float]:
         process = subprocess.Popen(command, env=os.environ | lab.environment(), stdout=subprocess.PIPE, text=True)
         found = None
         for line in process.stdout:
-            if found is None and (
-                words := re.search(r"training ([\d.]+) s after the start, of which Ray took ([\d.]+) s", line)
-            ):
+            if found is None and (words := re.search(SAID, line)):
                 found = time.monotonic() - began, float(words[1]), float(words[2])
         process.wait()
     whole, driver, theirs = found
-    return {"from submitting to the first update": whole, "Ray: job, connecting, starting the workers": whole - driver + theirs,
-            "ragdist: imports, data, networks, first update": driver - theirs}  # fmt: skip
+    return {
+        "from submitting to the first update": whole,
+        "Ray: job, connecting, starting the workers": whole - driver + theirs,
+        "ragdist: imports, data, networks, first update": driver - theirs,
+    }
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ class Line:
         self._lock, self._end = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._talk, name="line", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._watch, name="line-watch", daemon=True).start()
 
     def begin(self, done: int) -> None:
         self.done = done
@@ -66,6 +67,12 @@ class Line:
         while not self._end.wait(SECONDS):
             self._tell()
 
+    def _watch(self) -> None:
+        # A thread of its own: in a process that is cut off, a call of Ray's may not return at all.
+        while not self._end.wait(1.0):
+            if time.monotonic() - self._answered > SILENCE:
+                os._exit(1)
+
     def _tell(self) -> None:
         with self._lock:
             lines, self._lines = self._lines, []
@@ -74,8 +81,6 @@ class Line:
         except Exception:  # whatever it is, the next one may get through
             with self._lock:
                 self._lines = lines + self._lines
-            if time.monotonic() - self._answered > SILENCE:
-                os._exit(1)
             time.sleep(1)
             return
         if said is None:
