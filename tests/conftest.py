@@ -41,6 +41,7 @@ LONGEST = (
     "test_run",
     "test_lab",
     "test_world",
+    "test_runurl",
     "test_remote",
     "test_foreign",
     "test_writer",

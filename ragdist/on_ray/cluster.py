@@ -12,6 +12,7 @@ from ray._private.state import state as _state
 from ragdist.errors import UserError
 from ragdist.on_ray.capacity import Node
 
+_CONNECT = 15.0  # seconds within which the cluster's address answers
 _ANSWER = 2.0  # seconds within which a node's raylet accepts a connection
 
 
@@ -28,8 +29,11 @@ def connect() -> None:
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     if address := os.environ.get("RAY_ADDRESS"):
         try:
+            host, _, port = address.rpartition(":")
+            if host and port.isdigit() and "/" not in host:  # else Ray tries for minutes
+                socket.create_connection((host, int(port)), timeout=_CONNECT).close()
             ray.init(**quiet)
-        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             what = str(error).strip().splitlines()[0]
             raise UserError(
                 f"no Ray cluster at RAY_ADDRESS {address} ({what}): start one, or unset RAY_ADDRESS to train on this "

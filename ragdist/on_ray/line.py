@@ -68,10 +68,11 @@ class Line:
             self._tell()
 
     def _watch(self) -> None:
-        # A thread of its own: in a process that is cut off, a call of Ray's may not return at all.
-        while not self._end.wait(1.0):
-            if time.monotonic() - self._answered > SILENCE:
-                os._exit(1)
+        # A thread of its own, to the end of the process: where that is cut off, a call of Ray's may never return, one
+        # while it closes neither. After a proper end Ray ends the process long before this does.
+        while time.monotonic() - self._answered < SILENCE:
+            time.sleep(1)
+        os._exit(1)
 
     def _tell(self) -> None:
         with self._lock:

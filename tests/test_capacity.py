@@ -1,0 +1,86 @@
+"""How many workers are asked for, how many fit, and what each gets."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragdist.errors import UserError
+from ragdist.on_ray.capacity import Node, choose, fit, need_of, room
+from ragdist.worldsize import AS_MANY_AS_FIT, WorldSize, parse
+from tests.conftest import TINY, command, refused
+
+
+def node(name: str, cpu: float, gpu: float = 0, *, free: float | None = None, usable: bool = True) -> Node:
+    total = {"CPU": cpu, "GPU": gpu} if gpu else {"CPU": cpu}
+    return Node(name, name, total, total if free is None else {"CPU": free}, usable)
+
+
+@pytest.mark.parametrize(("text", "environment", "size"), [
+    ("0", {}, (0, 0)),
+    ("4", {}, (4, 4)),
+    ("2:8", {}, (2, 8)),
+    ("auto", {}, (0, 0)),
+    ("auto", {"RAY_ADDRESS": "auto"}, (1, AS_MANY_AS_FIT)),
+    ("0", {"RAY_ADDRESS": "auto"}, (0, 0)),
+])  # fmt: skip
+def test_what_workers_may_be(text, environment, size):
+    assert parse(text, environment) == size
+
+
+@pytest.mark.parametrize("text", ["-1", "8:2", "0:3", "two", "2:", "1.5", "", "12345678"])
+def test_what_workers_may_not_be(text):
+    with pytest.raises(UserError, match=r"--workers .* must be auto, 0"):
+        parse(text, {})
+
+
+def test_the_command_says_so(tmp_path, digits):
+    assert "--workers 3:2" in refused(command("ragdist.train", *TINY, "--workers=3:2", cwd=tmp_path))
+    line = refused(command("ragdist.train", *TINY, f"--data={digits}", "--workers=1", cwd=tmp_path,
+                           RAY_ADDRESS="127.0.0.1:1", RAY_AUTH_MODE="disabled"))  # fmt: skip
+    assert "no Ray cluster at RAY_ADDRESS 127.0.0.1:1" in line
+
+
+def test_room_is_on_usable_nodes():
+    nodes = [node("head", 0), node("a", 4), node("b", 4, free=1), node("gone", 4, usable=False)]
+    assert room(nodes, {"CPU": 2.0}) == 4
+    assert room(nodes, {"CPU": 2.0}, free=True) == 2
+    assert fit({"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0, "GPU": 1.0}) == 2
+    assert fit({"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}) == 0
+
+
+@pytest.mark.parametrize(("nodes", "size", "cpus", "gpus", "need"), [
+    ([node("a", 2)], WorldSize(1, 1), 0, None, {"CPU": 2.0}),
+    ([node("a", 2)], WorldSize(2, 2), 0, None, {"CPU": 1.0}),
+    ([node("a", 8)], WorldSize(3, 3), 0, None, {"CPU": 2.0}),
+    ([node("head", 0), node("a", 8), node("b", 4)], WorldSize(1, AS_MANY_AS_FIT), 0, None, {"CPU": 4.0}),
+    ([node("head", 2), node("a", 64, 8)], WorldSize(1, AS_MANY_AS_FIT), 0, None, {"CPU": 8.0, "GPU": 1.0}),
+    ([node("a", 64, 8)], WorldSize(2, 2), 0, None, {"CPU": 32.0, "GPU": 1.0}),
+    ([node("a", 64, 8)], WorldSize(2, 2), 3, 0, {"CPU": 3.0}),
+    ([node("head", 0)], WorldSize(4, 4), 0, 1, {"CPU": 1.0, "GPU": 1.0}),  # nodes will come
+    ([node("head", 0)], WorldSize(1, AS_MANY_AS_FIT), 0, None, {"CPU": 1.0}),
+])  # fmt: skip
+def test_a_worker_gets_its_share(nodes, size, cpus, gpus, need):
+    assert need_of(nodes, size, cpus, gpus) == need
+
+
+@given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 40), st.integers(1, 12), st.integers(1, 8), st.booleans())
+def test_a_choice_is_within_its_bounds(low, more, fits, groups, group, whole):
+    size, batch = WorldSize(low, low + more), groups * group
+    count = choose(size, fits, batch, group, whole_groups=whole)
+    assert count == 0 or low <= count <= min(size.high, fits)
+    assert (count == 0) == (fits < low)
+    if count > low:
+        assert count <= batch
+        if whole:
+            assert groups % count == 0 or all(
+                (rank * (batch // count) + min(rank, batch % count)) % group == 0 for rank in range(count)
+            )
+    if not whole and fits >= low:
+        assert count == max(low, min(size.high, fits, batch))
+
+
+def test_nothing_is_lost_between_a_request_and_a_larger_cluster():
+    assert choose(WorldSize(2, 8), 5, 64, 32, whole_groups=False) == 5
+    assert choose(WorldSize(2, 8), 5, 64, 32, whole_groups=True) == 2  # groups of 32 in a batch of 64
+    assert choose(WorldSize(2, 8), 1, 64, 32, whole_groups=False) == 0
+    assert choose(WorldSize(1, AS_MANY_AS_FIT), 100, 64, 32, whole_groups=False) == 64
