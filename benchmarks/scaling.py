@@ -1,6 +1,7 @@
 """What communication costs: one-pass DDP and a flat reduction after the backward, on hosts with slow links.
 
     python -m benchmarks.scaling [--nodes 2 4] [--rounds 5] [any option of ragdist.train]      (as root, with iproute2)
+    python -m benchmarks.scaling --predict 0.05       what the model says of larger clusters, by seconds of computation
 
 Hosts are network namespaces of this machine (docs/lab.md), one worker with one thread on each. In every
 round each worker makes an update without any reduction, with the overlapped one, and with the flat one, and
@@ -51,6 +52,18 @@ def predict(compute: float, size: float, nodes: int, rate: float, latency: float
     """
     reduce = 2 * (nodes - 1) / nodes * size / rate + (nodes - 1) * latency if nodes > 1 else 0.0
     return compute + (max(0.0, reduce - SHARE * compute) if overlapped else reduce)
+
+
+def larger(compute: float, size: float) -> str:
+    """A table of the model's efficiency on 8 to 512 GPUs, each with a share of the network of its own."""
+    links = {"10 Gbit/s, 50 us": (10e9 / 8, 50e-6), "25 Gbit/s, 20 us": (25e9 / 8, 20e-6),
+             "200 Gbit/s, 5 us": (200e9 / 8, 5e-6)}  # fmt: skip
+    rows = []
+    for name, (rate, latency) in links.items():
+        for nodes in (8, 64, 512):
+            both = [compute / predict(compute, size, nodes, rate, latency, overlapped=o) for o in (True, False)]
+            rows.append([name, str(nodes), *(f"{value:.0%}" for value in both)])
+    return table(["link of each GPU", "GPUs", "efficiency, overlapped", "efficiency, flat"], rows)
 
 
 def make(config: Config, world: World, kind: str):
@@ -126,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--nodes", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--predict", type=float, metavar="SECONDS")
     parser.add_argument("--worker", nargs=3, metavar=("RANK", "SIZE", "ADDRESS"))
     own, rest = parser.parse_known_args()
     if "--config" not in " ".join(rest):
@@ -133,6 +147,12 @@ def main() -> None:
     if own.worker:
         rank, size, address = own.worker
         worker(int(rank), int(size), address, own.rounds, rest)
+        return
+    if own.predict:
+        config, _ = settings.parse(rest, sys.argv[0])
+        nbytes = make(config, World(0, 1, torch.device("cpu")), "none")[1]
+        print(f"{own.predict:g} s of computation an update, gradients of {nbytes / 1e6:.1f} MB\n")
+        print(larger(own.predict, nbytes))
         return
     from cluster.lab import Lab
 

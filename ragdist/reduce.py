@@ -15,7 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 from ragdist.update import Batch, Update
 from ragdist.world import World
 
-BUCKET_MB = 25.0  # of gradients that are sent together while the backward goes on
+# Gradients are sent in about so many buckets, so that the first is on its way early: PyTorch's 25 MB are all that small
+# networks have. A bucket has at least half a megabyte and at most those 25.
+_BUCKETS, _LEAST_MB, _MOST_MB = 8, 0.5, 25.0
 
 
 class Alone:
@@ -37,8 +39,10 @@ class Overlapped:
     For the one-pass update, whose single backward reaches every parameter.
     """
 
-    def __init__(self, update: Update, world: World, bucket_mb: float = BUCKET_MB):
+    def __init__(self, update: Update, world: World):
         devices = [world.device] if world.device.type == "cuda" else None
+        megabytes = sum(p.numel() * p.element_size() for p in update.parameters()) / 2**20
+        bucket_mb = min(max(megabytes / _BUCKETS, _LEAST_MB), _MOST_MB)
         self.wrapped = DistributedDataParallel(
             update, device_ids=devices, gradient_as_bucket_view=True, bucket_cap_mb=bucket_mb
         )
