@@ -39,7 +39,6 @@ TINY = [
 LONGEST = (
     "test_cluster",
     "test_run",
-    "test_lab",
     "test_world",
     "test_runurl",
     "test_remote",
@@ -53,6 +52,7 @@ LONGEST = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(LONGEST)}
+    place["test_lab"] = len(place) + 1  # not beside test_cluster: two labs at a time are slow
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))  # within a file and beyond these as they were
 
 
