@@ -182,7 +182,7 @@ def main() -> None:
                 ])  # fmt: skip
                 print(" | ".join(rows[-1]), flush=True)
     print(
-        f"\n{machine()}; cifar10 networks, gradients of {found['bytes'] / 1e6:.1f} MB, batch 32, {own.rounds} rounds\n"
+        f"\n{machine()}; cifar10 networks, gradients of {found['bytes'] / 1e6:.1f} MB, batch {settings.parse(rest, sys.argv[0])[0].batch_size}, {own.rounds} rounds\n"
     )
     head = ["nodes", "link", "computation s", "all-reduce alone s", "exposed, overlapped s", "exposed, flat s",
             "ratio", "overlapped: measured / model", "flat: measured / model"]  # fmt: skip

@@ -35,8 +35,9 @@ class Ear:
     def flush(self) -> Heard:
         """What was said last, waiting for the device; nothing is left to hear."""
         before, self._before = self._before, None
-        if before is None:
-            return self._last
+        if before is None:  # said once: what was counted by then must not count again
+            last, self._last = self._last, Heard(Signals(), self._last.skipped)
+            return last
         before[1].synchronize()
         return _heard(before[0])
 
