@@ -181,9 +181,9 @@ def main() -> None:
                     f"{flat:.2f} / {said[1]:.2f}",
                 ])  # fmt: skip
                 print(" | ".join(rows[-1]), flush=True)
-    print(
-        f"\n{machine()}; cifar10 networks, gradients of {found['bytes'] / 1e6:.1f} MB, batch {settings.parse(rest, sys.argv[0])[0].batch_size}, {own.rounds} rounds\n"
-    )
+    batch = settings.parse(rest, sys.argv[0])[0].batch_size
+    size = f"gradients of {found['bytes'] / 1e6:.1f} MB"
+    print(f"\n{machine()}; cifar10 networks, {size}, batch {batch}, {own.rounds} rounds\n")
     head = ["nodes", "link", "computation s", "all-reduce alone s", "exposed, overlapped s", "exposed, flat s",
             "ratio", "overlapped: measured / model", "flat: measured / model"]  # fmt: skip
     print(table(head, rows))
