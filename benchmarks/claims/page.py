@@ -11,13 +11,13 @@ from ragdist.files import write_whole
 
 Found = dict[Cell, dict[str, Any]]
 
-# What a task's table shows: the figure's name, its column, digits, and what is good.
+# What a task's table shows: the figure's name, its column, digits.
 COLUMNS = {
-    "toy": [("modes", "modes", 0, "more"), ("high_quality", "high quality", 3, "more"), ("kl", "KL", 3, "less")],
-    "stacked": [("modes", "modes of 1,000", 0, "more"), ("kl", "KL", 3, "less")],
+    "toy": [("modes", "modes", 0), ("high_quality", "high quality", 3), ("kl", "KL", 3)],
+    "stacked": [("modes", "modes of 1,000", 0), ("kl", "KL", 3)],
     "scarce": [
-        ("frechet", "Fréchet distance", 2, "less"), ("precision", "precision", 3, "more"), ("recall", "recall", 3, "more"),
-        ("coverage", "coverage", 3, "more"), ("memorization", "memorization ratio", 2, "1"),
+        ("frechet", "Fréchet distance", 2), ("precision", "precision", 3), ("recall", "recall", 3),
+        ("coverage", "coverage", 3), ("memorization", "memorization ratio", 2),
     ],
 }  # fmt: skip
 MAIN = {"toy": "kl", "stacked": "kl", "scarce": "frechet"}  # what the spread over time and the plots are of
@@ -50,13 +50,13 @@ def study_table(study: Study, found: Found) -> str:
         "loss",
         "relative term",
         "seeds",
-        *(f"{title}" for _, title, _, _ in columns),
+        *(title for _, title, _ in columns),
         f"{MAIN[kind(study)]} over time",
     ]
     rows = []
     for (loss, variant), group in groups(study, found).items():
         ended = [row for row in group if row["looks"] and not row["problem"]]
-        cells = [over_seeds([row["looks"][-1][name] for row in ended], digits) for name, _, digits, _ in columns]
+        cells = [over_seeds([row["looks"][-1][name] for row in ended], digits) for name, _, digits in columns]
         name = MAIN[kind(study)]
         times = [max(look[name] for look in row["looks"]) - min(look[name] for look in row["looks"]) for row in ended]
         lost = len(group) - len(ended)
@@ -127,7 +127,7 @@ def write(path: Path, found: Found, data: dict[str, str]) -> None:
             body = study_table(study, found)
             name = f"claims-{study.name.replace(', ', '-').replace('%', '')}.svg"
             figure = MAIN[kind(study)]
-            title = next(title for key, title, _, _ in COLUMNS[kind(study)] if key == figure)
+            title = next(title for key, title, _ in COLUMNS[kind(study)] if key == figure)
             write_whole(images / name, plots.dots(groups(study, found), figure, f"{study.name}: {title}"))
             body += f"\n\n![{study.name}](images/{name})"
             points = {names: rows[0]["points"] for names, rows in groups(study, found).items() if rows[0].get("points")}

@@ -48,6 +48,7 @@ class Study:
 
 _MAIN = tuple((loss, variant) for loss in LOSSES for variant in (NONE, "literal", DEFAULT, "cover, λ = 10, p = 2"))
 _STRONG = ("relativistic", "nonsaturating")
+_BASE = (NONE, "literal", DEFAULT)
 _SHORT = tuple((loss, variant) for loss in _STRONG for variant in (NONE, DEFAULT, "cover, λ = 10, p = 2"))
 _PAIRS = tuple((loss, variant) for loss in _STRONG for variant in (NONE, DEFAULT))
 _STACKED_CELLS = (
@@ -55,7 +56,8 @@ _STACKED_CELLS = (
     ("original", "literal"),
     ("original", DEFAULT),
 )
-_PLANE = {"network.family": "mlp", "network.z_dim": 2, "network.g_width": 128, "network.d_width": 128, "batch_size": 100,
+_PLANE = {"network.family": "mlp", "network.z_dim": 2, "network.g_width": 128, "network.d_width": 128,
+          "batch_size": 100,
           "objective.group": 50, "objective.r1": 0.004, "objective.r2": 0.004, "optim.g_lr": 1e-3, "optim.d_lr": 1e-3,
           "optim.lr_schedule": "linear", "optim.lr_images": 300_000}  # fmt: skip
 _STACKED = {"network.family": "mlp", "network.g_width": 256, "network.d_width": 256, "optim.g_lr": 5e-4,
@@ -74,7 +76,7 @@ STUDIES = {
         Study("digits, 100%", "digits", 3_000, _DIGITS, share=1.0, cells=_SHORT),
         Study("grid", "toy:grid", 3_000, _PLANE),
         Study("rates", "stacked", 3_000, _STACKED, cells=_PAIRS, rates=(1 / 8, 8.0), judged=2),
-        Study("ring", "toy:ring", 3_000, _PLANE, cells=tuple(cell for cell in _MAIN if cell[1] in (NONE, "literal", DEFAULT))),
+        Study("ring", "toy:ring", 3_000, _PLANE, cells=tuple((loss, variant) for loss in LOSSES for variant in _BASE)),
         Study("photographs, 10%", "photographs", 1_500, _PHOTOGRAPHS, share=0.1, cells=_PAIRS, judged=3),
         Study("photographs, 20%", "photographs", 1_500, _PHOTOGRAPHS, share=0.2, cells=_PAIRS[:2], judged=3),
         Study("photographs, 100%", "photographs", 1_500, _PHOTOGRAPHS, share=1.0, cells=_PAIRS[:2], judged=3),

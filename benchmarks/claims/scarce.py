@@ -1,8 +1,8 @@
 """Less data: a generator trained on a share of the images, judged by images that none of them has seen.
 
-Two thirds of the samples are for training and a third, at most 5,000, is held out; a share of 10% is a tenth of the former. The
-Frechet distance, precision, recall, density and coverage are to the held-out images: distances to the training data would
-reward copies. Features are those of a classifier of the whole data set.
+Two thirds of the samples are for training and a third, at most 5,000, is held out; 10% are a tenth of the former.
+The Frechet distance, precision, recall, density and coverage are to the held-out images: distances to the training data
+would reward copies. Features are those of a classifier of the whole data set.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Stacked digits: three random digits as the colour channels of one image, 1,000 modes.
 
-Protocol of Stacked MNIST (Metz et al. 2017, Srivastava et al. 2017, Lin et al. 2018): 26,000 samples, each channel named by a
-classifier of single digits; the modes with a sample, and the divergence of the modes' shares from the data's. Any shards
-of grey digits with ten labels will do. Triples are drawn anew for each update instead of 128,000 of them once.
+Protocol of Stacked MNIST (Metz et al. 2017, Srivastava et al. 2017, Lin et al. 2018): 26,000 samples, channels named
+by a classifier of single digits; the modes with a sample, and the divergence of the modes' shares from the data's. Any
+shards of grey digits with ten labels will do. Triples are drawn anew for each update instead of 128,000 of them once.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Mixtures of Gaussians in the plane: the 25-Gaussian grid and the 8-Gaussian ring.
 
-Protocol of Metz et al. 2017, Srivastava et al. 2017 (VEEGAN) and Lin et al. 2018 (PacGAN): 2,500 samples; one is of high
-quality if it lies within three standard deviations of its nearest mode's centre; a mode is covered if one of
+Protocol of Metz et al. 2017, Srivastava et al. 2017 (VEEGAN) and Lin et al. 2018 (PacGAN): 2,500 samples; one is of
+high quality if it lies within three standard deviations of its nearest mode's centre; a mode is covered if one of
 these is its own. The divergence is that of the high-quality samples' modes from equal shares.
 """
 
