@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ragdist import pictures, sampling
 from ragdist.evaluation import history, svg
-from ragdist.evaluation.evaluate import Evaluation
 from ragdist.evaluation.judged import GeneratorSamples, quantized
+from ragdist.evaluation.judging import Evaluation
 from ragdist.evaluation.measure import Figure
 from ragdist.evaluation.source import Opened
 
