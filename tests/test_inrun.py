@@ -110,7 +110,7 @@ def test_a_restart_knows_the_best_and_judges_what_is_missing(place, tmp_path):
     assert evaluations.best == export.about(run.best)["evaluation"]
     assert list(evaluations.missing) == [1920]
     assert run.spared <= trainer.folder.spared == {evaluations.best["images"], 1920}
-    trainer.train(None if False else _Silent(), lambda: False)
+    trainer.train(_Silent())
     assert rows(run.path)[-1]["figures"] == pytest.approx(kept[-1]["figures"], rel=1e-6)
     assert len(rows(run.path)) == 3
 
