@@ -1,7 +1,7 @@
 """A search on Ray Tune: it places the trials on the cluster and starts them again when their processes die.
 
-What is tried, what goes on and what is known is the `Course`'s; Tune restores nothing, so that nothing of its own has to
-be trusted after a crash.
+What is tried, what goes on and what is known is the `Course`'s; Tune restores nothing, so that nothing of its own has
+to be trusted after a crash.
 """
 
 import shutil
