@@ -26,7 +26,7 @@ class Judge:
         options = plan.options
         self.plan, self.device, self.metric = plan, device, options.metric
         self.options = EvaluateOptions(
-            data=plan.config.data.path,
+            data=options.judged_by or plan.config.data.path,
             samples=options.samples,
             features=options.features,
             inception_weights=options.inception_weights,
@@ -41,7 +41,7 @@ class Judge:
             UserError: the metric does not suit the data.
         """
         config, options = self.plan.config, self.options
-        data = DataSet(config.data.path, Path(config.data.cache).expanduser(), config.data.cache_gb)
+        data = DataSet(options.data, Path(config.data.cache).expanduser(), config.data.cache_gb)
         kind, names = choose(options, data)
         if "classes" in names and len(data.index.classes) < 2:
             raise UserError(f"--metric {self.metric} needs data with labels: choose another one")
@@ -49,7 +49,8 @@ class Judge:
         cache = Path(options.cache).expanduser()
         extractor = make_extractor(kind, data, options, self.device, cache, say)
         Reals(data, extractor, options.reals, cache).side(options.batch, self.device)
-        return f"{self.metric} of {options.samples:,} samples, {extractor.title}"
+        by = f", by {options.data}" if self.plan.options.judged_by else ""
+        return f"{self.metric} of {options.samples:,} samples{by}, {extractor.title}"
 
     def __call__(self, run: Path) -> float:
         """The metric of a run.

@@ -27,6 +27,8 @@ class SearchOptions:
     """what is compared: a figure of `python -m ragdist.evaluate`"""
     samples: int = 2000
     """samples of a generator that are judged each time"""
+    judged_by: str = ""
+    """data that samples are compared with, where these are not the training data: more of the kind, as a test set"""
     features: Literal["auto", "inception", "classifier", "pixels", "laplacian"] = "auto"
     """of the metric, as of `ragdist.evaluate`. auto: classifier for data with labels, else pixels"""
     inception_weights: str = ""

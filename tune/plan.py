@@ -15,7 +15,7 @@ from tune.space import Axis
 
 FORMAT = "ragdist-search"
 # What makes results comparable; a search that continues may have other --trials, and other resources.
-_SAME = ("seeds", "search", "scheduler", "metric", "samples", "features", "inception_weights")
+_SAME = ("seeds", "search", "scheduler", "metric", "samples", "judged_by", "features", "inception_weights")
 _CHECKPOINTS = 8  # of a trial: what a kill costs at most is an eighth of its budget
 
 

@@ -63,8 +63,8 @@ class _Page:
             f"{len(self.all)} trials of {plan.budget:,} images, on {options.seeds} seed(s) each; "
             f"search {options.search}, scheduler {options.scheduler}; judged after "
             f"{', '.join(f'{images:,}' for images in plan.rungs)} images.",
-            f"Metric: {self.metric} of {options.samples:,} samples of the moving average, features {options.features}. "
-            f"{more} is better.",
+            f"Metric: {self.metric} of {options.samples:,} samples of the moving average, features {options.features}, "
+            f"by {options.judged_by or plan.config.data.path}. {more} is better.",
             *(f"{axis.name}: {axis.text()}" for axis in plan.axes),
         ]
         return f"<pre>{html.escape(chr(10).join(lines))}</pre>"

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -39,9 +40,8 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
     """
     place = SearchFolder(out)
     config = plan.config
-    if "://" not in config.data.path:
-        config = space.varied(config, {"data.path": str(Path(config.data.path).expanduser().absolute())})
-        plan = plans.make(config, plan.options, plan.axes)
+    config = space.varied(config, {"data.path": _everywhere(config.data.path)})
+    plan = plans.make(config, replace(plan.options, judged_by=_everywhere(plan.options.judged_by)), plan.axes)
     with place.claimed(), StopOnSignal() as stop:
         if overwrite:
             _clear(place)
@@ -96,6 +96,11 @@ def _execute(course: Course, stop: StopOnSignal, table: Table) -> str:
         table.close()
         ray.shutdown()
         course.folder.stopping.unlink(missing_ok=True)
+
+
+def _everywhere(where: str) -> str:
+    """A place that means the same in a trial's working directory."""
+    return where if not where or "://" in where else str(Path(where).expanduser().absolute())
 
 
 def _clear(place: SearchFolder) -> None:

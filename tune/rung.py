@@ -12,6 +12,7 @@ from ragdist.errors import Diverged, Unreachable, UserError
 from tune import local, remote
 from tune.folder import SearchFolder
 from tune.plan import Plan
+from tune.space import varied
 
 _PATIENCE = 60.0  # seconds in which a process of an earlier start, which was killed, lets go of a run
 
@@ -58,6 +59,8 @@ def climb(
             run = place.run(number, seed)
             config = plan.trial_config(trial.options, seed, run, images)
             if worldsize.parse(config.workers).in_process:
+                if device.type == "cpu":  # its one core may as well read
+                    config = varied(config, {"data.loader_workers": 0})
                 there = _patient(lambda c=config: local.train(c, device, stop, last=images >= plan.budget), stop)
             else:
                 there = remote.train(config, address, stop)
@@ -66,7 +69,7 @@ def climb(
                 return reached
             reached.values.append(judge(run))
     except Diverged as error:
-        reached.diverged = str(error)
+        reached.diverged = str(error).partition(";")[0]  # the rest is advice for a single run
     except UserError as error:
         reached.refused = str(error)
     reached.seconds = round(time.monotonic() - began, 3)
