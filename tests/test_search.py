@@ -154,7 +154,7 @@ def test_a_trial_may_be_a_run_on_ray_workers(tmp_path, digits):
 
 
 @pytest.mark.parametrize(("argv", "says"), [
-    (["--metric=fid"], "--metric fid: there is no such figure; there are: frechet_distance, kid, precision"),
+    (["--metric=xyzw"], "--metric xyzw: there is no such figure; there are: frechet_distance, kid, precision"),
     (["--metric=recal"], "--metric recal: there is no such figure; did you mean 'recall'? there are: frechet"),
     (["--trials=0"], "--trials 0: it must be at least 1"),
     (["--seeds=0"], "--seeds 0: it must be at least 1"),
@@ -195,7 +195,7 @@ def test_more_than_the_cluster_has_is_refused(tmp_path, monkeypatch, digits):
     assert resources("--concurrent=3").concurrent == 3
     assert resources("--gpus_per_worker=0").concurrent == 6, "no more than there are trials"
     assert resources("--workers_per_trial=2").concurrent == 2
-    with pytest.raises(UserError, match=r"5 workers, each needs 1 CPU, 1 GPU, and the cluster .* 16 CPU, 4 GPU"):
+    with pytest.raises(UserError, match=r"5 workers, each needs 4 CPU, 1 GPU, and the cluster .* 16 CPU, 4 GPU"):
         resources("--workers_per_trial=5")
     with pytest.raises(UserError, match="a trial needs 9 CPU, 1 GPU"):
         resources("--cpus_per_worker=9")

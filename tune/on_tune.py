@@ -20,6 +20,7 @@ from ragdist.errors import UserError
 from ragdist.on_ray import cluster
 from ragdist.on_ray.attempt import short
 from ragdist.on_ray.capacity import need_of, room
+from ragdist.worldsize import AS_MANY_AS_FIT, WorldSize
 from tune.course import Course
 from tune.trial import TrialActor
 
@@ -39,14 +40,21 @@ class Resources:
         size = worldsize.parse(options.workers_per_trial)
         nodes = cluster.nodes()
         gpus = 0 if config.device == "cpu" else None if config.gpus_per_worker < 0 else config.gpus_per_worker
+        # A core for each, so that most trials are made at a time; beside a GPU its share of the node's cores.
+        need = need_of(nodes, WorldSize(1, AS_MANY_AS_FIT), config.cpus_per_worker, gpus)
+        if "GPU" not in need and not config.cpus_per_worker:
+            need["CPU"] = 1.0
+        self.options = {
+            "workers": options.workers_per_trial,
+            "cpus_per_worker": int(need["CPU"]),
+            "gpus_per_worker": int(need.get("GPU", 0)),
+        }
         self.judging: dict[str, float] = {}
         if size.in_process:
-            need = need_of(nodes, worldsize.WorldSize(1, 1), config.cpus_per_worker or 1, gpus)
             count = room(nodes, need)
             self.bundle, self.threads = need, int(need["CPU"])
             what = "a trial"
         else:
-            need = need_of(nodes, size, config.cpus_per_worker, gpus)
             count = room(nodes, need) // size.low
             self.bundle, self.threads = _HEAD, 1
             self.judging = {"num_cpus": need["CPU"], "num_gpus": need.get("GPU", 0)}
@@ -119,7 +127,7 @@ class _Bridge:
         return {
             "number": trial.number,
             "where": str(self.course.folder.path.absolute()),
-            "workers": self.course.plan.options.workers_per_trial,
+            "resources": self.resources.options,
             "threads": self.resources.threads,
             "judging": self.resources.judging,
         }

@@ -72,8 +72,8 @@ def make(config: Config, options: SearchOptions, axes: list[Axis]) -> Plan:
     return Plan(config, axes, options, budget, rungs)
 
 
-def read(path: Path, *, workers: str = "") -> Plan:
-    """The plan of a search's file; runs have so many ``workers``, where they are given.
+def read(path: Path, resources: dict[str, Any] | None = None) -> Plan:
+    """The plan of a search's file, with other values of the options that say what its runs take.
 
     Raises:
         UserError: the file is damaged.
@@ -81,7 +81,7 @@ def read(path: Path, *, workers: str = "") -> Plan:
     saved = _load(path)
     try:
         config = space.varied(Config(), saved["config"])
-        config = space.varied(config, {"workers": workers or config.workers})
+        config = space.varied(config, resources or {})
         axes = space.parse(saved["space"], config, str(path))
         options = SearchOptions(**{name: saved[name] for name in _SAME}, budget_images=saved["budget_images"])
         return Plan(config, axes, options, saved["budget_images"], saved["rungs"])

@@ -1,12 +1,13 @@
 """``python -m tune.search``: find good values of a run's options, and say how sure that is."""
 
+import difflib
 import time
 from dataclasses import fields
 from pathlib import Path
 
 from ragdist import cli, settings, worldsize
 from ragdist.config import Config, flat
-from ragdist.errors import UserError, nearest, run_command
+from ragdist.errors import UserError, run_command
 from tune import metrics, space
 from tune import plan as plans
 from tune.options import SearchOptions
@@ -100,9 +101,9 @@ def _known(words: list[str]) -> None:
         name = word.removeprefix("--").partition("=")[0]
         if word.startswith("--") and name not in known:
             close = [option for option in known if option.rpartition(".")[2] == name]
-            hint = f"; did you mean --{close[0]}?" if close else nearest(name, known)
-            hint = hint if "did you mean" in hint else f"; see {_PROG} --help"
-            raise UserError(f"unknown option --{name}{hint.replace(chr(39), '')}")
+            close += difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean --{close[0]}?" if close else f"see {_PROG} --help"
+            raise UserError(f"unknown option --{name}; {hint}")
 
 
 if __name__ == "__main__":

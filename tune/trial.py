@@ -28,9 +28,9 @@ class TrialActor(ray.tune.Trainable):
             if not self.place.search.is_file():
                 node = ray.util.get_node_ip_address()
                 raise UserError(_DISTANT.format(where=self.place.path, node=node))
-            self.plan = plan.read(self.place.search, workers=config["workers"])
-            remote = config["workers"] != "0"
+            self.plan = plan.read(self.place.search, config["resources"])
             own = self.plan.config
+            remote = own.workers != "0"
             self.device = pick_device("cpu" if remote else own.device, deterministic=own.deterministic)
             if self.device.type == "cpu":
                 keep_freed_memory()
@@ -63,7 +63,7 @@ class TrialActor(ray.tune.Trainable):
         if not self.judging:
             return self.judge(run)
         # The workers' resources are free now; judging takes some of them.
-        task = ray.remote(_judge).options(**self.judging)
+        task = ray.remote(_judge).options(scheduling_strategy="DEFAULT", **self.judging)  # not in its own place
         return ray.get(task.remote(str(self.place.path), str(run)))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
