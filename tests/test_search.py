@@ -14,10 +14,9 @@ import yaml
 
 from ragdist import settings
 from ragdist.errors import UserError
-from ragdist.metrics.options import METRICS as MEASURES
 from tests.conftest import TINY, command, refused
 from tests.test_capacity import node
-from tune import metrics, search
+from tune import search
 from tune.folder import SearchFolder
 
 SEARCH = "tune.search"
@@ -199,24 +198,6 @@ def test_more_than_the_cluster_has_is_refused(tmp_path, monkeypatch, digits):
         resources("--workers_per_trial=5")
     with pytest.raises(UserError, match="a trial needs 9 CPU, 1 GPU"):
         resources("--cpus_per_worker=9")
-
-
-def test_every_metric_is_a_figure_of_its_measure(searched):
-    """The table of metrics against real evaluations: of a run without labels, and by hand for the others."""
-    from ragdist.evaluation import source
-    from ragdist.evaluation.evaluate import evaluate
-    from ragdist.metrics.options import EvaluateOptions
-
-    cwd, argv, *_ = searched
-    assert {measure for measure, _ in metrics.METRICS.values()} <= set(MEASURES)
-    data = next(word.partition("=")[2] for word in argv if word.startswith("--data="))
-    chosen = EvaluateOptions(data=data, samples=100, reals=100, features="classifier", cache=str(cwd / "cache"))
-    opened = source.open_source(cwd / "found/trials/0000/seed-0", chosen, "cpu")
-    figures = {figure.name: figure for figure in evaluate(opened.judged, opened.data, chosen).result.figures}
-    for name in set(metrics.METRICS) - {"inception_score", "label_accuracy"}:
-        assert name in figures
-        if figures[name].ideal in ("less", "more"):
-            assert metrics.sign(name) == {"less": -1, "more": 1}[figures[name].ideal]
 
 
 def test_help_needs_neither_pytorch_nor_ray(tmp_path):

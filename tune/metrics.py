@@ -1,24 +1,7 @@
-"""The figures that a search may compare: the measure that gives each, and which way is better."""
+"""The figures that a search may compare, and which way is better: those by which a run keeps its best generator."""
 
 from ragdist.errors import UserError, nearest
-
-# Figure of an evaluation: (measure of `ragdist.evaluate`, sign of what is better: -1 less, 1 more).
-METRICS = {
-    "frechet_distance": ("frechet", -1),
-    "kid": ("kid", -1),
-    "precision": ("precision_recall", 1),
-    "recall": ("precision_recall", 1),
-    "density": ("density_coverage", 1),
-    "coverage": ("density_coverage", 1),
-    "train_to_fake_mean": ("memorization", -1),
-    "train_to_fake_median": ("memorization", -1),
-    "authenticity": ("memorization", 1),
-    "modes": ("classes", 1),
-    "fair_modes": ("classes", 1),
-    "class_kl": ("classes", -1),
-    "label_accuracy": ("classes", 1),
-    "inception_score": ("inception_score", 1),
-}
+from ragdist.metrics.options import BEST as METRICS
 
 
 def check(metric: str) -> None:
@@ -30,7 +13,7 @@ def check(metric: str) -> None:
 
 def sign(metric: str) -> int:
     """1 if more is better, -1 if less is."""
-    return METRICS[metric][1]
+    return 1 if METRICS[metric][1] == "more" else -1
 
 
 def measure(metric: str) -> str:

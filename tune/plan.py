@@ -38,6 +38,7 @@ class Plan:
                 "seed": self.config.seed + seed,
                 "out": str(out),
                 "images": images,
+                "evaluate_every": 0,  # it is judged between its rungs
                 "checkpoint.every": max(self.budget // _CHECKPOINTS, 1),
                 "checkpoint.keep": 1,
                 "monitor.grid_every": self.budget,

@@ -55,7 +55,7 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
         open_data(config)
         remote = plan.options.workers_per_trial != "0"
         device = torch.device("cpu") if remote else pick_device(config.device)
-        metric = Judge(plan, device).prepare(print)
+        metric = Judge(plan, device, print).text
         for axis in plan.axes:
             print(f"{axis.name}: {axis.text()}")
         runs = f" on each of {plan.options.seeds} seeds" if plan.options.seeds > 1 else ""
