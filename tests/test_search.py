@@ -14,7 +14,7 @@ import yaml
 
 from ragdist import settings
 from ragdist.errors import UserError
-from tests.conftest import TINY, command, refused
+from tests.conftest import TINY, command
 from tests.test_capacity import node
 from tune import search
 from tune.folder import SearchFolder
@@ -131,15 +131,14 @@ def test_the_best_configuration_is_one_that_the_trainer_takes(searched):
     assert (whole["images"], whole["seed"]) == (3072, 0)
 
 
-def test_a_finished_search_is_told_again_and_is_no_other(searched):
+def test_a_finished_search_is_told_again_and_is_no_other(searched, monkeypatch, capsys):
     cwd, argv, _, result = searched
-    again = command(SEARCH, *argv, cwd=cwd, **QUIET)
-    assert again.returncode == 0, again.stderr
-    assert result.stdout.partition("(less is better")[2] == again.stdout.partition("(less is better")[2]
+    monkeypatch.chdir(cwd)
+    assert search.main(argv) == 0
+    assert result.stdout.partition("(less is better")[2] == capsys.readouterr().out.partition("(less is better")[2]
     (cwd / "space.yaml").write_text(yaml.safe_dump({"objective.lam": {"uniform": [0, 5]}}))
-    line = refused(command(SEARCH, *argv, cwd=cwd))
-    assert "found holds another search (space {" in line
-    assert line.endswith("another --out, or --overwrite to start anew")
+    with pytest.raises(UserError, match=r"found holds another search \(space .* or --overwrite to start anew$"):
+        search.main(argv)
 
 
 def test_a_trial_may_be_a_run_on_ray_workers(tmp_path, digits):

@@ -66,9 +66,10 @@ def test_a_file_may_name_any_option_of_a_run():
     again = space.parse({axis.name: axis.content() for axis in axes}, config(), "there")
     assert again == axes
     values = {axis.name: axis.at(0.9) for axis in axes}
-    varied = flat(space.varied(config(), values))
-    assert {name: varied[name] for name in values} == values
-    assert {name for name in varied if varied[name] != flat(config())[name]} <= set(values)
+    base = config()
+    before, after = flat(base), flat(space.varied(base, values))
+    assert {name: after[name] for name in values} == values
+    assert {name for name in after if after[name] != before[name]} <= set(values)
 
 
 @pytest.mark.parametrize(("content", "says"), [

@@ -20,14 +20,14 @@ _STOP = 90.0  # seconds in which it writes a checkpoint and ends when asked to
 _DEATH = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 
 
-def train(config: Config, address: str, stop: Callable[[], bool]) -> bool:
+def train(config: Config, environment: dict[str, str], stop: Callable[[], bool]) -> bool:
     """Train a run, or go on with it, to ``config.images``; whether it got there.
 
     A process of its own, because a driver of Ray Train connects to the cluster, and leaves it, as it needs to.
 
     Args:
         config: of the run, ``config.workers`` in number.
-        address: the cluster's.
+        environment: variables by which it joins the cluster.
         stop: asked now and then; a run that stops writes a checkpoint.
 
     Raises:
@@ -46,7 +46,7 @@ def train(config: Config, address: str, stop: Callable[[], bool]) -> bool:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"RAY_ADDRESS": address},
+            env=os.environ | environment,
             preexec_fn=_die_with_parent,
         )
         try:

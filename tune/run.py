@@ -40,8 +40,10 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
     """
     place = SearchFolder(out)
     config = plan.config
-    config = space.varied(config, {"data.path": _everywhere(config.data.path)})
-    plan = plans.make(config, replace(plan.options, judged_by=_everywhere(plan.options.judged_by)), plan.axes)
+    _everywhere(str(out), "--out")
+    config = space.varied(config, {"data.path": _everywhere(config.data.path, "--data")})
+    judged_by = _everywhere(plan.options.judged_by, "--judged_by")
+    plan = plans.make(config, replace(plan.options, judged_by=judged_by), plan.axes)
     with place.claimed(), StopOnSignal() as stop:
         if overwrite:
             _clear(place)
@@ -98,9 +100,21 @@ def _execute(course: Course, stop: StopOnSignal, table: Table) -> str:
         course.folder.stopping.unlink(missing_ok=True)
 
 
-def _everywhere(where: str) -> str:
-    """A place that means the same in a trial's working directory."""
-    return where if not where or "://" in where else str(Path(where).expanduser().absolute())
+def _everywhere(where: str, option: str) -> str:
+    """A place that means the same in a trial's working directory.
+
+    Raises:
+        UserError: a relative path in a Ray job, whose working directory is Ray's and temporary.
+    """
+    if not where or "://" in where:
+        return where
+    path = Path(where).expanduser()
+    if not path.is_absolute() and "/runtime_resources/working_dir_files/" in os.getcwd():
+        raise UserError(
+            f"{option} {where}: in a Ray job that would lie in Ray's temporary copy of the working directory; give an "
+            "absolute path that all nodes share"
+        )
+    return str(path.absolute())
 
 
 def _clear(place: SearchFolder) -> None:

@@ -36,7 +36,7 @@ def climb(
     judge: Callable[[Path], float],
     *,
     device: torch.device,
-    address: str = "",
+    environment: Callable[[], dict[str, str]] = dict,
     stop: Callable[[], bool] = lambda: False,
 ) -> Reached:
     """Bring a trial from where its record says it is to its next rung.
@@ -47,7 +47,7 @@ def climb(
         number: the trial's.
         judge: gives the metric of a run.
         device: where this process computes.
-        address: the cluster's, for --workers_per_trial.
+        environment: gives what a driver needs to join the cluster, for --workers_per_trial.
         stop: asked while it trains.
     """
     began = time.monotonic()
@@ -63,7 +63,7 @@ def climb(
                     config = varied(config, {"data.loader_workers": 0})
                 there = _patient(lambda c=config: local.train(c, device, stop, last=images >= plan.budget), stop)
             else:
-                there = remote.train(config, address, stop)
+                there = remote.train(config, environment(), stop)
             if not there:
                 reached.interrupted = True
                 return reached

@@ -1,11 +1,14 @@
 """A trial as Ray Tune executes it: an actor that goes from rung to rung, and may then take another trial."""
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.tune
 import torch
+from ray._private.ray_constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
 from ragdist.errors import UserError
 from ragdist.memory import keep_freed_memory
@@ -24,6 +27,7 @@ class TrialActor(ray.tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self.number, self.place = config["number"], SearchFolder(config["where"])
         self.plan, self.judge, self.refused = None, None, ""
+        self._looked, self._ending = 0.0, False
         try:
             if not self.place.search.is_file():
                 node = ray.util.get_node_ip_address()
@@ -35,8 +39,9 @@ class TrialActor(ray.tune.Trainable):
             if self.device.type == "cpu":
                 keep_freed_memory()
                 torch.set_num_threads(max(1, int(config["threads"])))
-            self.judge = Judge(self.plan, self.device)
             self.judging = config["judging"]
+            if not self.judging:
+                self.judge = Judge(self.plan, self.device)
         except UserError as error:
             self.refused = str(error)
 
@@ -54,8 +59,8 @@ class TrialActor(ray.tune.Trainable):
             self.number,
             self._judged,
             device=self.device,
-            address=ray.get_runtime_context().gcs_address,
-            stop=self.place.stopping.exists,
+            environment=_environment,
+            stop=self._stop,
         )
         return vars(reached)
 
@@ -64,12 +69,28 @@ class TrialActor(ray.tune.Trainable):
             return self.judge(run)
         # The workers' resources are free now; judging takes some of them.
         task = ray.remote(_judge).options(scheduling_strategy="DEFAULT", **self.judging)  # not in its own place
-        return ray.get(task.remote(str(self.place.path), str(run)))
+        try:
+            return ray.get(task.remote(str(self.place.path), str(run)))
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+
+    def _stop(self) -> bool:
+        """Whether the search is to end; asked after each update, and looked up once a second."""
+        if time.monotonic() - self._looked > 1:
+            self._looked, self._ending = time.monotonic(), self.place.stopping.exists()
+        return self._ending
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial's state is its runs' checkpoints and its record."""
 
     def load_checkpoint(self, checkpoint: Any) -> None: ...
+
+
+def _environment() -> dict[str, str]:
+    """What a driver of its own needs to join this cluster, with the code that this one has."""
+    context = ray.get_runtime_context()
+    job = json.dumps({"runtime_env": json.loads(context.get_runtime_env_string())})
+    return {"RAY_ADDRESS": context.gcs_address, RAY_JOB_CONFIG_JSON_ENV_VAR: job}
 
 
 def _judge(where: str, run: str) -> float:
