@@ -8,7 +8,7 @@ from typing import Any
 import ray
 import ray.tune
 import torch
-from ray._private.ray_constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
 from ragdist.errors import UserError
 from ragdist.memory import keep_freed_memory
