@@ -18,7 +18,7 @@ from typing import Any
 from ragdist import settings
 from ragdist.config import Config
 from ragdist.data.store import scheme
-from ragdist.errors import UserError
+from ragdist.errors import Unreachable, UserError
 from ragdist.files import explain, write_whole
 from ragdist.rundir import RunFolder
 
@@ -71,7 +71,8 @@ class FolderPlace:
         """Create the folder or continue it, locked until the context or this process ends.
 
         Raises:
-            UserError: another process uses it, it cannot be written, or it holds a run of another configuration.
+            Unreachable: another process uses it.
+            UserError: it cannot be written, or it holds a run of another configuration.
         """
         with explain(f"cannot write the run to {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -81,7 +82,7 @@ class FolderPlace:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 lock.seek(0)
-                raise UserError(
+                raise Unreachable(
                     f"{self.path} is in use by {lock.readline().strip()}: wait for it or stop it"
                 ) from error
             except OSError:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ragdist import checkpoint, export, sampling
 from ragdist.config import Config, flat
 from ragdist.data.index import Index
-from ragdist.errors import Unreachable, UserError
+from ragdist.errors import Diverged, Unreachable, UserError
 from ragdist.feed import Feed
 from ragdist.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
 from ragdist.networks import build_discriminator, build_generator
@@ -229,7 +229,8 @@ class Trainer:
             stop: asked on each worker; all end after the same update, on a GPU one later.
 
         Raises:
-            UserError: a sample is damaged, the disk refuses, or too many updates are not finite; on all workers.
+            Diverged: too many updates are not finite; on all workers.
+            UserError: a sample is damaged, the disk refuses; on all workers.
         """
         assert (monitor is not None) == (self.world.rank == 0)
         if monitor and self.evaluations:
@@ -343,7 +344,7 @@ class Trainer:
             last = list((self.feed.bad | self.feed.new_bad).values())[-1:]
             self._together(self.feed.too_many_bad(last[0], count) if last else None)
         if heard.skipped > self.config.optim.max_skipped:
-            raise UserError(
+            raise Diverged(
                 f"{heard.skipped:.0f} updates were skipped because a loss or gradient was not finite "
                 f"(--optim.max_skipped {self.config.optim.max_skipped}); the last checkpoint is kept. Start anew with "
                 "lower --optim.g_lr and --optim.d_lr, higher --objective.r1 and --objective.r2, or --precision fp32"
