@@ -32,7 +32,8 @@ from ragdist.update import Batch, Update
 from ragdist.world import World
 
 PORT = 29511
-LINKS = {"as fast as it goes": None, "1 Gbit/s, 1 ms": (0.5e-3, 1e9)}  # delay each way in seconds, bits a second
+# Delay each way in seconds, bits a second.
+LINKS = {"as fast as it goes": None, "1 Gbit/s, 1 ms": (0.5e-3, 1e9), "100 Mbit/s, 1 ms": (0.5e-3, 1e8)}
 SHARE = 0.45  # of an update's computation that is left when the first bucket is ready to be sent
 
 

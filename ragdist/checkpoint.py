@@ -46,8 +46,16 @@ def listed(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("images-*") if path.is_dir())
 
 
-def save(folder: Path, images: int, state: dict[str, Any], meta: dict[str, Any], *, keep: int) -> Path:
-    """Write a checkpoint and delete all but the newest ``keep``.
+def images_of(path: Path) -> int:
+    """The images after which a checkpoint of this path was written."""
+    return int(path.name.partition("-")[2])
+
+
+def save(
+    folder: Path, images: int, state: dict[str, Any], meta: dict[str, Any], *, keep: int,
+    spared: frozenset[int] = frozenset(),
+) -> Path:  # fmt: skip
+    """Write a checkpoint and delete all but the newest ``keep`` and those after the ``spared`` images.
 
     Raises:
         UserError: the disk refuses; the checkpoints that were there still are.
@@ -73,7 +81,7 @@ def save(folder: Path, images: int, state: dict[str, Any], meta: dict[str, Any],
             part.rename(target)
         sync_folder(folder)
     # One that is newer is a broken one that was passed over: it does not count, and is not touched.
-    for old in [path for path in listed(folder) if path <= target][:-keep]:
+    for old in [path for path in listed(folder) if path <= target and images_of(path) not in spared][:-keep]:
         _remove(old)
     return target
 
@@ -176,6 +184,25 @@ def load_newest_for_all(
         raise UserError(about["error"])
     state = torch.load(io.BytesIO(tensors), map_location=world.device, weights_only=True) if tensors else None
     return about["notes"], about["where"], about["meta"], state
+
+
+def load_for_all(path: Path | None, world: World, part: str) -> dict[str, Any] | None:
+    """One part of the state of a checkpoint, by rank 0 for all workers, which must all call; None if it is not whole.
+
+    Args:
+        path: the checkpoint; on rank 0.
+        part: the name in the state, as ema.
+    """
+    found = None
+    if world.rank == 0 and damage(path) is None:
+        found = torch.load(path / "state.pt", map_location=world.device, weights_only=True)[part]
+    if world.size == 1:
+        return found
+    tensors = io.BytesIO()
+    if found:
+        torch.save(found, tensors)
+    content = world.broadcast(tensors.getvalue())
+    return torch.load(io.BytesIO(content), map_location=world.device, weights_only=True) if content else None
 
 
 def damage(path: Path) -> str | None:

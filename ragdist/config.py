@@ -145,6 +145,32 @@ class CheckpointOptions:
 
 
 @dataclass
+class EvaluateInRunOptions:
+    """How the EMA generator is judged on the way, with --evaluate_every. None of it changes the weights."""
+
+    samples: int = _free(2_000)
+    """samples to judge; as --samples of `ragdist.evaluate`, and so are the next ones"""
+    reals: int = _free(50_000)
+    """training samples to judge them by; 0: all"""
+    neighbours: int = _free(10_000)
+    """most samples, and as many reals, that measures of neighbours take"""
+    seed: int = _free(0)
+    """seed of the latents"""
+    features: Literal["auto", "inception", "classifier", "pixels", "laplacian"] = _free("auto")
+    """what is compared"""
+    metrics: str = _free("cheap")
+    """measures, separated by commas; cheap: those that take seconds; all"""
+    inception_weights: str = _free("")
+    """file of torch-fidelity's InceptionV3 weights; on every node"""
+    cache: str = _free("~/.cache/ragdist")
+    """folder for what is computed once: the reals' features, a classifier that the data's folder has no room for"""
+    best: str = _free("frechet_distance")
+    """figure by which the best generator is kept: best.safetensors, and its checkpoint"""
+    share: float = _free(0.02)
+    """most of the training's time that evaluations take: they are made in steps between updates; 1: at once"""
+
+
+@dataclass
 class MonitorOptions:
     """What is shown and logged."""
 
@@ -167,6 +193,8 @@ class Config:
     """folder of the run; started again it continues. Empty: runs/ and the config's name"""
     images: int = _free(1_000_000)
     """images to train on; a finished run is extended by a larger number"""
+    evaluate_every: int = _free(0)
+    """images from one evaluation of the EMA generator to the next, and one at the end; 0: none"""
     batch_size: int = 64
     """global batch: reals, and fakes, of one update over all workers"""
     seed: int = 0
@@ -192,6 +220,7 @@ class Config:
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
     optim: OptimOptions = field(default_factory=OptimOptions)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
+    evaluate: EvaluateInRunOptions = field(default_factory=EvaluateInRunOptions)
     monitor: MonitorOptions = field(default_factory=MonitorOptions)
 
 

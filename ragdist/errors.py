@@ -9,6 +9,10 @@ class UserError(Exception):
     """What is wrong, where, and what to do, in one line. The commands print it and exit with 2."""
 
 
+class Diverged(UserError):
+    """A training's losses, gradients or samples are not finite: another configuration may fare better."""
+
+
 class Unreachable(UserError):
     """Something outside this process does not answer, or not yet: another process or another try may have it."""
 

@@ -34,7 +34,7 @@ def judge(source: Path, options: EvaluateOptions) -> None:
     from ragdist.files import explain
     from ragdist.world import pick_device
 
-    device = pick_device(options.device)
+    device = pick_device(options.device, deterministic=True)  # as in a run
     opened = sources.open_source(source, options, device)
     found = evaluate(opened.judged, opened.data, options, held_out=opened.held_out, device=device)
     print("\n".join(output.lines(found)))

@@ -39,8 +39,8 @@ def num_classes(network: dict[str, Any], classes: tuple[str, ...] | list[str]) -
     return len(classes) if network["labels"] else 0
 
 
-def save(path: Path, generator: Generator, network: dict[str, Any], index: Index, images: int) -> None:
-    """Write the generator whole; its config is the file's metadata, under "ragdist"."""
+def save(path: Path, generator: Generator, network: dict[str, Any], index: Index, images: int, **more: Any) -> None:
+    """Write the generator whole; its config, and what else is to be known, is the file's metadata, under "ragdist"."""
     from safetensors.torch import save as to_bytes
 
     state = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
@@ -53,8 +53,20 @@ def save(path: Path, generator: Generator, network: dict[str, Any], index: Index
         "codec": index.codec,
         "images": images,
         "weights_sha256": weights_sha256(state),
+        **more,
     }
     write_whole(path, to_bytes(state, {"ragdist": json.dumps(about)}))
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What a generator's file says about itself; nothing where there is none, or a damaged one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {}).get("ragdist", "{}"))
+    except (OSError, SafetensorError, ValueError):
+        return {}
 
 
 def load(path: Path, device: torch.device) -> Exported:

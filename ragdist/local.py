@@ -33,6 +33,7 @@ def run(config: Config, *, overwrite: bool) -> int:
             print(already_finished(config, summary))
             return 0
         print(*introduction(config, index, trainer), sep="\n", flush=True)
+        trainer.prepare(lambda text: print(text, flush=True))
         with explain(f"cannot write to {config.out} (the last checkpoint is kept)"):
             monitor = Monitor(config, folder, index, trainer.images)
             with closing(monitor), StopOnSignal() as stop:

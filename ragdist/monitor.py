@@ -135,6 +135,17 @@ class Monitor:
         if self._wandb:
             self._wandb.log(row, step=images)
 
+    def evaluated(self, images: int, figures: dict[str, float | None]) -> None:
+        """Log an evaluation's figures, which come some time after the images at which the generator was."""
+        row = {f"evaluate/{name}": value for name, value in figures.items() if value is not None}
+        self._metrics.write(json.dumps({"images": images, "time": time.time(), **row}) + "\n")
+        self._metrics.flush()
+        if self._board:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, images)
+        if self._wandb:  # whose own steps only go forward
+            self._wandb.log({"evaluate/images": images, **row})
+
     def say(self, line: str) -> None:
         """Print a line beside the progress."""
         self.progress.say(line)

@@ -12,6 +12,8 @@ class RunFolder:
     config.yaml              the configuration it was started with
     checkpoints/             see `checkpoint`
     generator.safetensors    the newest EMA generator with all that is needed to sample from it
+    best.safetensors         the best one by --evaluate.best, with the figure by which it is, where a run evaluates
+    evaluation*              figures: evaluations.jsonl of all evaluations; a report's .json and .html
     samples/                 sample grids, and course.png at the end
     events.out.tfevents.*    TensorBoard
     metrics.jsonl            the same scalars, a line a reading
@@ -23,9 +25,13 @@ class RunFolder:
         self.config = self.path / settings.CONFIG
         self.checkpoints = self.path / "checkpoints"
         self.generator = self.path / "generator.safetensors"
+        self.best = self.path / "best.safetensors"
+        self.evaluations = self.path / "evaluations.jsonl"
         self.samples = self.path / "samples"
         self.metrics = self.path / "metrics.jsonl"
         self.summary = self.path / "summary.json"
+        # Images after which a checkpoint is kept beside the newest: the best one, one that is being evaluated.
+        self.spared: frozenset[int] = frozenset()
         # Raises if this process may not write here any more: another one goes on with the run.
         self.fence: Callable[[], None] = lambda: None
 

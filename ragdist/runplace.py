@@ -18,7 +18,7 @@ from typing import Any
 from ragdist import settings
 from ragdist.config import Config
 from ragdist.data.store import scheme
-from ragdist.errors import UserError
+from ragdist.errors import Unreachable, UserError
 from ragdist.files import explain, write_whole
 from ragdist.rundir import RunFolder
 
@@ -71,7 +71,8 @@ class FolderPlace:
         """Create the folder or continue it, locked until the context or this process ends.
 
         Raises:
-            UserError: another process uses it, it cannot be written, or it holds a run of another configuration.
+            Unreachable: another process uses it.
+            UserError: it cannot be written, or it holds a run of another configuration.
         """
         with explain(f"cannot write the run to {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -81,7 +82,7 @@ class FolderPlace:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 lock.seek(0)
-                raise UserError(
+                raise Unreachable(
                     f"{self.path} is in use by {lock.readline().strip()}: wait for it or stop it"
                 ) from error
             except OSError:
@@ -143,7 +144,8 @@ def _clear(folder: RunFolder) -> None:
     """Delete what a run writes, and nothing else that may lie in the folder."""
     for path in (folder.checkpoints, folder.samples):
         shutil.rmtree(path, ignore_errors=True)
-    for file in (folder.config, folder.generator, folder.metrics, folder.summary):
+    for file in (folder.config, folder.generator, folder.best, folder.metrics, folder.summary):
         file.unlink(missing_ok=True)
-    for file in folder.path.glob("events.out.tfevents.*"):
-        file.unlink()
+    for pattern in ("events.out.tfevents.*", "evaluation.*", "evaluations.jsonl"):
+        for file in folder.path.glob(pattern):
+            file.unlink()

@@ -27,6 +27,7 @@ LOCK = "lock"
 BEAT = 10.0  # seconds between two signs of life in the lock
 PATIENCE = 2.5  # beats to wait for a sign of life of another process
 _PREFIX = "ragdist-run-"
+_CONTINUED = ("metrics.jsonl", "evaluations.jsonl", "best.safetensors")  # files that a run goes on from
 PUSH = 30.0  # seconds between two looks for changed files
 
 
@@ -145,7 +146,8 @@ def _sweep() -> None:
 
 def _is_of_a_run(name: str) -> bool:
     top = name.partition("/")[0]
-    files = (settings.CONFIG, "generator.safetensors", "metrics.jsonl", "summary.json")
+    files = (settings.CONFIG, "generator.safetensors", "best.safetensors", "metrics.jsonl", "summary.json")
+    files += ("evaluations.jsonl", "evaluation.json", "evaluation.html")
     return top in ("checkpoints", "samples", *files) or top.startswith("events.out.tfevents.")
 
 
@@ -260,7 +262,7 @@ class _Mirror:
         self._trouble: UserError | None = None
 
     def pull(self) -> None:
-        """Fetch the newest whole checkpoint, broken newer ones, metrics and sample grids.
+        """Fetch the newest whole checkpoint, broken newer ones, metrics, evaluations and sample grids.
 
         Raises:
             UserError: something cannot be fetched.
@@ -269,7 +271,7 @@ class _Mirror:
         for path in (self.folder.checkpoints, self.folder.samples):
             path.mkdir(parents=True)
         for name in names:
-            if name == "metrics.jsonl" or name.startswith("samples/"):
+            if name in _CONTINUED or name.startswith("samples/"):
                 self.remote.get(name, self.local / name)
         # One without a manifest is an upload or a deletion that broke off.
         self._whole = {name.split("/")[1] for name in names if name.endswith("/manifest.json")}
@@ -377,7 +379,8 @@ class _Mirror:
         except (FileNotFoundError, KeyError):  # deleted meanwhile
             return
         self._whole.add(step)
-        for old in sorted(known for known in self._whole if known <= step)[: -self.keep]:
+        spared = {checkpoint.path_of(self.local, images).name for images in self.folder.spared}
+        for old in sorted(known for known in self._whole if known <= step and known not in spared)[: -self.keep]:
             gone = ("manifest.json", "meta.json", "state.pt")  # the manifest first: a rest has none
             self.remote.remove([f"checkpoints/{old}/{name}" for name in gone])
             self._whole.discard(old)

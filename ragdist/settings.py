@@ -125,6 +125,12 @@ def check(config: Config) -> None:
     need(0 <= d.max_bad <= 1, "data.max_bad", "from 0 to 1")
     need(config.checkpoint.every >= 1, "checkpoint.every", "at least 1")
     need(config.checkpoint.keep >= 1, "checkpoint.keep", "at least 1")
+    need(config.evaluate_every >= 0, "evaluate_every", "0 (off) or more")
+    for option in ("samples", "neighbours"):
+        need(getattr(config.evaluate, option) >= 1, f"evaluate.{option}", "at least 1")
+    for option in ("reals", "seed"):
+        need(getattr(config.evaluate, option) >= 0, f"evaluate.{option}", "0 or more")
+    need(0 < config.evaluate.share <= 1, "evaluate.share", "above 0 and at most 1")
     need(config.monitor.seconds > 0, "monitor.seconds", "above 0")
     need(config.monitor.grid_every >= 0, "monitor.grid_every", "0 or more")
 

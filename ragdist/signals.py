@@ -12,6 +12,7 @@ class Signals(NamedTuple):
     stop: float = 0  # workers that want to end here
     problem: float = 0  # workers that have nothing to compute: the update is not applied
     bad_samples: float = 0  # unreadable samples found since the last checkpoint
+    evaluate: float = 0  # whether a step of the evaluation under way is to follow: rank 0's word
 
 
 SIGNALS = Signals._fields

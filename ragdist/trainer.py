@@ -16,7 +16,7 @@ from torch import Tensor
 from ragdist import checkpoint, export, sampling
 from ragdist.config import Config, flat
 from ragdist.data.index import Index
-from ragdist.errors import Unreachable, UserError
+from ragdist.errors import Diverged, Unreachable, UserError
 from ragdist.feed import Feed
 from ragdist.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
 from ragdist.networks import build_discriminator, build_generator
@@ -58,6 +58,7 @@ class Trainer:
             raise UserError("--network.labels true: these data have no labels; leave it out")
         self.classes = export.num_classes(asdict(config.network), index.classes)
         self.images, self.seconds, self.losses = 0, 0.0, {}
+        self.evaluations = None  # where the run evaluates: see `prepare`
         self.trouble: UserError | None = None  # what keeps this worker from computing
         self.feed = Feed(config, world, index, labels=bool(self.classes))
         self._build()
@@ -112,6 +113,17 @@ class Trainer:
                 f"times {group} divides, another number of --workers, or leave --optim.micro_batch out"
             )
         return asked // group * group
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Make what the run's evaluations need, before it begins; all workers must call.
+
+        Raises:
+            UserError: they are not possible.
+        """
+        if self.config.evaluate_every:
+            from ragdist.evaluation.inrun import InRun
+
+            self.evaluations = InRun(self.config, self.world, self.index, self.folder, self.ema, self.images, say)
 
     # The state, and where it is kept.
 
@@ -195,7 +207,8 @@ class Trainer:
             "world_size": self.world.size,
             "torch": torch.__version__,
         }
-        checkpoint.save(self.folder.checkpoints, self.images, self.state(), meta, keep=self.config.checkpoint.keep)
+        keep, spared = self.config.checkpoint.keep, self.folder.spared
+        checkpoint.save(self.folder.checkpoints, self.images, self.state(), meta, keep=keep, spared=spared)
         self.export()
         self.folder.saved()
 
@@ -216,9 +229,12 @@ class Trainer:
             stop: asked on each worker; all end after the same update, on a GPU one later.
 
         Raises:
-            UserError: a sample is damaged, the disk refuses, or too many updates are not finite; on all workers.
+            Diverged: too many updates are not finite; on all workers.
+            UserError: a sample is damaged, the disk refuses; on all workers.
         """
         assert (monitor is not None) == (self.world.rank == 0)
+        if monitor and self.evaluations:
+            self.evaluations.say, self.evaluations.shown = monitor.say, monitor.evaluated
         with self.feed.ahead(lambda: self.images):
             return self._train(monitor, stop)
 
@@ -231,6 +247,9 @@ class Trainer:
             self.folder.summary.unlink(missing_ok=True)  # of a run that is being extended
             if not self.images and monitor.has_pictures:
                 monitor.grid(0, self._samples())
+        evaluations = self.evaluations
+        if evaluations:
+            evaluations.start()
         stopped = self.world.size == 1 and stop()
         while not self.finished and not stopped:
             waiting = time.perf_counter()
@@ -242,7 +261,8 @@ class Trainer:
                 raise self.trouble
             wait = time.perf_counter() - waiting
             before = self.images
-            signals = Signals(bool(stop()), self.trouble is not None, len(self.feed.new_bad))
+            wanted = bool(monitor and evaluations and evaluations.wanted())
+            signals = Signals(bool(stop()), self.trouble is not None, len(self.feed.new_bad), wanted)
             statistics, norms, penalty, heard = self.step(self.feed.to_device(slots), signals)
             self._check(heard)
             if monitor:
@@ -264,12 +284,22 @@ class Trainer:
                 if monitor.grid_due(before, self.images):
                     monitor.grid(self.images, self._samples())
             stopped = heard.signals.stop > 0
-            if self.images // config.checkpoint.every > before // config.checkpoint.every or self.finished:
+            if heard.signals.evaluate > 0:
+                evaluations.step()
+            judged = evaluations and not self.finished and evaluations.due(self.images)
+            if judged and evaluations.busy:
+                evaluations.skip(self.images)
+                judged = False
+            if judged:
+                evaluations.begin(self.images, self.ema.state_dict())
+            if self.images // config.checkpoint.every > before // config.checkpoint.every or self.finished or judged:
                 self.seconds, clock = self.seconds + time.perf_counter() - clock, time.perf_counter()
                 self.save()
         self.seconds += time.perf_counter() - clock
         if not self.finished:
             self.save()
+        elif evaluations:
+            evaluations.conclude(self.images, self.ema.state_dict())
         if monitor:
             self.export()  # again: a kill may have come between the last checkpoint and this
         sha256 = export.weights_sha256(self.ema.state_dict())
@@ -314,7 +344,7 @@ class Trainer:
             last = list((self.feed.bad | self.feed.new_bad).values())[-1:]
             self._together(self.feed.too_many_bad(last[0], count) if last else None)
         if heard.skipped > self.config.optim.max_skipped:
-            raise UserError(
+            raise Diverged(
                 f"{heard.skipped:.0f} updates were skipped because a loss or gradient was not finite "
                 f"(--optim.max_skipped {self.config.optim.max_skipped}); the last checkpoint is kept. Start anew with "
                 "lower --optim.g_lr and --optim.d_lr, higher --objective.r1 and --objective.r2, or --precision fp32"

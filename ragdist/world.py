@@ -59,6 +59,33 @@ class World:
             dist.broadcast(torch.frombuffer(mine, dtype=torch.uint8), 0, group=self.group)
         return bytes(mine)
 
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over the ranks, on every rank; a tensor of the CPU. All ranks must call."""
+        if self.size == 1:
+            return values
+        values = values.clone()
+        dist.all_reduce(values, group=self.group)
+        return values
+
+    def rows(self, values: Tensor | None) -> Tensor | None:
+        """All ranks' rows [n, ...], in the ranks' order, on rank 0; None on the others. All ranks must call.
+
+        Tensors of the CPU; n may differ, and None is no row. The result is None where nobody has a row, too.
+        """
+        if self.size == 1:
+            return values
+        said = self.gather(None if values is None or not len(values) else [list(values.shape), str(values.dtype)])
+        if not any(said):
+            return None
+        (_, *shape), dtype = next(filter(None, said))
+        counts = [about[0][0] if about else 0 for about in said]
+        padded = torch.zeros(max(counts), *shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
+        if counts[self.rank]:
+            padded[: counts[self.rank]] = values
+        parts = [torch.empty_like(padded) for _ in counts] if self.rank == 0 else None
+        dist.gather(padded, parts, dst=0, group=self.group)
+        return None if parts is None else torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
+
 
 def shares(batch: int, size: int) -> list[range]:
     """The slots of each of ``size`` workers, the first ones with one slot more where it does not divide."""

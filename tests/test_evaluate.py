@@ -129,7 +129,7 @@ def test_a_file_and_a_folder_of_its_images_give_the_runs_figures(place, tmp_path
     [
         (["nowhere"], "no run, no file and no folder"),
         (["started"], "appears with the run's first checkpoint"),
-        (["run/generator.safetensors"], "give the data with --data WHERE"),
+        (["elsewhere.safetensors"], "give the data with --data WHERE"),
         (["nothing", "--data=digits"], "holds no run and no images"),
         (["large", "--data=digits"], "8x8 pixels, grey"),
         (["run", "--data=colour"], "give the data that it was trained on"),
@@ -174,6 +174,7 @@ def _prepare(place):
     for name in ("started", "nothing", "large", "pictures"):
         (place / name).mkdir()
     shutil.copy(place / "run/config.yaml", place / "started/config.yaml")
+    shutil.copy(place / "run/generator.safetensors", place / "elsewhere.safetensors")
     for i in range(20):
         (place / "large" / f"{i}.png").write_bytes(encoded(picture(0, (16, 16)), "png"))
         (place / "pictures" / f"{i}.png").write_bytes(encoded(picture(i), "png"))

@@ -6,16 +6,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ragdist.evaluation.evaluate import Evaluation
+from ragdist.evaluation.judging import Evaluation
 from ragdist.files import write_whole
 
 FILE = "evaluations.jsonl"
 _SAME = ("samples", "reals", "neighbours", "seed")  # of the protocol: only such figures are comparable
 
 
-def protocol_key(found: Evaluation) -> str:
-    """A text that two evaluations share if their figures may be drawn as one curve."""
-    protocol = found.protocol
+def protocol_key(protocol: dict[str, Any]) -> str:
+    """A text that two evaluations' protocols share if their figures may be drawn as one curve."""
     content = {name: protocol[name] for name in _SAME}
     content |= {"data": protocol["data"]["digest"], "features": protocol["features"]["sha256"]}
     content |= {"held_out": protocol["held_out"] and protocol["held_out"]["digest"]}
@@ -33,7 +32,7 @@ def remember(folder: Path, found: Evaluation, since: float = 0.0) -> list[dict[s
     """
     if found.seen is None:
         return []
-    row = {"images": found.seen, "time": time.time(), "protocol": protocol_key(found)}
+    row = {"images": found.seen, "time": time.time(), "protocol": protocol_key(found.protocol)}
     row["figures"] = {name: figure["value"] for name, figure in found.content()["figures"].items()}
     path = folder / FILE
     rows = [

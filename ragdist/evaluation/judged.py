@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ragdist import noise, sampling
 from ragdist.data.codecs import CODECS
-from ragdist.errors import UserError
+from ragdist.errors import Diverged, UserError
 from ragdist.export import Exported
 from ragdist.metrics.dataset import Batch
 from ragdist.networks import Generator
@@ -128,8 +128,8 @@ def quantized(images: Tensor) -> Tensor:
     """Float images in [-1, 1] as the uint8 images that a file of them holds.
 
     Raises:
-        UserError: a value is not finite.
+        Diverged: a value is not finite.
     """
     if not images.isfinite().all():
-        raise UserError("the generator's samples are not finite: its training diverged; judge an earlier checkpoint")
+        raise Diverged("the generator's samples are not finite: its training diverged; judge an earlier checkpoint")
     return images.float().add(1).mul(127.5).round().clamp(0, 255).byte()

@@ -1,7 +1,7 @@
 """All measures of one side against another: figures with their names, errors, and what they should be."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -35,7 +35,7 @@ class Material:
     features: str  # name and hash of the features
     fakes: Side
     reals: Side
-    neighbours: int  # fakes, and reals, that measures of neighbours take
+    neighbours: int  # fakes, and reals, that measures of neighbours take; fakes of the kernel distance
     spacing: Callable[[int], Tensor]  # distances of the first so many reals to their nearest others: [n, 5]
     fake_images: Tensor  # uint8 [n, C, H, W], the first of each side
     real_images: Tensor
@@ -62,15 +62,14 @@ class Result:
         return next((figure.value for figure in self.figures if figure.name == name), None)
 
 
-def measure(material: Material, names: list[str], advance: Callable[[str], None] = lambda name: None) -> Result:
-    """The named measures (of `options.METRICS`), one after the other; ``advance`` is told which comes next."""
-    result, found = Result(), _Neighbours(material)
+def measured(material: Material, names: list[str], result: Result) -> Iterator[None]:
+    """Add the named measures (of `options.METRICS`) to the result, one with each step of the iterator."""
+    found = _Neighbours(material)
     for name in names:
-        advance(name)
         start = time.perf_counter()
         _MEASURES[name](material, found, result)
         result.seconds[name] = round(time.perf_counter() - start, 3)
-    return result
+        yield
 
 
 class _Neighbours:
@@ -124,7 +123,7 @@ def _frechet(material: Material, found: _Neighbours, result: Result) -> None:
 
 
 def _kid(material: Material, found: _Neighbours, result: Result) -> None:
-    value = kid.kernel_distance(material.fakes.features, material.reals.features)
+    value = kid.kernel_distance(material.fakes.features[: material.neighbours], material.reals.features)
     of = f"{material.features}, {value.subsets} x ({value.fakes:,} + {value.reals:,})"
     title = "KID" if material.features.startswith("inception") else "kernel distance"
     result.figures.append(Figure("kid", title, value.value, value.error, "less", of))

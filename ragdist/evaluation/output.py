@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from ragdist.evaluation import history, page
-from ragdist.evaluation.evaluate import Evaluation
+from ragdist.evaluation.judging import Evaluation
 from ragdist.evaluation.measure import Figure
 from ragdist.evaluation.source import Opened
 from ragdist.files import write_whole

@@ -13,15 +13,15 @@ from torch import Tensor
 
 from ragdist import pictures, sampling
 from ragdist.evaluation import history, svg
-from ragdist.evaluation.evaluate import Evaluation
 from ragdist.evaluation.judged import GeneratorSamples, quantized
+from ragdist.evaluation.judging import Evaluation
 from ragdist.evaluation.measure import Figure
 from ragdist.evaluation.source import Opened
 
 _GRID, _PAIRS, _ROWS, _FRAMES = 80, 16, 6, 10
 _LOSSES = ("loss_g", "loss_d")
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2.2rem }
@@ -69,7 +69,7 @@ def build(
         _curves(earlier, metrics),
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    head = f"<head>{head}<style>{_STYLE}</style></head>"
+    head = f"<head>{head}<style>{STYLE}</style></head>"
     content = "\n".join(part for part in body if part)
     return f'<!doctype html>\n<html lang="en">{head}<body>\n{content}\n</body></html>\n'
 
@@ -89,7 +89,7 @@ def _table(found: Evaluation, cells: Callable[[Figure], tuple[str, ...]]) -> str
 def _samples(opened: Opened) -> str:
     count = opened.judged.available(_GRID)
     images = torch.cat([part.images for part in opened.judged.batches(range(count), count)])
-    return _section("Samples", _picture(pictures.grid(_signed(images), 10)), f"Samples 0 to {count - 1:,}.")
+    return section("Samples", picture(pictures.grid(_signed(images), 10)), f"Samples 0 to {count - 1:,}.")
 
 
 def _neighbours(found: Evaluation, opened: Opened) -> str:
@@ -110,8 +110,8 @@ def _neighbours(found: Evaluation, opened: Opened) -> str:
         text = (
             f"{what} (above) and their nearest training images (below); distances {min(span):.3g} to {max(span):.3g}."
         )
-        parts.append(_picture(pictures.grid(_signed(pairs), count)) + f"<p class='small'>{html.escape(text)}</p>")
-    return _section("Nearest training images", "".join(parts))
+        parts.append(picture(pictures.grid(_signed(pairs), count)) + f"<p class='small'>{html.escape(text)}</p>")
+    return section("Nearest training images", "".join(parts))
 
 
 def _classes(found: Evaluation) -> str:
@@ -127,7 +127,7 @@ def _classes(found: Evaluation) -> str:
         "samples": [float(counts[i] / counts.sum()) for i in shown],
         "data": [float(reals[i] / reals.sum()) for i in shown],
     }
-    return _section("Classes", svg.bars([names[i] for i in shown], shares, "share"), "By the classifier's judgement.")
+    return section("Classes", svg.bars([names[i] for i in shown], shares, "share"), "By the classifier's judgement.")
 
 
 def _interpolation(opened: Opened) -> str:
@@ -138,7 +138,7 @@ def _interpolation(opened: Opened) -> str:
     frames = [quantized(step) for step, _ in zip(steps, range(_FRAMES), strict=False)]
     rows = torch.stack(frames, 1).flatten(0, 1).cpu()
     text = "Each row goes from one latent to another; a jump is a hole, equal pictures are a collapse."
-    return _section("Between latents", _picture(pictures.grid(_signed(rows), _FRAMES)), text)
+    return section("Between latents", picture(pictures.grid(_signed(rows), _FRAMES)), text)
 
 
 def _plane(found: Evaluation, earlier: list[dict[str, Any]]) -> str:
@@ -154,7 +154,7 @@ def _plane(found: Evaluation, earlier: list[dict[str, Any]]) -> str:
     if not charts:
         return ""
     text = "The large point is this evaluation, small ones are earlier ones of its protocol. Density is drawn up to 1."
-    return _section("Precision and recall", f'<div class="side">{"".join(charts)}</div>', text)
+    return section("Precision and recall", f'<div class="side">{"".join(charts)}</div>', text)
 
 
 def _curves(earlier: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> str:
@@ -169,15 +169,17 @@ def _curves(earlier: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> str
     charts.append(svg.lines({name: history.curve(metrics, name) for name in _LOSSES}, "images", "loss"))
     charts.append(svg.lines({"": history.curve(metrics, "relative_distance")}, "images", "relative distance"))
     charts = [f"<div>{chart}</div>" for chart in charts if chart]
-    return _section("Over the training", f'<div class="side">{"".join(charts)}</div>') if charts else ""
+    return section("Over the training", f'<div class="side">{"".join(charts)}</div>') if charts else ""
 
 
-def _section(title: str, content: str, text: str = "") -> str:
+def section(title: str, content: str, text: str = "") -> str:
+    """A part of a page, with a small text below."""
     below = f"<p class='small'>{html.escape(text)}</p>" if text else ""
     return f"<h2>{title}</h2>{content}{below}"
 
 
-def _picture(image: Image.Image) -> str:
+def picture(image: Image.Image) -> str:
+    """An image as a part of the page itself."""
     out = io.BytesIO()
     image.save(out, "png", optimize=True)
     data = base64.b64encode(out.getvalue()).decode()

@@ -35,8 +35,9 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device) ->
         raise UserError(f"no run, no file and no folder at {source}")
     run = RunFolder(source) if _is_run(source) else None
     cache, cache_gb, where = Path(options.cache).expanduser() / "fetched", 100.0, options.data
-    if run and run.config.is_file():
-        config = settings.read(run.config)
+    home = run or RunFolder(source.parent)  # a file of a run, as best.safetensors, was trained on the run's data
+    if home.config.is_file() and (run or source.is_file()):
+        config = settings.read(home.config)
         cache, cache_gb = Path(config["data.cache"]).expanduser(), config["data.cache_gb"]
         where = where or config["data.path"]
     if not where:

@@ -87,6 +87,7 @@ class ClassifierFeatures(Extractor):
             self.net.load_state_dict(state)
         except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
             raise ValueError(f"it is no classifier: {error}") from error
+        self.content = content
         self.net.to(device).eval().requires_grad_(False)
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.dim = DIM

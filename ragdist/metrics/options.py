@@ -16,6 +16,22 @@ METRICS = {
     "inception_score": (10, "Inception score (features inception)"),
 }
 
+CHEAP = ("frechet", "kid", "precision_recall", "density_coverage", "classes")  # those that suit are --metrics cheap
+
+# Figures by which one generator is better than another: the measure that gives them, and what is better.
+BEST = {
+    "frechet_distance": ("frechet", "less"),
+    "kid": ("kid", "less"),
+    "precision": ("precision_recall", "more"),
+    "recall": ("precision_recall", "more"),
+    "density": ("density_coverage", "more"),
+    "coverage": ("density_coverage", "more"),
+    "authenticity": ("memorization", "more"),
+    "class_kl": ("classes", "less"),
+    "label_accuracy": ("classes", "more"),
+    "inception_score": ("inception_score", "more"),
+}
+
 
 @dataclass
 class EvaluateOptions:
@@ -36,7 +52,8 @@ class EvaluateOptions:
     features: Literal["auto", "inception", "classifier", "pixels", "laplacian"] = "auto"
     """what is compared. auto: inception with --inception_weights, else classifier for data with labels, else pixels"""
     metrics: str = "all"
-    """measures, separated by commas; all: those that suit the data and features"""
+    """measures, separated by commas; all: those that suit the data and features; cheap: what a run measures on its way
+    (--evaluate_every)"""
     inception_weights: str = ""
     """file of torch-fidelity's InceptionV3 weights; empty: downloaded on first use"""
     out: str = ""

@@ -14,6 +14,7 @@ from ragdist.files import write_whole
 from ragdist.metrics.dataset import Batch
 from ragdist.metrics.features import Extractor
 from ragdist.metrics.moments import Moments
+from ragdist.world import World
 
 
 @dataclass
@@ -32,7 +33,61 @@ class Side:
         return int(self.moments.count)
 
 
-@torch.no_grad()
+class Collector:
+    """Gathers a side batch by batch.
+
+    Args:
+        extractor: of the features.
+        keep: features are kept of the places below this; all others only count in the moments.
+        device: where the extractor computes.
+    """
+
+    def __init__(self, extractor: Extractor, keep: int, device: torch.device | str = "cpu"):
+        self.extractor, self.keep, self.device = extractor, keep, device
+        self.moments = Moments.zero(extractor.dim)
+        self.parts: list[tuple[Tensor, Tensor | None, Tensor, Tensor]] = []
+
+    @torch.no_grad()
+    def add(self, batch: Batch) -> None:
+        """Raises UserError where features are not finite."""
+        features, logits = self.extractor(batch.images.to(self.device))
+        features = features.float().cpu()
+        if not features.isfinite().all():
+            raise UserError(
+                f"the {self.extractor.name} features of a sample are not finite: the samples cannot be judged"
+            )
+        self.moments.add(features)
+        kept = batch.places < self.keep
+        logits = None if logits is None else logits.float().cpu()[kept]
+        self.parts.append((features[kept], logits, batch.labels[kept], batch.places[kept]))
+
+    def side(self) -> Side:
+        """What was gathered; raises UserError where that is nothing."""
+        if not self.parts:
+            raise UserError("there is no sample that can be judged")
+        features, logits, labels, places = (
+            None if column[0] is None else torch.cat(column) for column in zip(*self.parts, strict=True)
+        )
+        return _ordered(Side(self.moments, features, logits, labels, places))
+
+    def together(self, world: World, most: int, *, logits: bool) -> Side | None:
+        """The side of all workers on rank 0, None on the others; all must call.
+
+        Moments are summed. What goes to rank 0 whole is labels, the features of at most ``most`` samples, which
+        measures of pairs need, and with ``logits`` those.
+        """
+        if world.size == 1:
+            return self.side()
+        mine = self.side() if self.parts else None
+        moments = [world.total(value) for value in vars(self.moments).values()]
+        features = mine and mine.features[mine.numbers < most]
+        features, labels, numbers = (
+            world.rows(value) for value in (features, mine and mine.labels, mine and mine.numbers)
+        )
+        found = world.rows(mine.logits if mine and logits else None)
+        return _ordered(Side(Moments(*moments), features, found, labels, numbers)) if world.rank == 0 else None
+
+
 def collect(
     batches: Iterable[Batch],
     extractor: Extractor,
@@ -53,24 +108,11 @@ def collect(
     Raises:
         UserError: features are not finite.
     """
-    moments = Moments.zero(extractor.dim)
-    parts: list[tuple[Tensor, Tensor | None, Tensor, Tensor]] = []
+    gathered = Collector(extractor, keep, device)
     for batch in batches:
-        features, logits = extractor(batch.images.to(device))
-        features = features.float().cpu()
-        if not features.isfinite().all():
-            raise UserError(f"the {extractor.name} features of a sample are not finite: the samples cannot be judged")
-        moments.add(features)
-        kept = batch.places < keep
-        logits = None if logits is None else logits.float().cpu()[kept]
-        parts.append((features[kept], logits, batch.labels[kept], batch.places[kept]))
+        gathered.add(batch)
         advance(len(batch.places))
-    if not parts:
-        raise UserError("there is no sample that can be judged")
-    features, logits, labels, places = (
-        None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)
-    )
-    return _ordered(Side(moments, features, logits, labels, places))
+    return gathered.side()
 
 
 def joined(sides: list[Side]) -> Side:
@@ -86,7 +128,9 @@ def joined(sides: list[Side]) -> Side:
 def _ordered(side: Side) -> Side:
     order = side.numbers.argsort()
     logits = None if side.logits is None else side.logits[order]
-    return Side(side.moments, side.features[order], logits, side.labels[order], side.numbers[order])
+    # Of several workers there may be features of the first places only; parts of a side are ordered by place.
+    features = side.features[order[: len(side.features)]] if len(side.features) == len(order) else side.features
+    return Side(side.moments, features, logits, side.labels[order], side.numbers[order])
 
 
 def save(path: Path, side: Side) -> None:

@@ -40,7 +40,14 @@ def connect() -> None:
                 "machine"
             ) from error
         return
-    ray.init(address="local", include_dashboard=False, **quiet)
+    try:
+        ray.init(address="local", include_dashboard=False, **quiet)
+    except Exception as error:  # Ray raises bare ones where its processes do not start in time
+        what = str(error).strip().splitlines()[0][:300]
+        raise UserError(
+            f"Ray did not start on this machine ({what}): it may be overloaded or short of memory or of room in /tmp; "
+            "try again, or give --workers 0 to train in this process"
+        ) from error
 
 
 def nodes() -> list[Node]:

@@ -86,6 +86,7 @@ def _work(task: Task, context, line: Line | None) -> None:
         world.gather("opened")  # the collectives that follow wait no longer than --collective_timeout
         trainer = Trainer(config, world, index, folder)
         if not line:
+            trainer.prepare(print)
             trainer.train(None)
             dist.destroy_process_group()
             return
@@ -94,6 +95,7 @@ def _work(task: Task, context, line: Line | None) -> None:
         if task.say_introduction:
             for text in introduction(config, index, trainer):
                 line.say(text)
+        trainer.prepare(line.say)
         line.begin(trainer.images)
         with explain(f"cannot write to {config.out} (the last checkpoint is kept)"):
             monitor = Monitor(config, folder, index, trainer.images, progress=line)

@@ -1,0 +1,243 @@
+"""Evaluations in the loop: in steps between updates, of a copy of the EMA generator, for a share of the time.
+
+A step is a batch of samples on each worker, the joining of the workers' parts, or a measure on rank 0. Whether one
+follows an update is rank 0's word, which goes to all with the update's gradients; so no process and no collective
+is added to the training, and all ranks take the same steps. The last generator is judged at once.
+"""
+
+import copy
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ragdist import checkpoint, export
+from ragdist.config import Config
+from ragdist.data.index import Index
+from ragdist.errors import UserError
+from ragdist.evaluation import history
+from ragdist.evaluation.judged import GeneratorSamples
+from ragdist.evaluation.judging import Judgement
+from ragdist.evaluation.yardstick import Yardstick, progress
+from ragdist.metrics import classes
+from ragdist.metrics.dataset import DataSet
+from ragdist.metrics.options import BEST, EvaluateOptions
+from ragdist.networks import Generator
+from ragdist.rundir import RunFolder
+from ragdist.world import World
+
+
+class InRun:
+    """Judges a run's EMA generator on its way, and keeps the best. Every rank has one; rank 0's says and writes.
+
+    Args:
+        config: the run's.
+        world: the workers.
+        index: the data's.
+        folder: the run's, on rank 0.
+        ema: the generator; it is copied when its turn comes.
+        images: images seen so far.
+        say: prints a line.
+
+    Raises:
+        UserError: such evaluations are not possible; on all ranks.
+    """
+
+    def __init__(
+        self, config: Config, world: World, index: Index, folder: RunFolder, ema: Generator, images: int,
+        say: Callable[[str], None],
+    ):  # fmt: skip
+        self.config, self.world, self.index, self.folder, self.say = config, world, index, folder, say
+        self.shown: Callable[[int, dict[str, Any]], None] = lambda images, figures: None
+        options = asdict(config.evaluate)
+        self.best_by, self.share = options.pop("best"), options.pop("share")
+        options = EvaluateOptions(**options)
+        data = DataSet(config.data.path, Path(config.data.cache).expanduser(), config.data.cache_gb)
+        if self.best_by not in BEST:
+            raise UserError(f"--evaluate.best {self.best_by}: there is no such figure; there are: {', '.join(BEST)}")
+        self.yardstick = Yardstick(
+            data, options, options.samples, device=world.device, world=world, say=say, option="--evaluate."
+        )
+        measure, self.better = BEST[self.best_by]
+        if measure not in self.yardstick.names:
+            raise UserError(
+                f"--evaluate.best {self.best_by} needs the measure {measure}, and --evaluate.metrics {options.metrics} "
+                f"gives {', '.join(self.yardstick.names)}"
+            )
+        self.shares = None
+        if ema.num_classes:
+            counts = classes.class_counts(data.labels, len(index.classes)) if world.rank == 0 else None
+            self.shares = torch.tensor(world.gather(None if counts is None else counts.tolist())[0]).numpy()
+        self.generator = copy.deepcopy(ema).requires_grad_(False)
+        self.judgement: Judgement | None = None
+        self.images = 0  # of the generator that is judged
+        self.failed = False
+        self.spent = 0.0  # seconds, of the training's
+        self._longest = 0.0  # step
+        self._began = time.perf_counter()
+        self._look_back(images)
+
+    def _look_back(self, images: int) -> None:
+        """What an earlier start left: the best one, and checkpoints whose evaluation it did not end."""
+        self.best: dict[str, Any] | None = None
+        missing: list[int] = []
+        if self.world.rank == 0:
+            self.key = history.protocol_key(self.yardstick.protocol())
+            best = export.about(self.folder.best).get("evaluation")
+            if best and (best["figure"], best["protocol"]) == (self.best_by, self.key):
+                self.best = best
+            there = map(checkpoint.images_of, checkpoint.listed(self.folder.checkpoints))
+            missing = [n for n in there if n <= images and self.due(n) and not self._known(n)]
+        self.missing = deque(self.world.gather(missing)[0])
+        self._spare()
+
+    def _known(self, images: int) -> bool:
+        rows = history.read_lines(self.folder.evaluations)
+        return any((row.get("images"), row.get("protocol")) == (images, self.key) for row in rows)
+
+    def due(self, images: int) -> bool:
+        """Whether an evaluation falls to the update that ends with so many images."""
+        every = self.config.evaluate_every
+        return images // every > (images - self.config.batch_size) // every
+
+    def start(self) -> None:
+        """The training begins: only its time counts."""
+        self._began, self.spent = time.perf_counter(), 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether an evaluation is under way; on all ranks alike."""
+        return self.judgement is not None
+
+    def wanted(self) -> bool:
+        """Whether there is something to do and time for it; rank 0's word."""
+        if not (self.busy or self.missing):
+            return False
+        elapsed = time.perf_counter() - self._began
+        return self.share == 1 or self.spent + self._longest <= self.share * elapsed
+
+    def begin(self, images: int, weights: dict[str, torch.Tensor]) -> None:
+        """Take a copy of the generator after so many images, to judge it; all ranks must call."""
+        began = time.perf_counter()
+        self.images, self.failed = images, False
+        self.generator.load_state_dict(weights)
+        sha256 = export.weights_sha256(weights) if self.world.rank == 0 else ""
+        about = {"images": images, "weights_sha256": sha256}
+        exported = export.Exported(self.generator, about)
+        judged = GeneratorSamples(exported, Path(self.config.out), self.yardstick.options.seed, self.shares)
+        self.judgement = Judgement(judged, self.yardstick)
+        self._spare()
+        self.spent += time.perf_counter() - began
+
+    def skip(self, images: int) -> None:
+        """An evaluation was due while another is under way."""
+        if self.world.rank == 0:
+            self.say(
+                f"no evaluation after {images:,} images: that of {self.images:,} is under way "
+                f"(--evaluate.share {self.share:g} of the time)"
+            )
+
+    def step(self) -> None:
+        """Take a step of the evaluation; all ranks must call. What fails is said, and the run goes on."""
+        if not (self.busy or self.missing):  # on a GPU the word to go on comes an update late
+            return
+        began = self._clock()
+        if not self.busy:
+            self._begin_missing()
+        else:
+            try:
+                if not self.failed:
+                    self.judgement.step()
+                    self._finished()
+                else:
+                    self.judgement.done += 1
+            except Exception as error:
+                self._give_up(error)
+            if self.judgement.done >= self.judgement.steps:
+                self.judgement = None
+                self._spare()
+        seconds = self._clock() - began
+        self.spent += seconds
+        self._longest = max(self._longest, seconds)
+
+    def _clock(self) -> float:
+        if self.world.device.type == "cuda":  # else a step would seem to take what the update before it takes
+            torch.cuda.synchronize(self.world.device)
+        return time.perf_counter()
+
+    def _begin_missing(self) -> None:
+        images = self.missing.popleft()
+        weights = self._weights_of(images)
+        if weights:
+            self.begin(images, weights)
+
+    def _weights_of(self, images: int) -> dict[str, torch.Tensor] | None:
+        """The EMA generator of a checkpoint, by rank 0 for all; None where it is not there any more."""
+        path = checkpoint.path_of(self.folder.checkpoints, images) if self.world.rank == 0 else None
+        return checkpoint.load_for_all(path, self.world, "ema")
+
+    def _give_up(self, error: Exception) -> None:
+        self.failed = True
+        if self.world.rank == 0:
+            what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            self.say(f"the evaluation after {self.images:,} images failed, and the run goes on: {what}")
+
+    def _finished(self) -> None:
+        """At the last step, on rank 0: write the figures down, and keep the generator if it is the best."""
+        found = self.judgement.evaluation
+        if found is None:
+            return
+        self.folder.fence()
+        rows = history.remember(self.folder.path, found)
+        figures = next(row["figures"] for row in rows if row["images"] == self.images)
+        value = figures[self.best_by]
+        improved = value is not None and self._improves(value)
+        if improved:
+            self.best = {"figure": self.best_by, "value": value, "protocol": self.key, "images": self.images}
+            network = asdict(self.config.network)
+            export.save(self.folder.best, self.generator, network, self.index, self.images, evaluation=self.best)
+        self.shown(self.images, figures)
+        few = {name: figure for name, figure in figures.items() if name in BEST and figure is not None}
+        words = ", ".join(f"{name} {figure:.4g}" for name, figure in few.items())
+        if improved:
+            words += f"; the best {self.best_by} so far"
+        elif self.best:
+            words += f"; the best was {self.best['value']:.4g}, after {self.best['images']:,} images"
+        self.say(f"evaluation after {self.images:,} images: {words}")
+
+    def _improves(self, value: float) -> bool:
+        if self.best is None or self.best["images"] == self.images:
+            return True
+        return value < self.best["value"] if self.better == "less" else value > self.best["value"]
+
+    def _spare(self) -> None:
+        """Have the pruning of checkpoints leave the best one, and those that are to be judged."""
+        if self.world.rank == 0:
+            kept = {*self.missing, *([self.images] if self.busy else []), *([self.best["images"]] if self.best else [])}
+            self.folder.spared = frozenset(kept)
+
+    def conclude(self, images: int, weights: dict[str, torch.Tensor]) -> None:
+        """Judge what is left and the last generator, at once; all ranks must call, after the training."""
+        while self.busy or self.missing:
+            self._run_through()
+        known = self.world.gather(self.world.rank == 0 and self._known(images))[0]
+        if not known:
+            self.begin(images, weights)
+            self._run_through()
+
+    def _run_through(self) -> None:
+        if not self.busy:
+            self.step()
+        if not self.busy:
+            return
+        left = self.judgement.steps - self.judgement.done
+        advance = progress(left, "steps") if self.world.rank == 0 else lambda count: None
+        if self.world.rank == 0:
+            self.say(f"evaluating the generator after {self.images:,} images")
+        while self.busy:
+            self.step()
+            advance(1)

@@ -1,0 +1,234 @@
+"""The data's side of evaluations: which features and measures suit them, and what is computed of the reals once."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ragdist.errors import UserError
+from ragdist.evaluation.measure import PICTURED
+from ragdist.evaluation.reals import Reals
+from ragdist.metrics import classes
+from ragdist.metrics.classifier import ClassifierFeatures, classifier
+from ragdist.metrics.dataset import DataSet
+from ragdist.metrics.features import Extractor, Laplacian, Pixels
+from ragdist.metrics.options import CHEAP, METRICS, EvaluateOptions
+from ragdist.progress import Progress
+from ragdist.world import World
+
+_NEIGHBOURLY = ("precision_recall", "density_coverage", "memorization")
+IMAGE_BYTES = 512 << 20  # most that kept images take
+IMAGELY = {"swd", "ms_ssim"}  # measures of the images themselves
+
+
+class Yardstick:
+    """What samples are judged by. Rank 0 has all of it; the others have what their share of the samples needs.
+
+    Args:
+        data: what samples should be distributed as.
+        options: as of the command.
+        count: samples that will be judged.
+        held_out: more data of that kind, which the generator has not seen.
+        device: of the features' networks.
+        world: the workers, which must all build it.
+        say: told what takes long, on rank 0.
+        option: how an option is written, for messages.
+
+    Raises:
+        UserError: there are too few samples or reals for a measure, a measure does not suit the features, or these
+            cannot be had; on all ranks.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        options: EvaluateOptions,
+        count: int,
+        *,
+        held_out: DataSet | None = None,
+        device: torch.device,
+        world: World,
+        say: Callable[[str], None],
+        option: str = "--",
+    ):
+        self.data, self.options, self.count, self.held_out = data, options, count, held_out
+        self.device, self.world, self.say = device, world, say
+        self.cache = Path(options.cache).expanduser()
+        self.kind, self.names = choose(options, data, option)
+        reals = min(options.reals or len(data), len(data))
+        check_counts(self.names, count, reals, options.neighbours, option)
+        _check_alike(data, held_out)
+        self.labels_matter = "classes" in self.names
+        self._together(self._make_features)
+        self._together(self._gather_reals)
+
+    def _together(self, work: Callable[[], None]) -> None:
+        """Work of all ranks, in which each may fail; then all do."""
+        if self.world.size == 1:
+            return work()
+        problem = None
+        try:
+            work()
+        except UserError as error:
+            problem = str(error)
+        if said := next(filter(None, self.world.gather(problem)), None):
+            raise UserError(said)
+        return None
+
+    def _make_features(self) -> None:
+        self.namer: ClassifierFeatures | None = None
+        if self.kind == "classifier" or self.labels_matter:
+            self.namer = self._classifier()
+        if self.kind == "classifier":
+            self.extractor: Extractor = self.namer
+        elif self.kind == "inception":
+            from ragdist.metrics.inception import Inception
+
+            self.extractor = Inception(self.options.inception_weights, self.device)
+        else:
+            self.extractor = {"pixels": Pixels, "laplacian": Laplacian}[self.kind](self.data.index.shape)
+
+    def _classifier(self) -> ClassifierFeatures:
+        """Rank 0's, trained where there is none."""
+        found, problem = None, None
+        if self.world.rank == 0:
+            try:
+                found = classifier(self.data, self.cache / "evaluation", device=self.device, begin=self._begin)
+            except UserError as error:
+                problem = error
+        if self.world.size > 1:
+            content = self.world.broadcast(found.content if found else b"")
+            if not content:
+                raise problem or UserError("rank 0 has no classifier")
+            found = found or ClassifierFeatures(content, self.device)
+        if problem:
+            raise problem
+        return found
+
+    def _begin(self, total: int) -> Callable[[int], None]:
+        self.say(f"training a classifier of {self.data.where} for its features, once")
+        return progress(total, "images")
+
+    def _gather_reals(self) -> None:
+        if self.world.rank:
+            return
+        data, options = self.data, self.options
+        start = time.perf_counter()
+        self.reals = Reals(data, self.extractor, options.reals, self.cache)
+        self.side = self.reals.side(options.batch, self.device, lambda total: progress(total, "real images"))
+        self.neighbours = min(self.count, len(self.side.features), options.neighbours)
+        if set(_NEIGHBOURLY) & set(self.names):
+            self.spacing = self.reals.spacing(self.side, self.neighbours)
+        self.images = torch.empty(0, *data.index.shape, dtype=torch.uint8)
+        if IMAGELY & set(self.names):
+            self.images = _first_images(data, self.reals.numbers)
+        self.real_counts = classes.class_counts(data.labels, len(data.index.classes)) if self.labels_matter else None
+        self.held = None
+        if self.held_out and "memorization" in self.names:
+            held = Reals(self.held_out, self.extractor, options.neighbours, self.cache)
+            self.held = held.side(options.batch, self.device, lambda total: progress(total, "held-out images"))
+        self.seconds = time.perf_counter() - start
+
+    def protocol(self) -> dict[str, Any]:
+        """All that decides the figures, beside what is judged; on rank 0."""
+        data, held_out, extractor, namer = self.data, self.held_out, self.extractor, self.namer
+        whole = min(self.options.reals or len(data), len(data)) == len(data)
+        split = "all" if whole else f"{len(self.reals.numbers):,} drawn by the data's digest"
+        return {
+            "samples": self.count,
+            "reals": self.side.count,
+            "of_reals": len(data),
+            "neighbours": self.neighbours,
+            "data": {"where": data.where, "digest": data.index.digest, "shape": list(data.index.shape), "split": split},
+            "held_out": held_out
+            and {"where": held_out.where, "digest": held_out.index.digest, "samples": len(held_out)},
+            "features": {
+                "name": extractor.name,
+                "sha256": extractor.sha256,
+                "dim": extractor.dim,
+                "resizing": extractor.resizing,
+                **extractor.about,
+            },
+            "classifier": (namer and self.labels_matter and {"sha256": namer.sha256, **namer.about}) or None,
+            "quantization": "8 bits a channel",
+            "flips": "none",
+            "seed": self.options.seed,
+            "reals_cached": self.reals.cached,
+        }
+
+
+def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple[str, list[str]]:
+    """The features, and the measures that suit them and the data.
+
+    Raises:
+        UserError: an unknown measure, or one that was asked for and does not suit.
+    """
+    labelled = len(data.index.classes) >= 2
+    kind = options.features
+    if kind == "auto":
+        kind = "inception" if options.inception_weights else "classifier" if labelled else "pixels"
+    if options.metrics == "all":
+        unsuitable = {"classes"} if kind != "classifier" else set()
+        unsuitable |= {"inception_score"} if kind != "inception" else set()
+        return kind, [name for name in METRICS if name not in unsuitable]
+    if options.metrics == "cheap":
+        return kind, [name for name in CHEAP if name != "classes" or kind == "classifier"]
+    names = [name.strip() for name in options.metrics.split(",") if name.strip()]
+    for name in names:
+        if name not in METRICS:
+            raise UserError(f"{option}metrics {name}: there is no such measure; there are: {', '.join(METRICS)}")
+    if not names:
+        raise UserError(f"{option}metrics names none; there are: {', '.join(METRICS)}")
+    if "inception_score" in names and kind != "inception":
+        raise UserError(f"{option}metrics inception_score needs {option}features inception, not {kind}")
+    return kind, [name for name in METRICS if name in names]
+
+
+def check_counts(names: list[str], samples: int, reals: int, neighbours: int, option: str = "--") -> None:
+    """Raises UserError where a measure needs more samples or reals than there are or may be taken."""
+    for name in names:
+        needed = METRICS[name][0]
+        counts = {"samples": samples, "reals": reals}
+        if name in _NEIGHBOURLY:
+            counts[f"{option}neighbours"] = neighbours
+        for what, count in counts.items():
+            if count < needed:
+                raise UserError(f"{count:,} {what} are too few for the measure {name}, which needs {needed:,}")
+
+
+def _first_images(data: DataSet, numbers) -> Tensor:
+    most = min(PICTURED, IMAGE_BYTES // math.prod(data.index.shape))
+    images, there = data.images(numbers[:most])
+    return images[there]
+
+
+def progress(total: int, unit: str) -> Callable[[int], None]:
+    """A progress line, which what is quick does not need; what is returned is told how many are done."""
+    progress = Progress(total, unit=unit, first=False)
+
+    def advance(count: int) -> None:
+        progress.advance(count)
+        if progress.done < total or time.perf_counter() - progress.began > 30:
+            progress.describe()
+        if progress.done >= total:
+            progress.close()
+
+    return advance
+
+
+def _check_alike(data: DataSet, held_out: DataSet | None) -> None:
+    if held_out is None:
+        return
+    if held_out.index.digest == data.index.digest:
+        raise UserError(
+            f"--held_out {held_out.where} is the training data itself: give data that it was not trained on"
+        )
+    if held_out.index.shape != data.index.shape:
+        raise UserError(
+            f"--held_out {held_out.where} holds samples of shape {list(held_out.index.shape)}, and the training data "
+            f"{list(data.index.shape)}"
+        )

@@ -1,0 +1,1 @@
+"""Search a run's options: `python -m tune.search`."""

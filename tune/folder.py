@@ -1,0 +1,127 @@
+"""What lies where in a search's folder, and whose it is."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ragdist.errors import UserError
+from ragdist.files import explain, write_whole
+
+RUNNING, FINISHED, STOPPED, DIVERGED, CRASHED = "running", "finished", "stopped", "diverged", "crashed"
+ENDED = (FINISHED, STOPPED, DIVERGED)  # a trial that crashed is tried again when the search continues
+
+
+@dataclass
+class Rung:
+    """A trial's metric after a part of its budget."""
+
+    images: int
+    value: float  # the median of
+    values: list[float]  # each seed's
+    seconds: float  # that training and judging took since the last rung
+
+
+@dataclass
+class Trial:
+    """One configuration, and what is known of it. On disk: trials/NNNN/trial.json."""
+
+    number: int
+    name: str  # of a baseline; empty
+    options: dict[str, Any]  # what it has other than the search's configuration
+    state: str = RUNNING
+    reason: str = ""
+    rungs: list[Rung] = field(default_factory=list)
+
+    @property
+    def images(self) -> int:
+        return self.rungs[-1].images if self.rungs else 0
+
+    @property
+    def value(self) -> float | None:
+        """At the last rung."""
+        return self.rungs[-1].value if self.rungs else None
+
+    def at(self, images: int) -> Rung | None:
+        """The rung of so many images."""
+        return next((rung for rung in self.rungs if rung.images == images), None)
+
+
+class SearchFolder:
+    """One search's folder.
+
+    search.json         what is searched and how
+    trials/NNNN/        a trial: trial.json, and a run for each of its seeds: seed-0/, ...
+    trials.csv, best.yaml, report.html      see `results`, `report`
+    tensorboard/        the trials' hyperparameters and metrics
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.search = self.path / "search.json"
+        self.trials = self.path / "trials"
+        self.csv = self.path / "trials.csv"
+        self.best = self.path / "best.yaml"
+        self.report = self.path / "report.html"
+        self.board = self.path / "tensorboard"
+        self.scratch = self.path / ".tune"  # Tune's own notes, which nobody reads
+        self.stopping = self.path / ".stopping"  # is there while running trials are to end
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Locked until the context or this process ends.
+
+        Raises:
+            UserError: another process uses it, or it cannot be written.
+        """
+        with explain(f"cannot write the search to {self.path}"):
+            self.trials.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / "lock", "a+")  # noqa: SIM115 - held as long as the context lasts
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                raise UserError(
+                    f"{self.path} is in use by {lock.readline().strip()}: wait for it or stop it"
+                ) from error
+            except OSError:
+                pass  # a file system without locks: as good as it gets
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+            lock.flush()
+            self.stopping.unlink(missing_ok=True)
+            yield
+
+    def trial(self, number: int) -> Path:
+        return self.trials / f"{number:04d}"
+
+    def run(self, number: int, seed: int) -> Path:
+        """The run of a trial's seed."""
+        return self.trial(number) / f"seed-{seed}"
+
+    def read(self) -> list[Trial]:
+        """All trials, by number.
+
+        Raises:
+            UserError: one is damaged.
+        """
+        return [self.read_one(path) for path in sorted(self.trials.glob("*/trial.json"))]
+
+    def read_one(self, path: Path) -> Trial:
+        try:
+            content = json.loads(path.read_text())
+            return Trial(**{**content, "rungs": [Rung(**rung) for rung in content["rungs"]]})
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{path} is damaged: delete {path.parent}, and the trial is made again") from error
+
+    def write(self, trial: Trial) -> None:
+        """Write a trial's record."""
+        folder = self.trial(trial.number)
+        with explain(f"cannot write to {self.path} (the same command continues)"):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / "trial.json", json.dumps(asdict(trial), indent=1) + "\n")

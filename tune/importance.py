@@ -1,0 +1,41 @@
+"""How much each option mattered: the share of the metric's variance that a random forest ascribes to it (fANOVA)."""
+
+from collections.abc import Sequence
+
+from tune import folder
+from tune.folder import Trial
+from tune.space import Axis
+
+LEAST = 6  # trials, below which it would be chance
+
+
+def importance(
+    axes: Sequence[Axis], trials: Sequence[Trial], rungs: Sequence[int], sign: int
+) -> tuple[dict[str, float], int, int]:
+    """The options' shares, of values after how many images, of how many trials; no shares where trials are too few.
+
+    It is taken where most is known: at the last rung that half of the trials came to.
+    """
+    inside = [trial for trial in trials if all(axis.holds(trial.options[axis.name]) for axis in axes)]
+    for images in reversed(rungs):
+        there = [trial for trial in inside if trial.at(images)]
+        if len(there) >= max(LEAST, len(inside) / 2):
+            shares = _fanova(axes, there, images, sign) if len(axes) > 1 else {}
+            return shares, images, len(there)
+    return {}, 0, 0
+
+
+def _fanova(axes: Sequence[Axis], trials: Sequence[Trial], images: int, sign: int) -> dict[str, float]:
+    import optuna
+
+    from tune.propose import study_of
+
+    then = [
+        Trial(trial.number, trial.name, trial.options, folder.FINISHED, rungs=[trial.at(images)]) for trial in trials
+    ]
+    study, _ = study_of(axes, then, sign)
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    try:
+        return optuna.importance.get_param_importances(study, evaluator=evaluator)
+    except (RuntimeError, ValueError):  # all values are equal
+        return {}

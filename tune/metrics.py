@@ -1,0 +1,21 @@
+"""The figures that a search may compare, and which way is better: those by which a run keeps its best generator."""
+
+from ragdist.errors import UserError, nearest
+from ragdist.metrics.options import BEST as METRICS
+
+
+def check(metric: str) -> None:
+    """Raises UserError for a metric that there is none of."""
+    if metric not in METRICS:
+        close = nearest(metric, METRICS).partition(" there are:")[0]
+        raise UserError(f"--metric {metric}: there is no such figure{close} there are: {', '.join(METRICS)}")
+
+
+def sign(metric: str) -> int:
+    """1 if more is better, -1 if less is."""
+    return 1 if METRICS[metric][1] == "more" else -1
+
+
+def measure(metric: str) -> str:
+    """The measure of `ragdist.evaluate` that gives it."""
+    return METRICS[metric][0]

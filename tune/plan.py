@@ -1,0 +1,134 @@
+"""What a search is: the configuration that is varied, what varies, the budget, the judge. Kept as search.json."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ragdist.config import Config, flat
+from ragdist.errors import UserError
+from tune import halving, space
+from tune.options import SearchOptions
+from tune.space import Axis
+
+FORMAT = "ragdist-search"
+# What makes results comparable; a search that continues may have other --trials, and other resources.
+_SAME = ("seeds", "search", "scheduler", "metric", "samples", "judged_by", "features", "inception_weights")
+_CHECKPOINTS = 8  # of a trial: what a kill costs at most is an eighth of its budget
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search. ``config`` is the run's, with --images as the user would train in the end."""
+
+    config: Config
+    axes: list[Axis]
+    options: SearchOptions
+    budget: int  # images of a trial's run
+    rungs: list[int]  # images at which it is judged, the budget last
+
+    def trial_config(self, values: dict[str, Any], seed: int, out: Path, images: int) -> Config:
+        """The configuration of a trial's run up to ``images``; ``seed`` counts from 0."""
+        config = space.varied(self.config, values)
+        return space.varied(
+            config,
+            {
+                "seed": self.config.seed + seed,
+                "out": str(out),
+                "images": images,
+                "evaluate_every": 0,  # it is judged between its rungs
+                "checkpoint.every": max(self.budget // _CHECKPOINTS, 1),
+                "checkpoint.keep": 1,
+                "monitor.grid_every": self.budget,
+            },
+        )
+
+    def baselines(self) -> list[tuple[str, dict[str, Any]]]:
+        """Name and options of the trials that are always made, and never stopped before their budget."""
+        base = flat(self.config)
+        own = {axis.name: base[axis.name] for axis in self.axes} | {space.LAM: base[space.LAM]}
+        plain = ("lambda 0", own | {space.LAM: 0.0})
+        return [plain] if own[space.LAM] == 0 else [("default", own), plain]
+
+    def content(self) -> dict[str, Any]:
+        """For search.json."""
+        return {
+            "format": FORMAT,
+            "version": 1,
+            "space": {axis.name: axis.content() for axis in self.axes},
+            "budget_images": self.budget,
+            "rungs": self.rungs,
+            **{name: getattr(self.options, name) for name in _SAME},
+            "config": flat(self.config),
+        }
+
+
+def make(config: Config, options: SearchOptions, axes: list[Axis]) -> Plan:
+    """The plan of checked options."""
+    budget = options.budget_images or max(config.images // 3, config.batch_size)
+    budget = -(-budget // config.batch_size) * config.batch_size
+    rungs = halving.rungs(budget, config.batch_size)
+    return Plan(config, axes, options, budget, rungs)
+
+
+def read(path: Path, resources: dict[str, Any] | None = None) -> Plan:
+    """The plan of a search's file, with other values of the options that say what its runs take.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    saved = _load(path)
+    try:
+        config = space.varied(Config(), saved["config"])
+        config = space.varied(config, resources or {})
+        axes = space.parse(saved["space"], config, str(path))
+        options = SearchOptions(**{name: saved[name] for name in _SAME}, budget_images=saved["budget_images"])
+        return Plan(config, axes, options, saved["budget_images"], saved["rungs"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: restore it, or give --overwrite to start anew") from error
+
+
+def same(plan: Plan, path: Path) -> None:
+    """Refuse to continue another search.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    saved, mine = _load(path), json.loads(json.dumps(plan.content()))
+    changed = [
+        f"{name} {_short(saved.get(name))} -> {_short(mine[name])}"
+        for name in ("space", "budget_images", *_SAME)
+        if saved.get(name) != mine[name]
+    ]
+    fixed = flat(plan.config, free=False)
+    changed += [
+        f"{name} {saved['config'].get(name)} -> {value}"
+        for name, value in fixed.items()
+        if saved["config"].get(name) != value
+    ]
+    if saved["config"]["data.path"] != plan.config.data.path:
+        changed.append(f"data {saved['config']['data.path']} -> {plan.config.data.path}")
+    if changed:
+        raise UserError(
+            f"{path.parent} holds another search ({'; '.join(changed)}): give the same options to continue it, "
+            "another --out, or --overwrite to start anew"
+        )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        saved = json.loads(path.read_text())
+        if saved["format"] != FORMAT:
+            raise ValueError
+        saved["config"]["data.path"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: restore it, or give --overwrite to start anew") from error
+    return saved
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        value = yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()
+    return str(value)

@@ -1,0 +1,118 @@
+"""What a search leaves: the best configuration, the trials as a table, TensorBoard, a page; its summary in words."""
+
+import csv
+import io
+import shutil
+from datetime import timedelta
+
+from ragdist import settings
+from ragdist.files import explain, write_whole
+from tune import folder, space
+from tune.course import Course
+from tune.folder import Trial
+from tune.table import label, number
+
+
+def ranked(course: Course) -> list[Trial]:
+    """Trials that got the whole budget, the best first."""
+    finished = [trial for trial in course.trials.values() if trial.state == folder.FINISHED]
+    return sorted(finished, key=lambda trial: (-course.sign * trial.value, trial.number))
+
+
+def write(course: Course) -> None:
+    """Write all of it.
+
+    Raises:
+        UserError: the disk refuses.
+    """
+    from tune import report
+
+    place = course.folder
+    with explain(f"cannot write to {place.path} (the trials are kept)"):
+        write_whole(place.csv, table(course))
+        if best := ranked(course)[:1]:
+            write_whole(place.best, best_yaml(course, best[0]))
+        _board(course)
+        write_whole(place.report, report.build(course))
+
+
+def table(course: Course) -> str:
+    """All trials as CSV: a line each, with every seed's metric at every rung."""
+    metric, seeds = course.plan.options.metric, range(course.plan.options.seeds)
+    names = list(dict.fromkeys(name for trial in course.trials.values() for name in trial.options))
+    places = [(images, seed) for images in course.plan.rungs for seed in seeds]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    columns = [f"{metric}_{images}_seed{seed}" for images, seed in places]
+    writer.writerow(["trial", "name", *names, "state", "reason", "images", metric, "seconds", *columns])
+    for _, trial in sorted(course.trials.items()):
+        values = [rung.values[seed] if (rung := trial.at(images)) else "" for images, seed in places]
+        options = [trial.options.get(name, "") for name in names]
+        seconds = round(sum(rung.seconds for rung in trial.rungs), 3)
+        value = "" if trial.value is None else trial.value
+        writer.writerow(
+            [trial.number, trial.name, *options, trial.state, trial.reason, trial.images, value, seconds, *values]
+        )
+    return out.getvalue()
+
+
+def best_yaml(course: Course, best: Trial) -> str:
+    """The configuration of a trial for `python -m ragdist.train --config`."""
+    plan = course.plan
+    config = space.varied(plan.config, {**best.options, "out": "", "workers": "auto"})
+    return (
+        f"# Trial {best.number} of the search in {course.folder.path}: {plan.options.metric} {best.value:.6g} after "
+        f"{plan.budget:,} images.\n{settings.dumps(config)}"
+    )
+
+
+def _board(course: Course) -> None:
+    """TensorBoard: a run for each trial, with its options as hyperparameters and its metric over the images."""
+    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard.summary import hparams
+
+    shutil.rmtree(course.folder.board, ignore_errors=True)
+    tag = f"search/{course.plan.options.metric}"
+    for trial in course.trials.values():
+        with SummaryWriter(str(course.folder.board / f"{trial.number:04d}")) as board:
+            for summary in hparams({**trial.options, "state": trial.state}, {tag: None}):
+                board.file_writer.add_summary(summary, 0)
+            for rung in trial.rungs:
+                board.add_scalar(tag, rung.value, rung.images)
+
+
+def summary(course: Course, seconds: float) -> list[str]:
+    """The outcome for a terminal."""
+    plan, place = course.plan, course.folder
+    states = [trial.state for trial in course.trials.values()]
+    counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+    lines = [f"{len(states)} trials in {timedelta(seconds=round(seconds))}: {', '.join(counts)}"]
+    best = ranked(course)
+    if not best:
+        return [*lines, f"no trial got to the end of its budget; see {place.csv}"]
+    metric, seeds = plan.options.metric, plan.options.seeds
+    more = "more" if course.sign > 0 else "less"
+    of = f"median of {seeds} seeds" if seeds > 1 else "one seed: differences may be chance, --seeds 3 says more"
+    lines += [f"{metric} after {plan.budget:,} images ({more} is better; {of}):"]
+    shown = [("best", best[0]), *((name, _named(course, name)) for name, _ in course.baselines)]
+    for name, trial in shown:
+        lines.append(f"  {name:<9} {_outcome(trial)}")
+    lines += [
+        f"report:      {place.report}",
+        f"all trials:  {place.csv}, tensorboard --logdir {place.board}",
+        f"train on it: python -m ragdist.train --config {place.best} --out runs/best",
+    ]
+    return lines
+
+
+def _named(course: Course, name: str) -> Trial:
+    return next(trial for trial in course.trials.values() if trial.name == name)
+
+
+def _outcome(trial: Trial) -> str:
+    options = "  ".join(f"{label(name)} {number(value)}" for name, value in trial.options.items())
+    if trial.state != folder.FINISHED:
+        return f"{trial.state}: {trial.reason}  ({options})"
+    rung = trial.rungs[-1]
+    spread = f" ({number(min(rung.values))} to {number(max(rung.values))})" if len(rung.values) > 1 else ""
+    return f"{number(rung.value)}{spread}  trial {trial.number}: {options}"

@@ -1,0 +1,126 @@
+"""One search from its plan to its results: claim the folder, prepare, try, sum up."""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ragdist import rayenv
+from ragdist.errors import UserError
+from ragdist.files import explain, write_whole
+from ragdist.session import open_data
+from ragdist.stopping import StopOnSignal
+from ragdist.world import pick_device
+from tune import plan as plans
+from tune import results, space
+from tune.course import Course
+from tune.folder import SearchFolder
+from tune.judge import Judge
+from tune.plan import Plan
+from tune.table import Table
+
+_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own notes are not used
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
+    """Search, or go on; the exit code. ``began`` is when the command did, by time.monotonic().
+
+    Raises:
+        UserError: see the parts.
+    """
+    place = SearchFolder(out)
+    config = plan.config
+    _everywhere(str(out), "--out")
+    config = space.varied(config, {"data.path": _everywhere(config.data.path, "--data")})
+    judged_by = _everywhere(plan.options.judged_by, "--judged_by")
+    plan = plans.make(config, replace(plan.options, judged_by=judged_by), plan.axes)
+    with place.claimed(), StopOnSignal() as stop:
+        if overwrite:
+            _clear(place)
+        if place.search.is_file():
+            plans.same(plan, place.search)
+        elif any(place.trials.iterdir()):
+            raise UserError(f"{out} holds trials but no {place.search.name}: restore it, or give --overwrite")
+        course = Course(plan, place)
+        with explain(f"cannot write the search to {out}"):
+            write_whole(place.search, json.dumps(plan.content(), indent=1) + "\n")
+        open_data(config)
+        remote = plan.options.workers_per_trial != "0"
+        device = torch.device("cpu") if remote else pick_device(config.device)
+        metric = Judge(plan, device, print).text
+        for axis in plan.axes:
+            print(f"{axis.name}: {axis.text()}")
+        runs = f" on each of {plan.options.seeds} seeds" if plan.options.seeds > 1 else ""
+        print(f"{course.total} trials of {plan.budget:,} images{runs}; {metric}", flush=True)
+        table = Table(course)
+        gave_up = ""
+        if course.left and not stop():
+            gave_up = _execute(course, stop, table)
+        if stop():
+            print(f"stopped; the same command continues the search in {out}")
+            return 130
+        if gave_up:
+            raise UserError(f"{gave_up}. What is done is kept in {out}; the same command continues")
+        results.write(course)
+        print(*results.summary(course, time.monotonic() - began), sep="\n")
+    return 0
+
+
+def _execute(course: Course, stop: StopOnSignal, table: Table) -> str:
+    rayenv.prepare(course.plan.config.collective_timeout)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    from ragdist.on_ray import cluster
+    from tune import on_tune
+
+    try:
+        cluster.connect()
+        stop.listen()  # Ray's own handler of SIGTERM aborts the process
+        resources = on_tune.Resources(course)
+        print(resources.text, flush=True)
+        return on_tune.execute(course, resources, stop, table.show)
+    except ray.exceptions.RayError as error:
+        what = str(error).strip().splitlines()[0][:300]
+        raise UserError(f"the Ray cluster does not answer ({what}): the same command continues") from error
+    finally:
+        table.close()
+        ray.shutdown()
+        course.folder.stopping.unlink(missing_ok=True)
+
+
+def _everywhere(where: str, option: str) -> str:
+    """A place that means the same in a trial's working directory.
+
+    Raises:
+        UserError: a relative path in a Ray job, whose working directory is Ray's and temporary.
+    """
+    if not where or "://" in where:
+        return where
+    path = Path(where).expanduser()
+    if not path.is_absolute() and "/runtime_resources/working_dir_files/" in os.getcwd():
+        raise UserError(
+            f"{option} {where}: in a Ray job that would lie in Ray's temporary copy of the working directory; give an "
+            "absolute path that all nodes share"
+        )
+    return str(path.absolute())
+
+
+def _clear(place: SearchFolder) -> None:
+    """Delete what a search writes."""
+    for folder in (place.trials, place.board, place.scratch):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in (place.search, place.csv, place.best, place.report):
+        file.unlink(missing_ok=True)
+    place.trials.mkdir()

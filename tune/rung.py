@@ -1,0 +1,87 @@
+"""From one rung of a trial to the next: train each of its seeds' runs on, and judge them. All that a trial does."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ragdist import worldsize
+from ragdist.errors import Diverged, Unreachable, UserError
+from tune import local, remote
+from tune.folder import SearchFolder
+from tune.plan import Plan
+from tune.space import varied
+
+_PATIENCE = 60.0  # seconds in which a process of an earlier start, which was killed, lets go of a run
+
+
+@dataclass
+class Reached:
+    """How it ended: at a rung, or before."""
+
+    images: int
+    values: list[float] = field(default_factory=list)  # the metric of each seed
+    seconds: float = 0.0
+    diverged: str = ""
+    refused: str = ""  # a mistake, or something that lacks
+    interrupted: bool = False
+
+
+def climb(
+    plan: Plan,
+    place: SearchFolder,
+    number: int,
+    judge: Callable[[Path], float],
+    *,
+    device: torch.device,
+    environment: Callable[[], dict[str, str]] = dict,
+    stop: Callable[[], bool] = lambda: False,
+) -> Reached:
+    """Bring a trial from where its record says it is to its next rung.
+
+    Args:
+        plan: the search's.
+        place: its folder.
+        number: the trial's.
+        judge: gives the metric of a run.
+        device: where this process computes.
+        environment: gives what a driver needs to join the cluster, for --workers_per_trial.
+        stop: asked while it trains.
+    """
+    began = time.monotonic()
+    trial = place.read_one(place.trial(number) / "trial.json")
+    images = next(images for images in plan.rungs if images > trial.images)
+    reached = Reached(images)
+    try:
+        for seed in range(plan.options.seeds):
+            run = place.run(number, seed)
+            config = plan.trial_config(trial.options, seed, run, images)
+            if worldsize.parse(config.workers).in_process:
+                if device.type == "cpu":  # its one core may as well read
+                    config = varied(config, {"data.loader_workers": 0})
+                there = _patient(lambda c=config: local.train(c, device, stop, last=images >= plan.budget), stop)
+            else:
+                there = remote.train(config, environment(), stop)
+            if not there:
+                reached.interrupted = True
+                return reached
+            reached.values.append(judge(run))
+    except Diverged as error:
+        reached.diverged = str(error).partition(";")[0]  # the rest is advice for a single run
+    except UserError as error:
+        reached.refused = str(error)
+    reached.seconds = round(time.monotonic() - began, 3)
+    return reached
+
+
+def _patient(train: Callable[[], bool], stop: Callable[[], bool]) -> bool:
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return train()
+        except Unreachable:
+            if stop() or time.monotonic() > end:
+                raise
+            time.sleep(0.5)

@@ -1,0 +1,110 @@
+"""``python -m tune.search``: find good values of a run's options, and say how sure that is."""
+
+import difflib
+import time
+from dataclasses import fields
+from pathlib import Path
+
+from ragdist import cli, settings, worldsize
+from ragdist.config import Config, flat
+from ragdist.errors import UserError, run_command
+from tune import metrics, space
+from tune import plan as plans
+from tune.options import SearchOptions
+from tune.plan import Plan
+
+_PROG = "python -m tune.search"
+_OWN = {item.name for item in fields(SearchOptions)}
+
+
+def main(argv: list[str] | None = None) -> int:
+    began = time.monotonic()
+    plan, out, overwrite = parse(cli.arguments() if argv is None else argv)
+
+    from tune.run import run  # after parsing: PyTorch and Ray take seconds to import, --help does not need them
+
+    return run(plan, out, overwrite=overwrite, began=began)
+
+
+def parse(argv: list[str]) -> tuple[Plan, Path, bool]:
+    """What is searched, where it is kept, and whether --overwrite is given.
+
+    Raises:
+        UserError: an option, value or file that is wrong.
+    """
+    parser = cli.Parser(
+        prog=_PROG,
+        description="Search lambda and the learning rates, or other options of a run. "
+        "Started again, the same command continues the search.",
+        epilog="Beside these: any option of python -m ragdist.train, such as --config and --data, for all trials. "
+        "Figures for --metric: " + ", ".join(metrics.METRICS) + ".",
+    )
+    parser.add_class_arguments(SearchOptions, None, as_group=False)
+    own, others = _sorted(argv)
+    options = cli.build(SearchOptions, parser.parse_args(own))
+    _known(others)
+    config, overwrite = settings.parse(others, _PROG)
+    if config.workers != "auto":
+        raise UserError(f"--workers {config.workers}: of a search say --workers_per_trial")
+    config = space.varied(config, {"workers": options.workers_per_trial})
+    check(options)
+    axes = space.load(Path(options.space), config) if options.space else space.default_space(config)
+    out = Path(options.out or Path("searches") / Path(config.out).name)
+    return plans.make(config, options, axes), out, overwrite
+
+
+def check(options: SearchOptions) -> None:
+    """Refuse values that no search can have.
+
+    Raises:
+        UserError: naming the option and what it may be.
+    """
+    for name, least in (("trials", 1), ("seeds", 1), ("samples", 2), ("budget_images", 0), ("concurrent", 0)):
+        if getattr(options, name) < least:
+            raise UserError(f"--{name} {getattr(options, name)}: it must be at least {least}")
+    if options.max_crashes < 1:
+        raise UserError(f"--max_crashes {options.max_crashes}: it must be at least 1")
+    metrics.check(options.metric)
+    if options.workers_per_trial == "auto":
+        raise UserError("--workers_per_trial auto: say how many, as 4, or a range as 2:8, or 0")
+    try:
+        worldsize.parse(options.workers_per_trial)
+    except UserError as error:
+        raise UserError(str(error).replace("--workers", "--workers_per_trial")) from error
+    if options.scheduler == "pbt":
+        raise UserError(
+            "--scheduler pbt is not offered: its result is no configuration that a run could be repeated with "
+            "(docs/tuning.md); choose asha or none"
+        )
+    if "://" in options.out:
+        raise UserError(f"--out {options.out}: a search is kept in a folder, which on a cluster all nodes share")
+
+
+def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The search's words, and the run's."""
+    own: list[str] = []
+    others: list[str] = []
+    into = others
+    for word in argv:
+        if word in ("-h", "--help"):
+            into = own
+        elif word.startswith("--"):
+            into = own if word[2:].partition("=")[0] in _OWN else others
+        into.append(word)
+    return own, others
+
+
+def _known(words: list[str]) -> None:
+    """Raises UserError for an option that neither a search nor a run has."""
+    known = [*sorted(_OWN), *flat(Config()), "config", "data", "overwrite"]
+    for word in words:
+        name = word.removeprefix("--").partition("=")[0]
+        if word.startswith("--") and name not in known:
+            close = [option for option in known if option.rpartition(".")[2] == name]
+            close += difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean --{close[0]}?" if close else f"see {_PROG} --help"
+            raise UserError(f"unknown option --{name}; {hint}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,113 @@
+"""The table of trials that a person watches: live on a terminal, a line for each step of a trial elsewhere."""
+
+import json
+import math
+import shutil
+import sys
+
+from ragdist.rundir import RunFolder
+from tune import folder
+from tune.course import Course
+from tune.folder import Trial
+
+_SHORT = {"objective.lam": "lambda"}
+
+
+def number(value: object) -> str:
+    """An option's or a metric's value in few characters."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
+def label(name: str) -> str:
+    """An option's short name."""
+    return _SHORT.get(name, name.rpartition(".")[2])
+
+
+class Table:
+    """Shows a search. ``progress`` of running trials is read from their runs' folders."""
+
+    def __init__(self, course: Course, out=None):
+        self.course, self.out = course, out or sys.stdout
+        self.live = self.out.isatty()
+        self.names = list(dict.fromkeys(["objective.lam", *(axis.name for axis in course.plan.axes)]))
+        self._height = 0
+        self._said = {trial.number: _step(trial) for trial in course.trials.values()}
+        self._head_said = False
+
+    def show(self) -> None:
+        """Draw it anew, or say what is new."""
+        if self.live:
+            self._draw(self.rows())
+            return
+        for trial in sorted(self.course.trials.values(), key=lambda trial: trial.number):
+            step = _step(trial)
+            if self._said.get(trial.number) != step and (trial.rungs or trial.state != folder.RUNNING):
+                if not self._head_said:
+                    self._say(self._cells(None))
+                    self._head_said = True
+                self._say(self._cells(trial))
+            self._said[trial.number] = step
+
+    def close(self) -> None:
+        """Leave the last state standing."""
+        self.show()
+        self._height = 0
+
+    def rows(self) -> list[str]:
+        trials = sorted(self.course.trials.values(), key=lambda trial: trial.number)
+        return [self._text(self._cells(None)), *(self._text(self._cells(trial)) for trial in trials)]
+
+    def _cells(self, trial: Trial | None) -> list[str]:
+        metric = self.course.plan.options.metric
+        if trial is None:
+            return ["trial", *(label(name) for name in self.names), "images", metric, "state"]
+        values = [number(trial.options.get(name, "")) for name in self.names]
+        images = self._images(trial) if trial.state == folder.RUNNING else trial.images
+        state = " ".join(filter(None, (trial.state, f"({trial.name})" if trial.name else "")))
+        state += f": {trial.reason}" if trial.reason else ""
+        value = number(trial.value) if trial.value is not None else ""
+        return [str(trial.number), *values, f"{images:,}", value, state]
+
+    def _images(self, trial: Trial) -> int:
+        """Images of all its seeds' runs, on average."""
+        seeds = self.course.plan.options.seeds
+        return sum(_seen(self.course, trial.number, seed) for seed in range(seeds)) // seeds
+
+    def _text(self, cells: list[str]) -> str:
+        widths = [5, *(max(8, len(label(name))) for name in self.names), 11]
+        widths.append(max(8, len(self.course.plan.options.metric)))
+        line = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False))
+        return f"{line}  {cells[-1]}"
+
+    def _say(self, cells: list[str]) -> None:
+        print(self._text(cells), file=self.out, flush=True)
+
+    def _draw(self, rows: list[str]) -> None:
+        size = shutil.get_terminal_size()
+        done = sum(trial.state in folder.ENDED for trial in self.course.trials.values())
+        rows = [*rows, f"{done} of {self.course.total} trials ended"]
+        if len(rows) > size.lines - 1:  # what is over is on disk
+            rows = [rows[0], *rows[-(size.lines - 2) :]]
+        up = f"\x1b[{self._height}F" if self._height else ""
+        text = "".join(f"\x1b[2K{row[: size.columns - 1]}\n" for row in rows)
+        self.out.write(f"{up}{text}\x1b[J")
+        self.out.flush()
+        self._height = len(rows)
+
+
+def _step(trial: Trial) -> tuple[str, int]:
+    return trial.state, len(trial.rungs)
+
+
+def _seen(course: Course, trial: int, seed: int) -> int:
+    path = RunFolder(course.folder.run(trial, seed)).metrics
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(path.stat().st_size - 4096, 0))
+            return int(json.loads(file.read().splitlines()[-1])["images"])
+    except (OSError, ValueError, LookupError):
+        return 0

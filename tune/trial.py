@@ -1,0 +1,98 @@
+"""A trial as Ray Tune executes it: an actor that goes from rung to rung, and may then take another trial."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.tune
+import torch
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+
+from ragdist.errors import UserError
+from ragdist.memory import keep_freed_memory
+from ragdist.world import pick_device
+from tune import plan
+from tune.folder import SearchFolder
+from tune.judge import Judge
+from tune.rung import Reached, climb
+
+_DISTANT = "--out {where}: the node {node} does not see it; give a folder that all nodes share"
+
+
+class TrialActor(ray.tune.Trainable):
+    """Its configuration: where the search is, and the trial's number; all else is on disk."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.number, self.place = config["number"], SearchFolder(config["where"])
+        self.plan, self.judge, self.refused = None, None, ""
+        self._looked, self._ending = 0.0, False
+        try:
+            if not self.place.search.is_file():
+                node = ray.util.get_node_ip_address()
+                raise UserError(_DISTANT.format(where=self.place.path, node=node))
+            self.plan = plan.read(self.place.search, config["resources"])
+            own = self.plan.config
+            remote = own.workers != "0"
+            self.device = pick_device("cpu" if remote else own.device, deterministic=own.deterministic)
+            if self.device.type == "cpu":
+                keep_freed_memory()
+                torch.set_num_threads(max(1, int(config["threads"])))
+            self.judging = config["judging"]
+            if not self.judging:
+                self.judge = Judge(self.plan, self.device)
+        except UserError as error:
+            self.refused = str(error)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take another trial: the process, its imports and its warm caches stay."""
+        self.number = new_config["number"]
+        return not self.refused
+
+    def step(self) -> dict[str, Any]:
+        if self.refused:
+            return vars(Reached(0, refused=self.refused))
+        reached = climb(
+            self.plan,
+            self.place,
+            self.number,
+            self._judged,
+            device=self.device,
+            environment=_environment,
+            stop=self._stop,
+        )
+        return vars(reached)
+
+    def _judged(self, run: Path) -> float:
+        if not self.judging:
+            return self.judge(run)
+        # The workers' resources are free now; judging takes some of them.
+        task = ray.remote(_judge).options(scheduling_strategy="DEFAULT", **self.judging)  # not in its own place
+        try:
+            return ray.get(task.remote(str(self.place.path), str(run)))
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+
+    def _stop(self) -> bool:
+        """Whether the search is to end; asked after each update, and looked up once a second."""
+        if time.monotonic() - self._looked > 1:
+            self._looked, self._ending = time.monotonic(), self.place.stopping.exists()
+        return self._ending
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: a trial's state is its runs' checkpoints and its record."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None: ...
+
+
+def _environment() -> dict[str, str]:
+    """What a driver of its own needs to join this cluster, with the code that this one has."""
+    context = ray.get_runtime_context()
+    job = json.dumps({"runtime_env": json.loads(context.get_runtime_env_string())})
+    return {"RAY_ADDRESS": context.gcs_address, RAY_JOB_CONFIG_JSON_ENV_VAR: job}
+
+
+def _judge(where: str, run: str) -> float:
+    found = plan.read(SearchFolder(where).search)
+    return Judge(found, pick_device(found.config.device))(Path(run))
