@@ -10,7 +10,7 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS build
 ARG TORCH=cuda
 ARG TORCH_INDEX_URL=
-ARG EXTRAS=s3
+ARG EXTRAS=s3,tune
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
@@ -29,6 +29,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/r
     pip install -c constraints.txt 'ray[default,train,tune]'
 COPY pyproject.toml README.md LICENSE ./
 COPY ragdist ragdist
+COPY tune tune
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
     pip install -c constraints.txt ".[$EXTRAS]" && \
     python -c "import torch, torchvision.io, ray, ragdist; kind = 'cuda' if torch.version.cuda else 'cpu'; \

@@ -19,9 +19,9 @@ _TINY = ["--network.family=mlp", "--network.g_width=64", "--network.d_width=64",
 def main() -> None:
     trials = int(sys.argv[1]) if len(sys.argv) > 1 else 32
     images = int(sys.argv[2]) if len(sys.argv) > 2 else 16_000
-    began, moments = time.monotonic(), []
-    _note(Course, "next", moments)
-    _note(Course, "judged", moments)
+    began, asked, judged = time.monotonic(), [], []
+    _note(Course, "next", asked)
+    _note(Course, "judged", judged)
     with tempfile.TemporaryDirectory(prefix="ragdist-search-") as folder:
         plan, out, _ = search.parse(
             [*_TINY, "--trials", str(trials), "--budget_images", str(images), "--scheduler", "none", "--samples", "500",
@@ -31,19 +31,26 @@ def main() -> None:
         run.run(plan, Path(out), overwrite=False, began=began)
         ended = time.monotonic()
         found = SearchFolder(out).read()
-    first, last = moments[0], moments[-1]
+    first, last = asked[0], judged[-1]
+    start = judged[0] - first - min(trial.rungs[0].seconds for trial in found[:2])  # of processes that import PyTorch
     each = [sum(rung.seconds for rung in trial.rungs) for trial in found]
     at_a_time = 2
     wall = last - first
-    idle = 1 - sum(each) / (at_a_time * wall)
+    idle, later = (1 - sum(each) / (at_a_time * whole) for whole in (wall, wall - start))
     print(f"\n{machine()}; {len(found)} trials of {sum(each) / len(each):.1f} s, {at_a_time} at a time\n")
-    print(
-        table(
-            ["from the command to the first trial", "all trials", "idle", "beside each trial", "after the last"],
-            [[f"{first - began:.1f} s", f"{wall:.1f} s", f"{idle:.1%}",
-              f"{(at_a_time * wall - sum(each)) / len(each):.2f} s", f"{ended - last:.1f} s"]],
-        )
-    )  # fmt: skip
+    head = [
+        "until the first trial",
+        "processes start",
+        "all trials",
+        "idle",
+        "idle after the start",
+        "a trial",
+        "the end",
+    ]
+    between = (at_a_time * (wall - start) - sum(each)) / len(each)
+    row = [first - began, start, wall, idle, later, between, ended - last]
+    cells = [f"{value:.1%}" if "idle" in name else f"{value:.2f} s" for name, value in zip(head, row, strict=True)]
+    print(table(head, [cells]))
 
 
 def _note(kind: type, name: str, moments: list[float]) -> None:

@@ -39,6 +39,7 @@ TINY = [
 LONGEST = (
     "test_cluster",
     "test_run",
+    "test_search",
     "test_world",
     "test_runurl",
     "test_remote",

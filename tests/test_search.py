@@ -48,7 +48,7 @@ def searched(tmp_path_factory, digits):
         [sys.executable, "-m", SEARCH, *argv], cwd=cwd, env=os.environ | QUIET, stdout=log, stderr=log
     )
     place = SearchFolder(cwd / "found")
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     try:
         while not any(trial.state == "finished" for trial in place.read() if place.trials.exists()):
             assert process.poll() is None, (cwd / "killed.log").read_text()

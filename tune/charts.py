@@ -44,7 +44,7 @@ class Scale:
             return cls(title, names=sorted({str(value) for value in values}))
         positive = [value for value in values if value > 0]
         if log is None:
-            log = len(positive) == len(values) and max(values) > _SPREAD * min(values)
+            log = bool(positive) and min(values) >= 0 and max(positive) > _SPREAD * min(positive)
         zero = log and len(positive) < len(values)
         values = positive if log else values
         if not values:
