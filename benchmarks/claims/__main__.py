@@ -49,7 +49,7 @@ def main() -> None:
     seconds = statistics.fmean(row["seconds"] for row in found.values())
     print(f"{len(found)} trainings, {seconds:.0f} s each: {results}")
     if options.page:
-        page.write(options.page, found, data)
+        page.write(options.page, found)
         print(f"page: {options.page}")
 
 

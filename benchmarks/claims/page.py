@@ -105,7 +105,7 @@ def over_seeds(values: list[float], digits: int) -> str:
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
-def write(path: Path, found: Found, data: dict[str, str]) -> None:
+def write(path: Path, found: Found) -> None:
     """Replace what lies between the page's markers by the tables, and write its plots beside it.
 
     A marker is a line ``<!-- claims: NAME -->``, where NAME is a study; the part goes to ``<!-- end -->``.

@@ -85,7 +85,7 @@ def train(cell: Cell, data: dict[str, str]) -> dict[str, Any]:
         config = game.configured(cell.options(), cell.seed)
         generator = game.play(config, made.draw, shape, study.updates, study.looks, look)
         if isinstance(made, toys.Toy) and cell.seed == 0:  # for the page's picture
-            points = [[round(x, 4) for x in point] for point in game.samples(generator, 1000, cell.seed).tolist()]
+            points = [[round(x, 4) for x in point] for point in game.samples(generator, 1000, cell.seed)[:400].tolist()]
     except game.Diverged as error:
         problem = str(error)
     return {
