@@ -1,0 +1,1 @@
+"""What a RAG is for, measured: `python -m benchmarks.claims`."""

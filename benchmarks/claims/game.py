@@ -1,0 +1,90 @@
+"""One small training in memory, with the project's own networks, update and optimizers.
+
+Data that fit in memory and networks of a few layers leave nothing for a reader, checkpoints or a monitor to do; what
+is compared is the objective.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ragdist.config import Config
+from ragdist.networks import Generator, build_discriminator, build_generator
+from ragdist.step import Optimizers
+from ragdist.update import ONE_PASS, Batch, Update
+
+# Draws n reals [n, *shape] in [-1, 1] with the generator of random numbers that it is given.
+Draw = Callable[[torch.Generator, int], Tensor]
+
+
+class Diverged(Exception):
+    """More updates were skipped for not being finite than a run may."""
+
+
+def configured(values: dict[str, Any], seed: int) -> Config:
+    """A configuration from flat names, {"objective.lam": 0.0, ...}."""
+    config = Config(seed=seed)
+    for name, value in values.items():
+        *path, last = name.split(".")
+        place = config
+        for part in path:
+            place = getattr(place, part)
+        assert hasattr(place, last), name
+        setattr(place, last, value)
+    return config
+
+
+def play(
+    config: Config,
+    draw: Draw,
+    shape: tuple[int, ...],
+    updates: int,
+    looks: Collection[int],
+    look: Callable[[int], None],
+) -> Generator:
+    """Train; the EMA generator.
+
+    Args:
+        config: the networks, the objective, the rates, the batch and the seed.
+        draw: the reals.
+        shape: of a sample.
+        updates: how many.
+        looks: numbers of updates after which ``look`` is called.
+        look: given the number of updates and the EMA generator.
+
+    Raises:
+        Diverged: see there.
+    """
+    network, batch, seed = asdict(config.network), config.batch_size, config.seed
+    generator = build_generator(network, shape, 0, seed=seed)
+    ema = build_generator(network, shape, 0, seed=seed).eval().requires_grad_(False)
+    discriminator = build_discriminator(network, shape, 0, seed=seed)
+    update = Update(generator, discriminator, config.objective, batch_size=batch)
+    optimizers = Optimizers(generator, discriminator, ema, config.optim, batch_size=batch)
+    objective = config.objective
+    random = torch.Generator().manual_seed(seed)
+    nothing = torch.zeros(())
+    for number in range(updates):
+        z = torch.randn(batch, config.network.z_dim, generator=random)
+        penalty = (objective.r1 > 0 or objective.r2 > 0) and number % objective.penalty_every == 0
+        update.zero_grad(set_to_none=True)
+        loss, statistics = update(Batch(z, draw(random, batch), None), *ONE_PASS, objective.lam, penalty)
+        loss.backward()
+        optimizers.step("both", statistics, number * batch, nothing)
+        optimizers.average(number * batch)
+        if number + 1 in looks:
+            if optimizers.skipped.item() > config.optim.max_skipped:
+                raise Diverged(f"{optimizers.skipped.item():.0f} of {number + 1} updates were not finite")
+            look(number + 1, ema)
+    return ema
+
+
+@torch.no_grad()
+def samples(generator: Generator, count: int, seed: int, batch: int = 2048) -> Tensor:
+    """float32 [count, *shape] in [-1, 1]."""
+    random = torch.Generator().manual_seed(1_000_003 + seed)
+    z = torch.randn(count, generator.z_dim, generator=random)
+    return torch.cat([generator(part) for part in z.split(batch)])

@@ -1,0 +1,138 @@
+"""The page: a table and a plot for each study, from the results alone."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims import plots
+from benchmarks.claims.plan import LOSSES, STUDIES, VARIANTS, Cell, Study
+from benchmarks.measure import table
+from ragdist.files import write_whole
+
+Found = dict[Cell, dict[str, Any]]
+
+# What a task's table shows: the figure's name, its column, digits.
+COLUMNS = {
+    "toy": [("modes", "modes", 0), ("high_quality", "high quality", 3), ("kl", "KL", 3)],
+    "stacked": [("modes", "modes of 1,000", 0), ("kl", "KL", 3)],
+    "scarce": [
+        ("frechet", "Fréchet distance", 2), ("precision", "precision", 3), ("recall", "recall", 3),
+        ("coverage", "coverage", 3), ("memorization", "memorization ratio", 2),
+    ],
+}  # fmt: skip
+MAIN = {"toy": "kl", "stacked": "kl", "scarce": "frechet"}  # what the spread over time and the plots are of
+
+
+def kind(study: Study) -> str:
+    """Which columns a study has."""
+    return {"digits": "scarce", "photographs": "scarce"}.get(study.task, study.task.partition(":")[0])
+
+
+def brief(row: dict[str, Any]) -> str:
+    """A result in a few words."""
+    if not row["looks"]:
+        return row["problem"]
+    last = {name: value for name, value in row["looks"][-1].items() if name != "updates"}
+    return ", ".join(f"{name} {value:.3g}" for name, value in list(last.items())[:3])
+
+
+def ends_well(study: Study, row: dict[str, Any]) -> bool:
+    """Whether a training on stacked digits has nine tenths of the modes and a divergence below 1/2 at its end."""
+    if row["problem"] or not row["looks"]:
+        return False
+    return row["looks"][-1]["modes"] >= 900 and row["looks"][-1]["kl"] < 0.5
+
+
+def study_table(study: Study, found: Found) -> str:
+    """Rows of losses and variants; median, least and most over the seeds."""
+    columns = COLUMNS[kind(study)]
+    head = [
+        "loss",
+        "relative term",
+        "seeds",
+        *(title for _, title, _ in columns),
+        f"{MAIN[kind(study)]} over time",
+    ]
+    rows = []
+    for (loss, variant), group in groups(study, found).items():
+        ended = [row for row in group if row["looks"] and not row["problem"]]
+        cells = [over_seeds([row["looks"][-1][name] for row in ended], digits) for name, _, digits in columns]
+        name = MAIN[kind(study)]
+        times = [max(look[name] for look in row["looks"]) - min(look[name] for look in row["looks"]) for row in ended]
+        lost = len(group) - len(ended)
+        rows.append(
+            [loss, variant, f"{len(group)}{f', {lost} diverged' if lost else ''}", *cells, over_seeds(times, 3)]
+        )
+    return table(head, rows)
+
+
+def rates_table(study: Study, stacked: Study, found: Found) -> str:
+    """The share of trainings that end well, by learning rate; the middle one is the study of all variants."""
+    rates = sorted({*study.rates, 1.0})
+    rows = []
+    for loss, variant in study.cells:
+        cells = []
+        for rate in rates:
+            of = stacked if rate == 1.0 else study
+            group = [row for cell, row in found.items() if (cell.study, cell.loss, cell.variant, cell.rate)
+                     == (of.name, loss, variant, rate)]  # fmt: skip
+            well = [row for row in group if ends_well(study, row)]
+            kls = [row["looks"][-1]["kl"] for row in group if row["looks"]]
+            cells.append(f"{len(well)} of {len(group)}; {statistics.median(kls):.2f}" if kls else f"0 of {len(group)}")
+        rows.append([loss, variant, *cells])
+    return table(["loss", "relative term", *(f"rates × {rate:g}" for rate in rates)], rows)
+
+
+def groups(study: Study, found: Found) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Results by (loss, variant), in the plan's order, the seeds in theirs."""
+    found_here = {cell: row for cell, row in found.items() if cell.study == study.name}
+    named = {
+        (loss, variant): [
+            found_here[cell] for cell in sorted(found_here, key=lambda cell: cell.seed)
+            if (cell.loss, cell.variant) == (loss, variant)
+        ]
+        for loss in LOSSES
+        for variant in VARIANTS
+    }  # fmt: skip
+    return {name: rows for name, rows in named.items() if rows}
+
+
+def over_seeds(values: list[float], digits: int) -> str:
+    """``median (least to most)``."""
+    if not values:
+        return "–"
+    low, middle, high = (f"{v:,.{digits}f}" for v in (min(values), statistics.median(values), max(values)))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def write(path: Path, found: Found) -> None:
+    """Replace what lies between the page's markers by the tables, and write its plots beside it.
+
+    A marker is a line ``<!-- claims: NAME -->``, where NAME is a study; the part goes to ``<!-- end -->``.
+    """
+    images = path.parent / "images"
+    images.mkdir(exist_ok=True)
+    text = (
+        path.read_text() if path.is_file() else "".join(f"<!-- claims: {name} -->\n<!-- end -->\n" for name in STUDIES)
+    )
+    for study in STUDIES.values():
+        marker = f"<!-- claims: {study.name} -->"
+        if marker not in text or not any(cell.study == study.name for cell in found):
+            continue
+        before, _, rest = text.partition(marker)
+        _, _, after = rest.partition("<!-- end -->")
+        if study.name == "rates":
+            body = rates_table(study, STUDIES["stacked"], found)
+        else:
+            body = study_table(study, found)
+            name = f"claims-{study.name.replace(', ', '-').replace('%', '')}.svg"
+            figure = MAIN[kind(study)]
+            title = next(title for key, title, _ in COLUMNS[kind(study)] if key == figure)
+            write_whole(images / name, plots.dots(groups(study, found), figure, f"{study.name}: {title}"))
+            body += f"\n\n![{study.name}](images/{name})"
+            points = {names: rows[0]["points"] for names, rows in groups(study, found).items() if rows[0].get("points")}
+            if points:
+                write_whole(images / f"claims-{study.name}-samples.svg", plots.planes(points))
+                body += f"\n\n![samples of the {study.name}](images/claims-{study.name}-samples.svg)"
+        text = f"{before}{marker}\n{body}\n<!-- end -->{after}"
+    write_whole(path, text)

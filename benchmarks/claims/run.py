@@ -1,0 +1,95 @@
+"""Train cells in processes side by side; each result is a line of a file, so that a stopped command goes on."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.claims import game, scarce, stacked, toys
+from benchmarks.claims.plan import STUDIES, Cell
+from ragdist.evaluation.history import read_lines
+from ragdist.memory import keep_freed_memory
+
+
+def read(path: Path) -> dict[Cell, dict[str, Any]]:
+    """What was found for each cell, where that still is what the plan says: {"looks", "seconds", ...}."""
+    found = {}
+    for row in read_lines(path):
+        cell = Cell(**{name: row[name] for name in ("study", "loss", "variant", "rate", "seed")})
+        if cell.study in STUDIES and row["fingerprint"] == cell.fingerprint():
+            found[cell] = row
+    return found
+
+
+def run(todo: list[Cell], path: Path, data: dict[str, str], jobs: int, said: Callable[[Cell, dict], None]) -> None:
+    """Train these and add them to the file.
+
+    Args:
+        todo: the cells.
+        path: of the file.
+        data: shards by task, {"digits": ..., "photographs": ...}.
+        jobs: processes, of one thread each.
+        said: told each result.
+    """
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=begin) as pool:
+        futures = {pool.submit(train, cell, data): cell for cell in todo}
+        for future in as_completed(futures):
+            row = future.result()
+            with path.open("a") as file:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            said(futures[future], row)
+
+
+def begin() -> None:
+    """Of a process."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+
+
+@cache
+def task(name: str, share: float, where: str):
+    """The data and judge; kept in the process from one cell to the next. For each thing that draws and judges."""
+    kind, _, toy = name.partition(":")
+    folder = Path("~/.cache/ragdist").expanduser()
+    if kind == "toy":
+        return getattr(toys, toy)(), (2,), toys.SAMPLES
+    if kind == "stacked":
+        made = stacked.Stacked(where, folder)
+        return made, made.shape, stacked.SAMPLES
+    made = scarce.Scarce(where, share, folder)
+    return made, made.shape, scarce.SAMPLES
+
+
+def train(cell: Cell, data: dict[str, str]) -> dict[str, Any]:
+    """One cell's row."""
+    study = STUDIES[cell.study]
+    where = data.get({"stacked": "digits"}.get(study.task, study.task), "")
+    made, shape, count = task(study.task, study.share, where)
+    began, looks, problem = time.perf_counter(), [], ""
+
+    def look(updates: int, generator) -> None:
+        found = made.judge(game.samples(generator, count, cell.seed))
+        looks.append({"updates": updates, **found})
+
+    points = []
+    try:
+        config = game.configured(cell.options(), cell.seed)
+        generator = game.play(config, made.draw, shape, study.updates, study.looks, look)
+        if isinstance(made, toys.Toy) and cell.seed == 0:  # for the page's picture
+            points = [[round(x, 4) for x in point] for point in game.samples(generator, 1000, cell.seed)[:400].tolist()]
+    except game.Diverged as error:
+        problem = str(error)
+    return {
+        **{name: getattr(cell, name) for name in ("study", "loss", "variant", "rate", "seed")},
+        "fingerprint": cell.fingerprint(), "looks": looks, "problem": problem,
+        "seconds": round(time.perf_counter() - began, 2), "points": points,
+    }  # fmt: skip
