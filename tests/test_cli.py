@@ -169,5 +169,5 @@ def test_every_option_is_described():
     source = inspect.getsource(config)
     for block in re.findall(r"@dataclass\nclass \w+:\n(.*?)(?=\n\n\n|\Z)", source, re.DOTALL):
         for name, after in re.findall(r"^    (\w+): [^\n]+\n([^\n]*)", block, re.MULTILINE):
-            if name not in ("data", "network", "objective", "optim", "checkpoint", "monitor"):
+            if name not in ("data", "network", "objective", "optim", "checkpoint", "monitor", "evaluate"):
                 assert after.strip().startswith('"""'), name
