@@ -4,11 +4,9 @@ One process claims it for as long as a run lives: the training process, or the d
 0 opens it, which may be on another node after every restart.
 """
 
-import fcntl
 import json
 import os
 import shutil
-import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +16,8 @@ from typing import Any
 from ragdist import settings
 from ragdist.config import Config
 from ragdist.data.store import scheme
-from ragdist.errors import Unreachable, UserError
-from ragdist.files import explain, write_whole
+from ragdist.errors import UserError
+from ragdist.files import explain, locked, write_whole
 from ragdist.rundir import RunFolder
 
 
@@ -34,11 +32,6 @@ class Claim:
         """Raises UserError if it is lost."""
         if self.lost:
             raise UserError("another process took this run over and goes on with it: this one stopped")
-
-
-def me() -> str:
-    """This process, for messages."""
-    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def place_of(out: str) -> "FolderPlace":
@@ -74,24 +67,9 @@ class FolderPlace:
             Unreachable: another process uses it.
             UserError: it cannot be written, or it holds a run of another configuration.
         """
-        with explain(f"cannot write the run to {self.path}"):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / "lock", "a+")  # noqa: SIM115 - held as long as the context lasts
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                lock.seek(0)
-                raise Unreachable(
-                    f"{self.path} is in use by {lock.readline().strip()}: wait for it or stop it"
-                ) from error
-            except OSError:
-                pass  # a file system without locks: as good as it gets
-            claim = Claim(uuid.uuid4().hex)
+        claim = Claim(uuid.uuid4().hex)
+        with locked(self.path, "the run", claim.token):
             with explain(f"cannot write the run to {self.path}"):
-                lock.truncate(0)
-                lock.write(f"{me()}\n{claim.token}\n")
-                lock.flush()
                 self._prepare(config, overwrite)
             yield claim
 

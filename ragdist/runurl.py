@@ -20,8 +20,9 @@ from ragdist import checkpoint, settings
 from ragdist.config import Config
 from ragdist.data.store import Store, filesystem, retried, scheme
 from ragdist.errors import UserError
+from ragdist.files import me
 from ragdist.rundir import RunFolder
-from ragdist.runplace import Claim, compare, me
+from ragdist.runplace import Claim, compare
 
 LOCK = "lock"
 BEAT = 10.0  # seconds between two signs of life in the lock

@@ -1,16 +1,36 @@
 """What a run says and writes around its training, wherever it executes."""
 
 import json
+import os
 import time
 from pathlib import Path
 
 from ragdist.config import Config
 from ragdist.data import index as index_file
 from ragdist.data.index import Index
+from ragdist.data.store import Store, scheme
+from ragdist.errors import UserError
 from ragdist.files import write_whole
 from ragdist.monitor import Monitor
 from ragdist.rundir import RunFolder
 from ragdist.trainer import Outcome, Trainer
+
+
+def everywhere(where: str, option: str) -> str:
+    """A folder or URL so that it means the same in every process of the run, whatever its working directory.
+
+    Raises:
+        UserError: a relative path in a Ray job, whose working directory is Ray's and temporary.
+    """
+    if not where or scheme(where):
+        return where
+    path = Store(where).local
+    if not path.is_absolute() and "/runtime_resources/working_dir_files/" in os.getcwd():
+        raise UserError(
+            f"{option} {where}: in a Ray job that would lie in Ray's temporary copy of the working directory; give an "
+            "absolute path that all nodes share, or a URL"
+        )
+    return str(path.absolute())
 
 
 def open_data(config: Config) -> Index:

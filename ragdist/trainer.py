@@ -284,22 +284,17 @@ class Trainer:
                 if monitor.grid_due(before, self.images):
                     monitor.grid(self.images, self._samples())
             stopped = heard.signals.stop > 0
-            if heard.signals.evaluate > 0:
-                evaluations.step()
-            judged = evaluations and not self.finished and evaluations.due(self.images)
-            if judged and evaluations.busy:
-                evaluations.skip(self.images)
-                judged = False
-            if judged:
-                evaluations.begin(self.images, self.ema.state_dict())
-            if self.images // config.checkpoint.every > before // config.checkpoint.every or self.finished or judged:
+            due = self.images // config.checkpoint.every > before // config.checkpoint.every or self.finished
+            if evaluations and not self.finished:
+                due |= evaluations.follow(self.images, self.ema, go_on=heard.signals.evaluate > 0)
+            if due:
                 self.seconds, clock = self.seconds + time.perf_counter() - clock, time.perf_counter()
                 self.save()
         self.seconds += time.perf_counter() - clock
         if not self.finished:
             self.save()
         elif evaluations:
-            evaluations.conclude(self.images, self.ema.state_dict())
+            evaluations.conclude(self.images, self.ema)
         if monitor:
             self.export()  # again: a kill may have come between the last checkpoint and this
         sha256 = export.weights_sha256(self.ema.state_dict())

@@ -125,7 +125,7 @@ def test_one_that_fails_is_said_and_one_too_many_is_left_out(place, tmp_path):
     evaluations.begin(640, broken)
     assert evaluations.busy
     assert evaluations.wanted()
-    evaluations.skip(1280)
+    assert not evaluations.follow(1280, trainer.ema, go_on=False)
     assert "no evaluation after 1,280 images: that of 640 is under way" in said[-1]
     while evaluations.busy:
         evaluations.step()

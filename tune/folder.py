@@ -1,8 +1,6 @@
 """What lies where in a search's folder, and whose it is."""
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -10,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ragdist.errors import UserError
-from ragdist.files import explain, write_whole
+from ragdist.files import explain, locked, write_whole
 
 RUNNING, FINISHED, STOPPED, DIVERGED, CRASHED = "running", "finished", "stopped", "diverged", "crashed"
 ENDED = (FINISHED, STOPPED, DIVERGED)  # a trial that crashed is tried again when the search continues
@@ -76,25 +74,13 @@ class SearchFolder:
         """Locked until the context or this process ends.
 
         Raises:
-            UserError: another process uses it, or it cannot be written.
+            Unreachable: another process uses it.
+            UserError: it cannot be written.
         """
-        with explain(f"cannot write the search to {self.path}"):
-            self.trials.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / "lock", "a+")  # noqa: SIM115 - held as long as the context lasts
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                lock.seek(0)
-                raise UserError(
-                    f"{self.path} is in use by {lock.readline().strip()}: wait for it or stop it"
-                ) from error
-            except OSError:
-                pass  # a file system without locks: as good as it gets
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-            lock.flush()
-            self.stopping.unlink(missing_ok=True)
+        with locked(self.path, "the search"):
+            with explain(f"cannot write the search to {self.path}"):
+                self.trials.mkdir(exist_ok=True)
+                self.stopping.unlink(missing_ok=True)
             yield
 
     def trial(self, number: int) -> Path:

@@ -12,7 +12,7 @@ import torch
 from ragdist import rayenv
 from ragdist.errors import UserError
 from ragdist.files import explain, write_whole
-from ragdist.session import open_data
+from ragdist.session import everywhere, open_data
 from ragdist.stopping import StopOnSignal
 from ragdist.world import pick_device
 from tune import plan as plans
@@ -40,9 +40,9 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
     """
     place = SearchFolder(out)
     config = plan.config
-    _everywhere(str(out), "--out")
-    config = space.varied(config, {"data.path": _everywhere(config.data.path, "--data")})
-    judged_by = _everywhere(plan.options.judged_by, "--judged_by")
+    everywhere(str(out), "--out")
+    config = space.varied(config, {"data.path": everywhere(config.data.path, "--data")})
+    judged_by = everywhere(plan.options.judged_by, "--judged_by")
     plan = plans.make(config, replace(plan.options, judged_by=judged_by), plan.axes)
     with place.claimed(), StopOnSignal() as stop:
         if overwrite:
@@ -98,23 +98,6 @@ def _execute(course: Course, stop: StopOnSignal, table: Table) -> str:
         table.close()
         ray.shutdown()
         course.folder.stopping.unlink(missing_ok=True)
-
-
-def _everywhere(where: str, option: str) -> str:
-    """A place that means the same in a trial's working directory.
-
-    Raises:
-        UserError: a relative path in a Ray job, whose working directory is Ray's and temporary.
-    """
-    if not where or "://" in where:
-        return where
-    path = Path(where).expanduser()
-    if not path.is_absolute() and "/runtime_resources/working_dir_files/" in os.getcwd():
-        raise UserError(
-            f"{option} {where}: in a Ray job that would lie in Ray's temporary copy of the working directory; give an "
-            "absolute path that all nodes share"
-        )
-    return str(path.absolute())
 
 
 def _clear(place: SearchFolder) -> None:

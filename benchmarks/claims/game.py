@@ -12,16 +12,13 @@ import torch
 from torch import Tensor
 
 from ragdist.config import Config
+from ragdist.errors import Diverged
 from ragdist.networks import Generator, build_discriminator, build_generator
 from ragdist.step import Optimizers
 from ragdist.update import ONE_PASS, Batch, Update
 
 # Draws n reals [n, *shape] in [-1, 1] with the generator of random numbers that it is given.
 Draw = Callable[[torch.Generator, int], Tensor]
-
-
-class Diverged(Exception):
-    """More updates were skipped for not being finite than a run may."""
 
 
 def configured(values: dict[str, Any], seed: int) -> Config:
@@ -56,7 +53,7 @@ def play(
         look: given the number of updates and the EMA generator.
 
     Raises:
-        Diverged: see there.
+        Diverged: more updates were skipped for not being finite than a run may.
     """
     network, batch, seed = asdict(config.network), config.batch_size, config.seed
     generator = build_generator(network, shape, 0, seed=seed)

@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.claims import game, scarce, stacked, toys
 from benchmarks.claims.plan import STUDIES, Cell
+from ragdist.errors import Diverged
 from ragdist.evaluation.history import read_lines
 from ragdist.memory import keep_freed_memory
 
@@ -86,7 +87,7 @@ def train(cell: Cell, data: dict[str, str]) -> dict[str, Any]:
         generator = game.play(config, made.draw, shape, study.updates, study.looks, look)
         if isinstance(made, toys.Toy) and cell.seed == 0:  # for the page's picture
             points = [[round(x, 4) for x in point] for point in game.samples(generator, 1000, cell.seed)[:400].tolist()]
-    except game.Diverged as error:
+    except Diverged as error:
         problem = str(error)
     return {
         **{name: getattr(cell, name) for name in ("study", "loss", "variant", "rate", "seed")},

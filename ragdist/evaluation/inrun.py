@@ -133,13 +133,30 @@ class InRun:
         self._spare()
         self.spent += time.perf_counter() - began
 
-    def skip(self, images: int) -> None:
-        """An evaluation was due while another is under way."""
+    def follow(self, images: int, ema: Generator, *, go_on: bool) -> bool:
+        """What follows an update after so many images; all ranks must call.
+
+        Args:
+            images: seen so far.
+            ema: the generator as it is now.
+            go_on: whether a step of the evaluation under way is to be taken: rank 0's word.
+
+        Returns:
+            Whether an evaluation began, which wants a checkpoint beside it.
+        """
+        if go_on:
+            self.step()
+        if not self.due(images):
+            return False
+        if not self.busy:
+            self.begin(images, ema.state_dict())
+            return True
         if self.world.rank == 0:
             self.say(
                 f"no evaluation after {images:,} images: that of {self.images:,} is under way "
                 f"(--evaluate.share {self.share:g} of the time)"
             )
+        return False
 
     def step(self) -> None:
         """Take a step of the evaluation; all ranks must call. What fails is said, and the run goes on."""
@@ -220,13 +237,13 @@ class InRun:
             kept = {*self.missing, *([self.images] if self.busy else []), *([self.best["images"]] if self.best else [])}
             self.folder.spared = frozenset(kept)
 
-    def conclude(self, images: int, weights: dict[str, torch.Tensor]) -> None:
+    def conclude(self, images: int, ema: Generator) -> None:
         """Judge what is left and the last generator, at once; all ranks must call, after the training."""
         while self.busy or self.missing:
             self._run_through()
         known = self.world.gather(self.world.rank == 0 and self._known(images))[0]
         if not known:
-            self.begin(images, weights)
+            self.begin(images, ema.state_dict())
             self._run_through()
 
     def _run_through(self) -> None:

@@ -5,7 +5,6 @@ a node that is going to be preempted, room for more workers), which leaves a che
 dies. The next attempt goes on from the newest checkpoint with as many workers as there is room for.
 """
 
-import os
 import tempfile
 import time
 from contextlib import suppress
@@ -16,7 +15,6 @@ from ray.autoscaler.sdk import request_resources
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ragdist.config import Config
-from ragdist.data.store import Store, scheme
 from ragdist.errors import UserError
 from ragdist.objective.relative import group_size
 from ragdist.on_ray import cluster
@@ -26,7 +24,7 @@ from ragdist.on_ray.desk import Desk, News
 from ragdist.on_ray.worker import Task
 from ragdist.progress import Progress
 from ragdist.runplace import Claim, place_of
-from ragdist.session import already_finished, closing_words, open_data
+from ragdist.session import already_finished, closing_words, everywhere, open_data
 from ragdist.stopping import StopOnSignal
 from ragdist.trainer import Outcome
 from ragdist.worldsize import AS_MANY_AS_FIT, WorldSize
@@ -49,8 +47,8 @@ def run(config: Config, size: WorldSize, *, overwrite: bool, began: float) -> in
     """
     config = replace(
         config,
-        out=_everywhere(config.out, "--out"),
-        data=replace(config.data, path=_everywhere(config.data.path, "--data")),
+        out=everywhere(config.out, "--out"),
+        data=replace(config.data, path=everywhere(config.data.path, "--data")),
     )
     open_data(config)
     place = place_of(config.out)
@@ -79,23 +77,6 @@ def run(config: Config, size: WorldSize, *, overwrite: bool, began: float) -> in
     else:
         print(f"stopped; the last checkpoint is in {config.out}/checkpoints, and the same command continues")
     return 0 if outcome and outcome.finished else 130
-
-
-def _everywhere(where: str, option: str) -> str:
-    """A place that means the same in a worker's working directory.
-
-    Raises:
-        UserError: a relative path in a Ray job, whose working directory is Ray's and temporary.
-    """
-    if scheme(where):
-        return where
-    path = Store(where).local
-    if not path.is_absolute() and "/runtime_resources/working_dir_files/" in os.getcwd():
-        raise UserError(
-            f"{option} {where}: in a Ray job that would lie in Ray's temporary copy of the working directory; give an "
-            "absolute path that all nodes share, or a URL"
-        )
-    return str(path.absolute())
 
 
 class Driver:
