@@ -1,6 +1,5 @@
 """Shards are the same bytes however many processes write them and however often they are killed."""
 
-import contextlib
 import fcntl
 import io
 import json
@@ -16,18 +15,17 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from ragdist.data import index as index_file
 from ragdist.data import tar, upload
-from ragdist.data.images import encode
 from ragdist.data.options import ShardOptions
 from ragdist.data.pack import shard_name
 from ragdist.data.writer import write_shards
 from ragdist.errors import UserError
-from tests.conftest import command, encoded, picture, refused
+from tests.conftest import command, picture, refused
 from tests.test_shards import members
 
 SHARDS = "ragdist.shards"
@@ -240,51 +238,6 @@ def test_replacing_what_is_there(tmp_path, class_folders, digits):
         write_shards("digits", tmp_path / "out", ShardOptions(shard_samples=700))
     write_shards("digits", tmp_path / "out", ShardOptions(shard_samples=700), overwrite=True)
     assert content(tmp_path / "out") == content(digits)
-
-
-# Single images.
-
-
-def test_fit_pad_keeps_the_whole_image():
-    wide = Image.new("RGB", (40, 20), (255, 0, 0))
-    padded = np.asarray(Image.open(io.BytesIO(encode(encoded(wide, "png"), ShardOptions(size=20, fit="pad")).data)))
-    assert padded.shape == (20, 20, 3)
-    assert (padded[:5] == 0).all()
-    assert (padded[5:15] == (255, 0, 0)).all()
-    assert (padded[15:] == 0).all()
-    cut = np.asarray(Image.open(io.BytesIO(encode(encoded(wide, "png"), ShardOptions(size=20)).data)))
-    assert (cut == (255, 0, 0)).all()
-
-
-def test_16_bits_become_8_by_scaling():
-    grey = np.array([[0, 256, 40_000, 65_535]], np.uint16)
-    result = encode(encoded(Image.fromarray(grey), "png"), ShardOptions())
-    assert result.shape == (1, 1, 4)
-    assert np.asarray(Image.open(io.BytesIO(result.data))).tolist() == [[0, 1, 156, 255]]
-
-
-@settings(deadline=None)
-@given(st.integers(1, 60), st.integers(1, 60), st.sampled_from(["crop", "pad"]), st.sampled_from(["png", "jpeg"]))
-def test_any_size_becomes_the_asked_one(width, height, fit, kind):
-    result = encode(encoded(picture(0, (width, height)), kind), ShardOptions(size=16, fit=fit))
-    assert result.shape == (3, 16, 16)
-    assert Image.open(io.BytesIO(result.data)).size == (16, 16)
-
-
-def test_a_large_jpeg_is_made_small_like_the_same_png():
-    large = picture(3, (512, 512))
-    small = [np.asarray(Image.open(io.BytesIO(encode(encoded(large, kind), ShardOptions(size=32)).data)), int)
-             for kind in ("jpeg", "png")]  # fmt: skip
-    assert np.abs(small[0] - small[1]).mean() < 2
-
-
-@given(st.binary(max_size=300), st.integers(0, 299))
-def test_any_bytes_are_an_image_or_a_bad_one(data, place):
-    whole = encoded(picture(1), "png")
-    damaged = whole[: place % len(whole)] + data + whole[place % len(whole) + len(data) :]
-    for candidate in (data, damaged):
-        with contextlib.suppress(ValueError):
-            assert encode(candidate, ShardOptions(size=8)).shape[1:] == (8, 8)
 
 
 # OUT as a URL.
