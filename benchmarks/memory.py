@@ -12,11 +12,11 @@ import sys
 
 import torch
 
+from benchmarks.loops import Setup, ours
 from benchmarks.measure import machine, seconds, spread, table
-from benchmarks.update import loop
+from benchmarks.update import round_of
 from ragdist import settings
 from ragdist.memory import keep_freed_memory
-from ragdist.update import ONE_PASS
 
 
 def measure(keep: bool, arguments: list[str]) -> None:
@@ -24,7 +24,7 @@ def measure(keep: bool, arguments: list[str]) -> None:
     if keep:
         assert keep_freed_memory(), "this C library cannot be told"
     config, _ = settings.parse(arguments, "benchmarks.memory")
-    run = loop(config, (3, 32, 32), ONE_PASS, torch.device("cpu"))
+    run = round_of(ours(Setup(config, (3, 32, 32), torch.device("cpu")), one_pass=True), config.objective.penalty_every)
     run()
     images = config.objective.penalty_every * config.batch_size
     print(images / seconds(run), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

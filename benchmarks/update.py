@@ -1,69 +1,149 @@
-"""The one-pass update against the alternating one: images per second on the same networks and batch.
+"""An update of ours against the loops that a user would write or take elsewhere, on the same networks and batch.
 
-    python -m benchmarks.update [--config cifar10] [any option of ragdist.train]
+    python -m benchmarks.update [--rounds 5] [--only WORD ...] [--plot FILE.svg] [any option of ragdist.train]
 
-A round is as many updates as lie between two penalties, so that lazy penalties count at their share.
+A round is as many updates as lie between two penalties, so that lazy penalties count at their share. Loops run in
+turn in one process, with the allocator set as the trainer sets it. FLOPs and reductions are counted on one round of
+each. Peak memory is that of a process of its own, above what it had before its first update: ours with the allocator
+as the trainer sets it, the others with the C library's default; on a GPU what PyTorch allocated at most.
 """
 
 import argparse
+import importlib.util
+import subprocess
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
+import torch.distributed as dist
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
-from benchmarks.measure import machine, paired, spread, table
+from benchmarks.loops import OneUpdate, Setup, loops
+from benchmarks.measure import bars, machine, paired, spread, table
 from ragdist import settings
-from ragdist.config import Config
 from ragdist.memory import keep_freed_memory
-from ragdist.networks import build_discriminator, build_generator
-from ragdist.step import Optimizers
-from ragdist.update import ALTERNATING, ONE_PASS, Batch, Update
 from ragdist.world import pick_device
 
 
-def loop(config: Config, shape: tuple[int, ...], phases: tuple[str, ...], device: torch.device):
-    """A function that runs one round of updates with these phases."""
-    network, batch = asdict(config.network), config.batch_size
-    generator, ema = (build_generator(network, shape, 0).to(device) for _ in range(2))
-    discriminator = build_discriminator(network, shape, 0).to(device)
-    update = Update(generator, discriminator, config.objective, batch_size=batch, precision=config.precision).to(device)
-    optimizers = Optimizers(generator, discriminator, ema, config.optim, batch_size=batch)
-    z = torch.randn(batch, config.network.z_dim, device=device)
-    real = torch.rand(batch, *shape, device=device) * 2 - 1
-    every = config.objective.penalty_every
+class Counter(TorchDispatchMode):
+    """Counts floating-point operations, and elements of all all-reduces, DistributedDataParallel's included."""
+
+    flops = reduced = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.c10d.allreduce_.default:
+            self.reduced += sum(tensor.numel() for tensor in args[0])
+        count = flop_registry.get(func.overloadpacket)
+        if count:
+            self.flops += count(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def round_of(update: OneUpdate, count: int) -> Callable[[], None]:
+    """A function of ``count`` updates in turn."""
 
     def run() -> None:
-        for number in range(every):
-            for phase in phases:
-                update.zero_grad(set_to_none=True)
-                loss, statistics = update(Batch(z, real, None), phase, config.objective.lam, number == 0)
-                loss.backward()
-                optimizers.step(phase, statistics, number * batch, statistics.new_zeros(()))
-            optimizers.average(number * batch)
+        for number in range(count):
+            update(number)
 
     return run
+
+
+def counted(setup: Setup, make: Callable[[Setup], OneUpdate], count: int) -> tuple[float, float]:
+    """FLOPs an image, and elements reduced in an update over the parameters of both networks."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        update = make(setup._replace(reduced=True))
+        update(0)  # DistributedDataParallel settles its buckets in the first
+        with Counter() as counter:
+            round_of(update, count)()
+    finally:
+        dist.destroy_process_group()
+    parameters = sum(p.numel() for network in setup.networks() for p in network.parameters())
+    return counter.flops / count / setup.config.batch_size, counter.reduced / count / parameters
+
+
+def resident(what: str) -> float:
+    """This process's memory now (VmRSS) or at most since `forget_peak` (VmHWM), in MB."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith(f"{what}:"))) / 1024
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def print_memory(setup: Setup, title: str, make: Callable[[Setup], OneUpdate], count: int) -> None:
+    """In a process of its own: MB that a round of updates takes at most."""
+    if setup.device.type == "cuda":
+        update = make(setup)
+        torch.cuda.reset_peak_memory_stats()
+        round_of(update, count)()
+        print(torch.cuda.max_memory_allocated() / 2**20)
+        return
+    if "pass" in title or "alternating" in title:
+        keep_freed_memory()
+    update = make(setup)
+    before = resident("VmRSS")
+    forget_peak()
+    round_of(update, count)()
+    print(resident("VmHWM") - before)
+
+
+def memory(title: str, rest: list[str]) -> float:
+    command = [sys.executable, "-m", "benchmarks.update", "--memory", title, *rest]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shape", type=int, nargs=3, default=[3, 32, 32])
+    parser.add_argument("--only", nargs="+", default=[""])
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--memory")
     own, rest = parser.parse_known_args()
-    config, _ = settings.parse(rest if "--config" in " ".join(rest) else ["--config", "cifar10", *rest], sys.argv[0])
+    if "--config" not in " ".join(rest):
+        rest = ["--config", "cifar10", *rest]
+    config, _ = settings.parse(rest, sys.argv[0])
     device = pick_device(config.device)
+    setup, every = Setup(config, tuple(own.shape), device), config.objective.penalty_every
+    makers = loops(config)
+    if own.memory:
+        print_memory(setup, own.memory, makers[own.memory], every)
+        return
+    if importlib.util.find_spec("lightning_fabric") is None:
+        makers = {title: make for title, make in makers.items() if "Fabric" not in title}
+        print("lightning-fabric is not installed and is left out\n", file=sys.stderr)
+    first, *others = makers
+    makers = {t: makers[t] for t in [first, *(t for t in others if any(word in t for word in own.only))]}
     if device.type == "cpu":
         keep_freed_memory()
-    works = {name: loop(config, tuple(own.shape), phases, device)
-             for name, phases in (("one pass", ONE_PASS), ("alternating", ALTERNATING))}  # fmt: skip
-    images = config.objective.penalty_every * config.batch_size
-    found = paired(works, own.rounds)
-    rows = []
-    for name, took in found.items():
-        ratios = [b / a for a, b in zip(took, found["alternating"], strict=True)]
-        rows.append([name, spread([images / t for t in took], 1), spread(ratios)])
-    print(f"{machine()}; {device}, {config.network.family}, batch {config.batch_size}, {config.precision}, "
-          f"penalties every {config.objective.penalty_every} updates, {own.rounds} rounds\n")  # fmt: skip
-    print(table(["update", "images/s", "ratio to alternating"], rows))
+    counts = {}
+    for title, make in makers.items():
+        print(f"counting: {title}", file=sys.stderr, flush=True)
+        shape = ["--shape", *map(str, own.shape)]
+        counts[title] = (*counted(setup, make, every), memory(title, [*shape, *rest]))
+    works = {title: round_of(make(setup), every) for title, make in makers.items()}
+    found = paired(works, own.rounds, say=lambda text: print(text, file=sys.stderr, flush=True))
+    images = every * config.batch_size
+    rows, rates = [], {}
+    for title, took in found.items():
+        ratios = [theirs / mine for mine, theirs in zip(found[first], took, strict=True)]
+        rates[title] = sorted(images / t for t in took)
+        flops, reduced, peak = counts[title]
+        rows.append([title, spread(rates[title], 1), spread(ratios), f"{flops / 1e9:.2f}", f"{reduced:.2f}",
+                     f"{peak:,.0f}"])  # fmt: skip
+    print(f"{machine(device)}; {config.network.family}, batch {config.batch_size}, {config.precision}, "
+          f"lazy penalties every {every} updates, {own.rounds} rounds\n")  # fmt: skip
+    head = ["loop", "images/s", f"'{first}' is faster by", "GFLOPs an image", "reductions of all gradients an update",
+            "peak memory of updates, MB"]  # fmt: skip
+    print(table(head, rows))
+    if own.plot:
+        own.plot.write_text(bars(rates, "images/s"))
 
 
 if __name__ == "__main__":

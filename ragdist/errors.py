@@ -1,6 +1,7 @@
 """A user's mistake: one clear line and exit code 2."""
 
 import difflib
+import gc
 import sys
 from collections.abc import Callable, Iterable
 
@@ -38,4 +39,5 @@ def run_command(command: Callable[[], int | None]) -> None:
     except BrokenPipeError:  # `... --help | head`: the reader has seen enough; a run was cut short, though
         sys.stderr.close()
         code = 141
+    gc.freeze()  # else Python looks through all that PyTorch made for garbage before it ends: a second
     sys.exit(code)

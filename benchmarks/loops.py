@@ -1,0 +1,210 @@
+"""Loops that train the same two networks: those that a user would write or take elsewhere, and ours.
+
+Each is a function of a `Setup` that returns one update as a function of its number. They were written from
+their descriptions: the DCGAN tutorial of PyTorch (Inkawhich 2018), the two-phase relativistic loop of R3GAN (Huang
+et al. 2024), and the two-optimizer example of Lightning Fabric. What a loop does beside its arithmetic is what
+its like do: the tutorial reads its statistics from the device each update, R3GAN averages its generator parameter
+by parameter. None of them reads data or logs here.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from ragdist.config import Config
+from ragdist.networks import build_discriminator, build_generator
+from ragdist.reduce import Alone, Flat, Overlapped
+from ragdist.signals import SIGNALS
+from ragdist.step import Optimizers
+from ragdist.update import ALTERNATING, ONE_PASS, Batch, Update
+from ragdist.world import World
+
+OneUpdate = Callable[[int], None]
+
+
+class Setup(NamedTuple):
+    """What all loops have in common."""
+
+    config: Config
+    shape: tuple[int, ...]  # of a sample
+    device: torch.device
+    reduced: bool = False  # gradients are reduced as they would be on several workers; needs a process group
+
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        """G and D with the same weights for every loop."""
+        network = asdict(self.config.network)
+        return (
+            build_generator(network, self.shape, 0, seed=0).to(self.device),
+            build_discriminator(network, self.shape, 0, seed=0).to(self.device),
+        )
+
+    def latents(self) -> Tensor:
+        return torch.randn(self.config.batch_size, self.config.network.z_dim, device=self.device)
+
+    def reals(self) -> Tensor:
+        return torch.rand(self.config.batch_size, *self.shape, device=self.device) * 2 - 1
+
+    def autocast(self):
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    def adam(self, network: nn.Module, rate: float) -> torch.optim.Adam:
+        optim = self.config.optim
+        return torch.optim.Adam(network.parameters(), lr=rate, betas=(optim.beta1, optim.beta2))
+
+    def parallel(self, network: nn.Module) -> nn.Module:
+        """The network, reduced as DistributedDataParallel does it by itself."""
+        return DistributedDataParallel(network) if self.reduced else network
+
+
+def tutorial(setup: Setup) -> OneUpdate:
+    """Two phases and three backward passes, without penalties: D on reals, D on fakes, G through D."""
+    generator, discriminator = setup.networks()
+    g_optim = setup.adam(generator, setup.config.optim.g_lr)
+    d_optim = setup.adam(discriminator, setup.config.optim.d_lr)
+    generator, discriminator = setup.parallel(generator), setup.parallel(discriminator)
+    return _tutorial(setup, generator, discriminator, g_optim, d_optim, lambda loss: loss.backward())
+
+
+def fabric(setup: Setup) -> OneUpdate:
+    """The same loop under Lightning Fabric, which wraps networks and optimizers and does the backward."""
+    from lightning_fabric import Fabric
+
+    kind = {"cpu": "cpu", "cuda": "cuda"}[setup.device.type]
+    precision = "bf16-mixed" if setup.config.precision == "bf16" else "32-true"
+    strategy = "ddp" if setup.reduced else "auto"
+    engine = Fabric(accelerator=kind, devices=1, precision=precision, strategy=strategy)
+    engine.launch()
+    networks = setup.networks()
+    rates = (setup.config.optim.g_lr, setup.config.optim.d_lr)
+    (generator, g_optim), (discriminator, d_optim) = (
+        engine.setup(network, setup.adam(network, rate)) for network, rate in zip(networks, rates, strict=True)
+    )
+    plain = setup._replace(config=replace(setup.config, precision="fp32"))  # Fabric casts by itself
+    return _tutorial(plain, generator, discriminator, g_optim, d_optim, engine.backward)
+
+
+def _tutorial(setup: Setup, generator, discriminator, g_optim, d_optim, backward: Callable[[Tensor], None]):
+    one, zero = (torch.full((setup.config.batch_size,), value, device=setup.device) for value in (1.0, 0.0))
+
+    def judge(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        with setup.autocast():
+            logits = discriminator(x)
+        return F.binary_cross_entropy_with_logits(logits, target), logits
+
+    def update(number: int) -> None:
+        discriminator.zero_grad()
+        loss_real, logits = judge(setup.reals(), one)
+        backward(loss_real)
+        logits.mean().item()
+        with setup.autocast():
+            fake = generator(setup.latents())
+        loss_fake, logits = judge(fake.detach(), zero)
+        backward(loss_fake)
+        logits.mean().item()
+        d_optim.step()
+        generator.zero_grad()
+        loss, logits = judge(fake, one)
+        backward(loss)
+        logits.mean().item()
+        g_optim.step()
+
+    return update
+
+
+def two_phase(setup: Setup, penalty_every: int) -> OneUpdate:
+    """R3GAN's: a generator phase that needs reals too, then a discriminator phase with R1 and R2."""
+    generator, discriminator = setup.networks()
+    average = setup.networks()[0].requires_grad_(False)
+    objective, optim = setup.config.objective, setup.config.optim
+    g_optim, d_optim = setup.adam(generator, optim.g_lr), setup.adam(discriminator, optim.d_lr)
+
+    def logits(x: Tensor) -> Tensor:
+        with setup.autocast():
+            return discriminator(x)
+
+    def fakes() -> Tensor:
+        with setup.autocast():
+            return generator(setup.latents()).float()
+
+    def squared_slope(y: Tensor, x: Tensor) -> Tensor:
+        (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        return gradient.square().sum([1, 2, 3]) / 2
+
+    def reduce(network: nn.Module) -> None:
+        if setup.reduced:
+            flat = torch.cat([p.grad.flatten() for p in network.parameters()])
+            torch.distributed.all_reduce(flat)
+
+    def update(number: int) -> None:
+        discriminator.requires_grad_(False)
+        g_optim.zero_grad()
+        F.softplus(logits(setup.reals()) - logits(fakes())).mean().backward()
+        reduce(generator)
+        g_optim.step()
+        discriminator.requires_grad_(True)
+        generator.requires_grad_(False)
+        d_optim.zero_grad()
+        due = number % penalty_every == 0
+        real, fake = setup.reals().requires_grad_(due), fakes().requires_grad_(due)
+        of_real, of_fake = logits(real), logits(fake)
+        loss = F.softplus(of_fake - of_real)
+        if due:
+            penalties = objective.r1 * squared_slope(of_real, real) + objective.r2 * squared_slope(of_fake, fake)
+            loss = loss + penalty_every * penalties
+        loss.mean().backward()
+        reduce(discriminator)
+        d_optim.step()
+        generator.requires_grad_(True)
+        for mean, parameter in zip(average.parameters(), generator.parameters(), strict=True):
+            mean.lerp_(parameter.detach(), 0.001)
+
+    return update
+
+
+def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: int = 0) -> OneUpdate:
+    """What `ragdist.trainer` does in an update, the relative term and the moving average included."""
+    config = setup.config
+    objective = config.objective if penalties else replace(config.objective, r1=0.0, r2=0.0)
+    (generator, discriminator), (average, _) = setup.networks(), setup.networks()
+    update = Update(
+        generator, discriminator, objective, batch_size=config.batch_size, precision=config.precision
+    ).to(setup.device)  # fmt: skip
+    world = World(0, 1, setup.device)
+    reducer = (Overlapped if one_pass else Flat)(update, world) if setup.reduced else Alone(update)
+    optimizers = Optimizers(generator, discriminator, average, config.optim, batch_size=config.batch_size)
+    signals = torch.zeros(len(SIGNALS), device=setup.device)
+    nothing = signals.new_zeros(())
+
+    def one(number: int) -> None:
+        images = number * config.batch_size
+        batch = Batch(setup.latents(), setup.reals(), None)
+        due = penalties and number % objective.penalty_every == 0
+        for phase in ONE_PASS if one_pass else ALTERNATING:
+            update.zero_grad(set_to_none=True)
+            parts = batch.split(micro_batch or config.batch_size)
+            reducer.backward(parts, phase, objective.lam, due, signals)
+            optimizers.step(phase, update.report.grad, images, nothing)
+        optimizers.average(images)
+
+    return one
+
+
+def loops(config: Config) -> dict[str, Callable[[Setup], OneUpdate]]:
+    """Every loop by its title; the first is the one that others are compared with."""
+    every, half = config.objective.penalty_every, max(config.batch_size // 2, config.objective.group)
+    return {
+        "one pass, lazy penalties": lambda s: ours(s, one_pass=True),
+        f"one pass, lazy penalties, micro-batches of {half}": lambda s: ours(s, one_pass=True, micro_batch=half),
+        "one pass, no penalties": lambda s: ours(s, one_pass=True, penalties=False),
+        "alternating, lazy penalties": lambda s: ours(s, one_pass=False),
+        "alternating, no penalties": lambda s: ours(s, one_pass=False, penalties=False),
+        "R3GAN-style, penalties every update": lambda s: two_phase(s, 1),
+        "R3GAN-style, lazy penalties": lambda s: two_phase(s, every),
+        "tutorial, no penalties": tutorial,
+        "Lightning Fabric, no penalties": fabric,
+    }

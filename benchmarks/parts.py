@@ -1,0 +1,161 @@
+"""Where the time of a run goes: the two networks' arithmetic, and everything around it.
+
+    python -m benchmarks.parts --data shards/cifar10 [--updates 48] [any option of ragdist.train]
+
+A real run of the cifar10 preset in this process: its parts are timed by the wall clock, each without those
+inside it, from the second round of penalties on. What comes rarely is counted at its rhythm: the seconds of one
+checkpoint, or of one sample grid, over the images that lie between two. On a GPU each part waits for the device
+before and after, so the parts of a training that overlaps them take less.
+"""
+
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import closing
+from functools import wraps
+from pathlib import Path
+
+import torch
+
+from benchmarks.measure import bars, machine, table
+from ragdist import settings
+from ragdist.feed import Feed
+from ragdist.memory import keep_freed_memory
+from ragdist.monitor import Monitor
+from ragdist.reduce import Alone
+from ragdist.runplace import place_of
+from ragdist.session import open_data
+from ragdist.signals import Ear
+from ragdist.step import Optimizers
+from ragdist.trainer import Trainer
+from ragdist.update import Update
+from ragdist.world import World, pick_device
+
+NETWORKS = "networks: forward, backward, losses, penalties"
+PARTS = [
+    (Alone, "backward", NETWORKS),
+    (Update, "_relative", "relative term"),
+    (Feed, "to_device", "to the device, as floats"),
+    (Optimizers, "step", "gradient norms and Adam"),
+    (Optimizers, "average", "moving average of G"),
+    (Ear, "hear", "signals"),
+    (Monitor, "update", "monitor"),
+    (Monitor, "grid", "sample grids"),
+    (Trainer, "_samples", "sample grids"),
+    (Trainer, "save", "checkpoints"),
+]
+
+
+class Clock:
+    """Seconds and calls of named parts, each without the parts inside it."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.seconds: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self._inside: list[float] = []  # of each part that is running, the seconds of the parts within
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def measured(self, work, part: str):
+        """The function, timed."""
+
+        @wraps(work)
+        def timed(*args, **kwargs):
+            began = self.now()
+            self._inside.append(0.0)
+            try:
+                return work(*args, **kwargs)
+            finally:
+                took = self.now() - began
+                self.seconds[part] += took - self._inside.pop()
+                self.calls[part] += 1
+                if self._inside:
+                    self._inside[-1] += took
+
+        return timed
+
+    def reset(self) -> None:
+        self.seconds.clear()
+        self.calls.clear()
+
+
+def relative_backward(trainer: Trainer, clock: Clock, rounds: int = 10) -> float:
+    """Seconds of the relative term's own backward, which runs inside that of the networks."""
+    config, device = trainer.config, trainer.world.device
+    if not config.objective.lam or config.objective.space != "pixel":
+        return 0.0
+    slots = next(iter(trainer.feed.batches(trainer.images)))
+    batch = trainer.feed.to_device(slots)
+    took = 0.0
+    for _ in range(rounds):
+        fake = (torch.rand_like(batch.real, device=device) * 2 - 1).requires_grad_()
+        term, _ = trainer.update._relative(batch, fake, fake, None, None, config.objective.lam)
+        began = clock.now()
+        torch.autograd.grad(term, fake)
+        took += clock.now() - began
+    return took / rounds
+
+
+def main() -> None:
+    argv = sys.argv[1:]
+    updates = int(argv.pop(argv.index("--updates") + 1)) if "--updates" in argv else 48
+    argv = [a for a in argv if a != "--updates"]
+    plot = argv.pop(argv.index("--plot") + 1) if "--plot" in argv else ""
+    argv = [a for a in argv if a != "--plot"]
+    with tempfile.TemporaryDirectory() as folder:
+        rest = argv if "--config" in " ".join(argv) else ["--config", "cifar10", *argv]
+        config, _ = settings.parse([*rest, "--out", f"{folder}/run"], "benchmarks.parts")
+        rhythm = {"checkpoints": config.checkpoint.every, "sample grids": config.images // 20}
+        every = config.objective.penalty_every
+        warm, count = every, -(-updates // every) * every
+        config.images = (warm + count) * config.batch_size
+        config.checkpoint.every = config.monitor.grid_every = 10**9  # at the end alone
+        device = pick_device(config.device)
+        if device.type == "cpu":
+            keep_freed_memory()
+        clock = Clock(device)
+        for owner, name, part in PARTS:
+            setattr(owner, name, clock.measured(getattr(owner, name), part))
+        place, index = place_of(config.out), open_data(config)
+        with place.claimed(config, overwrite=False), place.opened(config) as run_folder:
+            trainer = Trainer(config, World(0, 1, device), index, run_folder)
+            began = 0.0
+
+            def after_warm_up() -> bool:
+                nonlocal began
+                if trainer.images == warm * config.batch_size:
+                    clock.reset()
+                    began = clock.now()
+                return False
+
+            with closing(Monitor(config, run_folder, index, 0)) as monitor:
+                trainer.train(monitor, after_warm_up)
+            whole = clock.now() - began
+            backward = relative_backward(trainer, clock) * count
+    images = count * config.batch_size
+    rare = {part: clock.seconds.pop(part) for part in rhythm}
+    seconds = dict(clock.seconds)
+    seconds["relative term"] += backward
+    seconds[NETWORKS] -= backward
+    seconds["waiting for data, and the loop itself"] = whole - sum(rare.values()) - sum(seconds.values())
+    seconds |= {part: took * images / rhythm[part] for part, took in rare.items()}
+    total = sum(seconds.values())
+    shares = {part: took / total for part, took in sorted(seconds.items(), key=lambda item: -item[1])}
+    rows = [[part, f"{1000 * share * total / count:.2f}", f"{share:.2%}"] for part, share in shares.items()]
+    rows.append(["all but the networks", f"{1000 * (1 - shares[NETWORKS]) * total / count:.2f}",
+                 f"**{1 - shares[NETWORKS]:.2%}**"])  # fmt: skip
+    print(f"\n{machine(device)}; {config.network.family}, batch {config.batch_size}, {config.precision}, {count} updates, "
+          f"{images / total:.1f} images/s\n")  # fmt: skip
+    print(table(["part", "ms an update", "share"], rows))
+    if plot:
+        few = {part: [100 * share] for part, share in shares.items() if part != NETWORKS}
+        Path(plot).write_text(bars(few, f"% of the time; the networks take the other {shares[NETWORKS]:.1%}"))
+
+
+if __name__ == "__main__":
+    main()
