@@ -20,7 +20,8 @@ def on_ranks(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    context = torch.multiprocessing.get_context("spawn")
+    context = torch.multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.imported"])  # once, not in each rank
     queue = context.Queue()
     workers = [
         context.Process(target=_rank, args=(rank, size, port, queue, work, arguments), daemon=False)
