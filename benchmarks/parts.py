@@ -8,11 +8,12 @@ checkpoint, or of one sample grid, over the images that lie between two. On a GP
 before and after, so the parts of a training that overlaps them take less.
 """
 
+import argparse
 import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from functools import wraps
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def relative_backward(trainer: Trainer, clock: Clock, rounds: int = 10) -> float
     config, device = trainer.config, trainer.world.device
     if not config.objective.lam or config.objective.space != "pixel":
         return 0.0
-    slots = next(iter(trainer.feed.batches(trainer.images)))
+    slots = next(iter(trainer.feed.batches(0)))
     batch = trainer.feed.to_device(slots)
     took = 0.0
     for _ in range(rounds):
@@ -102,17 +103,16 @@ def relative_backward(trainer: Trainer, clock: Clock, rounds: int = 10) -> float
 
 
 def main() -> None:
-    argv = sys.argv[1:]
-    updates = int(argv.pop(argv.index("--updates") + 1)) if "--updates" in argv else 48
-    argv = [a for a in argv if a != "--updates"]
-    plot = argv.pop(argv.index("--plot") + 1) if "--plot" in argv else ""
-    argv = [a for a in argv if a != "--plot"]
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--updates", type=int, default=48)
+    parser.add_argument("--plot", type=Path)
+    own, argv = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         rest = argv if "--config" in " ".join(argv) else ["--config", "cifar10", *argv]
         config, _ = settings.parse([*rest, "--out", f"{folder}/run"], "benchmarks.parts")
         rhythm = {"checkpoints": config.checkpoint.every, "sample grids": config.images // 20}
         every = config.objective.penalty_every
-        warm, count = every, -(-updates // every) * every
+        warm, count = every, -(-own.updates // every) * every
         config.images = (warm + count) * config.batch_size
         config.checkpoint.every = config.monitor.grid_every = 10**9  # at the end alone
         device = pick_device(config.device)
@@ -133,7 +133,7 @@ def main() -> None:
                     began = clock.now()
                 return False
 
-            with closing(Monitor(config, run_folder, index, 0)) as monitor:
+            with closing(Monitor(config, run_folder, index, 0)) as monitor, redirect_stdout(sys.stderr):
                 trainer.train(monitor, after_warm_up)
             whole = clock.now() - began
             backward = relative_backward(trainer, clock) * count
@@ -149,12 +149,12 @@ def main() -> None:
     rows = [[part, f"{1000 * share * total / count:.2f}", f"{share:.2%}"] for part, share in shares.items()]
     rows.append(["all but the networks", f"{1000 * (1 - shares[NETWORKS]) * total / count:.2f}",
                  f"**{1 - shares[NETWORKS]:.2%}**"])  # fmt: skip
-    print(f"\n{machine(device)}; {config.network.family}, batch {config.batch_size}, {config.precision}, {count} updates, "
-          f"{images / total:.1f} images/s\n")  # fmt: skip
+    print(f"{machine(device)}; {config.network.family}, batch {config.batch_size}, {config.precision}, "
+          f"{count} updates, {images / total:.1f} images/s\n")  # fmt: skip
     print(table(["part", "ms an update", "share"], rows))
-    if plot:
+    if own.plot:
         few = {part: [100 * share] for part, share in shares.items() if part != NETWORKS}
-        Path(plot).write_text(bars(few, f"% of the time; the networks take the other {shares[NETWORKS]:.1%}"))
+        own.plot.write_text(bars(few, f"% of the time; the networks take the other {shares[NETWORKS]:.1%}"))
 
 
 if __name__ == "__main__":

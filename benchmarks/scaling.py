@@ -158,7 +158,7 @@ def main() -> None:
     from cluster.lab import Lab
 
     rows = []
-    with Lab.up("scaling", nodes=max(own.nodes), say=print) as lab:
+    with Lab.up("scaling", nodes=max(own.nodes), say=lambda text: print(text, file=sys.stderr)) as lab:
         for count in own.nodes:
             nodes = lab.nodes[:count]
             for name, link in LINKS.items():
@@ -181,7 +181,7 @@ def main() -> None:
                     f"{flat - compute:+.2f}", f"{statistics.median(shares):.2f}", f"{overlapped:.2f} / {said[0]:.2f}",
                     f"{flat:.2f} / {said[1]:.2f}",
                 ])  # fmt: skip
-                print(" | ".join(rows[-1]), flush=True)
+                print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
     batch = settings.parse(rest, sys.argv[0])[0].batch_size
     size = f"gradients of {found['bytes'] / 1e6:.1f} MB"
     print(f"\n{machine()}; cifar10 networks, {size}, batch {batch}, {own.rounds} rounds\n")

@@ -10,6 +10,7 @@ as the trainer sets it, the others with the C library's default; on a GPU what P
 
 import argparse
 import importlib.util
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -135,12 +136,13 @@ def main() -> None:
         ratios = [theirs / mine for mine, theirs in zip(found[first], took, strict=True)]
         rates[title] = sorted(images / t for t in took)
         flops, reduced, peak = counts[title]
-        rows.append([title, spread(rates[title], 1), spread(ratios), f"{flops / 1e9:.2f}", f"{reduced:.2f}",
-                     f"{peak:,.0f}"])  # fmt: skip
+        speed = flops * statistics.median(rates[title]) / 1e12
+        rows.append([title, spread(rates[title], 1), spread(ratios), f"{flops / 1e9:.2f}", f"{speed:.3g}",
+                     f"{reduced:.2f}", f"{peak:,.0f}"])  # fmt: skip
     print(f"{machine(device)}; {config.network.family}, batch {config.batch_size}, {config.precision}, "
           f"lazy penalties every {every} updates, {own.rounds} rounds\n")  # fmt: skip
-    head = ["loop", "images/s", f"'{first}' is faster by", "GFLOPs an image", "reductions of all gradients an update",
-            "peak memory of updates, MB"]  # fmt: skip
+    head = ["loop", "images/s", f"'{first}' is faster by", "GFLOPs an image", "TFLOP/s",
+            "reductions of all gradients an update", "peak memory of updates, MB"]  # fmt: skip
     print(table(head, rows))
     if own.plot:
         own.plot.write_text(bars(rates, "images/s"))

@@ -1,0 +1,72 @@
+"""The benchmarks measure what they say: loops of equal work, reductions counted, pages that are rewritten."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from benchmarks.all import commands, replaced
+from benchmarks.loops import Setup, fabric, loops
+from benchmarks.update import counted
+from ragdist import settings
+
+SMALL = ["--config", "cifar10", "--batch_size", "8", "--objective.group", "4", "--objective.penalty_every", "2",
+         "--network.g_width", "8", "--network.d_width", "8", "--network.max_width", "8"]  # fmt: skip
+
+
+def test_every_loop_trains_and_costs_what_its_structure_says():
+    config, _ = settings.parse(SMALL, "test")
+    setup = Setup(config, (3, 8, 8), torch.device("cpu"))
+    found = {}
+    for title, make in loops(config).items():
+        if make is fabric:
+            continue
+        flops, reduced = counted(setup, make, 2)
+        found[title] = flops
+        # Both networks once; the tutorial reduces D three times.
+        assert reduced == pytest.approx(1.0, abs=0.05) or ("tutorial" in title and reduced > 1.5), title
+    # In units of a forward of one network over a batch, a forward and its two backward parts are 3.
+    one_pass, alternating = found["one pass, no penalties"], found["alternating, no penalties"]
+    assert alternating / one_pass == pytest.approx(12 / 9, rel=0.1)  # 3 G + 6 D, and G once and D twice more
+    assert found["tutorial, no penalties"] / one_pass > 1.2
+    assert found["one pass, lazy penalties"] < found["R3GAN-style, lazy penalties"]
+    assert found["R3GAN-style, lazy penalties"] < found["R3GAN-style, penalties every update"]
+
+
+@pytest.mark.parametrize("number", [0, 1, 5, 8])
+def test_loops_move_both_networks(number, monkeypatch):
+    config, _ = settings.parse(SMALL, "test")
+    setup = Setup(config, (3, 8, 8), torch.device("cpu"))
+    made = []
+    networks = Setup.networks
+    monkeypatch.setattr(Setup, "networks", lambda self: made.append(networks(self)) or made[-1])
+    title, make = list(loops(config).items())[number]
+    if make is fabric:
+        pytest.importorskip("lightning_fabric")
+    update = make(setup)
+    before = [[p.detach().clone() for p in network.parameters()] for network in made[0]]
+    for update_number in range(2):
+        update(update_number)
+    for old, network in zip(before, made[0], strict=True):
+        assert any(not torch.equal(a, b) for a, b in zip(old, network.parameters(), strict=True)), title
+
+
+def test_a_page_gets_the_output_of_its_commands_and_keeps_the_rest(tmp_path):
+    good, bad = f"{sys.executable} -c 'print(6 * 7)'", f"{sys.executable} -c 'raise SystemExit(3)'"
+    page = tmp_path / "page.md"
+    page.write_text(
+        f"# Title\n\n<!-- measured: {good} -->\nold\n<!-- end -->\n\nProse.\n\n"
+        f"<!-- measured: {bad} -->\nkept\n<!-- end -->\nEnd.\n"
+    )
+    assert commands(page.read_text()) == [good, bad]
+    result = subprocess.run(
+        [sys.executable, "-m", "benchmarks.all", "--pages", str(page)], capture_output=True, text=True
+    )
+    assert result.returncode == 1, result.stderr
+    assert "exit code 3" in result.stdout
+    text = page.read_text()
+    assert f"<!-- measured: {good} -->\n```bash\n{good}\n```\n\n42\n<!-- end -->\n\nProse.\n" in text
+    assert "\nkept\n" in text
+    assert "\nold\n" not in text
+    assert replaced(text, good, "42") == text
