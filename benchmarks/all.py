@@ -1,6 +1,6 @@
 """Measure what the docs say was measured: run the commands of their tables anew and put in what they print.
 
-    python -m benchmarks.all [--only WORD ...] [--pages docs/performance.md docs/scaling.md]
+    python -m benchmarks.all [--only WORD ...] [--pages docs/performance.md ...]
 
 A table in the docs begins with a comment that names its command and ends with another:
 
@@ -40,7 +40,7 @@ def replaced(text: str, command: str, output: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the docs' benchmarks anew and write their tables.")
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="commands with one of these words")
-    parser.add_argument("--pages", nargs="+", type=Path, default=[Path("docs/performance.md"), Path("docs/scaling.md")])
+    parser.add_argument("--pages", nargs="+", type=Path, default=sorted(Path("docs").glob("*.md")))
     options = parser.parse_args()
     failed = 0
     for page in options.pages:

@@ -1,0 +1,68 @@
+"""What evaluating on the way costs: the seconds of a training with --evaluate_every over those without.
+
+    python -m benchmarks.inrun [--rounds 4] [--images 16000] [--every 4000] [any option of ragdist.train]
+
+Runs of both kinds in turn, each in a process of its own, on the digits preset. Seconds are those of training as
+summary.json has them: what the run does before its first update and after its last does not count, here or there.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.measure import machine, spread, table
+
+HERE = Path(__file__).parents[1]
+
+
+def seconds(folder: Path, name: str, arguments: list[str]) -> tuple[float, int]:
+    """Seconds of training, and evaluations made on the way."""
+    out = folder / name
+    command = [
+        sys.executable,
+        "-m",
+        "ragdist.train",
+        "--data",
+        str(folder / "digits"),
+        "--out",
+        str(out),
+        "--overwrite",
+    ]
+    subprocess.run([*command, *arguments], check=True, cwd=HERE, stdout=subprocess.DEVNULL)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    evaluations = sum(any(key.startswith("evaluate/") for key in line) for line in lines)
+    return json.loads((out / "summary.json").read_text())["seconds"], evaluations
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--images", type=int, default=16_000)
+    parser.add_argument("--every", type=int, default=4_000)
+    own, rest = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make = [sys.executable, "-m", "ragdist.shards", "digits", str(folder / "digits"), "--size", "16"]
+        subprocess.run(make, check=True, cwd=HERE, stdout=subprocess.DEVNULL)
+        kinds = {"without": [], "with": ["--evaluate_every", str(own.every), "--evaluate.cache", str(folder / "cache")]}
+        found: dict[str, list[float]] = {kind: [] for kind in kinds}
+        for number in range(own.rounds + 1):  # the first warms up: it computes what is cached of the reals
+            for kind, more in kinds.items():
+                took, evaluations = seconds(folder, kind, [*more, "--images", str(own.images), *rest])
+                print(f"round {number} of {own.rounds}, {kind}: {took:.1f} s", file=sys.stderr, flush=True)
+                if number:
+                    found[kind].append(took)
+    ratios = [b / a for a, b in zip(found["without"], found["with"], strict=True)]
+    print(
+        f"{machine()}; {own.images:,} images, evaluated every {own.every:,}: {evaluations} times; {own.rounds} rounds\n"
+    )
+    rows = [["without evaluations", spread(found["without"], 1), "1"],
+            ["with evaluations", spread(found["with"], 1), spread(ratios, 3)]]  # fmt: skip
+    print(table(["training", "seconds", "ratio"], rows))
+
+
+if __name__ == "__main__":
+    main()
