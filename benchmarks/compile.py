@@ -81,6 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # what was compiled before must not make it shorter
         works = {kind: Work(options, tuple(own.shape), device) for kind, options in kinds.items()}
+        print(f"compiling, then {own.rounds + 1} rounds of {len(works)} works ...", file=sys.stderr)
         first = {kind: seconds(works[kind].compile) for kind in kinds if kind[1]}
         torch.compiler.reset()
         again = {kind: seconds(works[kind].compile) for kind in first}

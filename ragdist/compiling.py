@@ -46,7 +46,7 @@ def announced(say: Callable[[str], None] | None) -> Iterator[None]:
     """
     began = time.perf_counter()
     if say:
-        say("compiling the networks (half a minute or so; less where they were compiled before) ...")
+        say("compiling the networks (a minute or so; less where they were compiled before) ...")
     try:
         yield
     except Exception as error:
