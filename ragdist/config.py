@@ -212,6 +212,8 @@ class Config:
     """seconds after which a worker that does not answer the others counts as dead"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """fp32, or bf16: the networks run under bfloat16 autocast"""
+    compile: bool = _free(False)
+    """have torch.compile make the networks' kernels first, which takes a while: penalties still run without"""
     device: str = _free("auto")
     """cpu, cuda, cuda:1, ...; auto: a GPU where there is one"""
     deterministic: bool = _free(True)

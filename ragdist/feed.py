@@ -92,13 +92,17 @@ class Feed:
 
     def to_device(self, slots: Slots | UserError) -> Batch:
         """The batch; zeros where there are none, since the other workers must not wait for this one's gradients."""
-        device = self.world.device
         if isinstance(slots, UserError):
-            real = torch.zeros(len(self.slots), *self.index.shape, device=device)
-            z = real.new_zeros(len(real), self.config.network.z_dim)
-            return Batch(z, real, torch.zeros(len(real), dtype=torch.int64, device=device) if self.labels else None)
+            return self.blank()
+        device = self.world.device
         samples, labels, z = (part.to(device, non_blocking=True) for part in slots[:3])
         return Batch(z, self.codec.normalize(samples), labels if self.labels else None)
+
+    def blank(self) -> Batch:
+        """A batch of zeros, of the shapes and types that all have."""
+        real = torch.zeros(len(self.slots), *self.index.shape, device=self.world.device)
+        labels = torch.zeros(len(real), dtype=torch.int64, device=real.device) if self.labels else None
+        return Batch(real.new_zeros(len(real), self.config.network.z_dim), real, labels)
 
     # Samples that cannot be read.
 

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+from ragdist import compiling
 from ragdist.config import Config
 from ragdist.files import explain
 from ragdist.memory import keep_freed_memory
@@ -22,6 +23,8 @@ def run(config: Config, *, overwrite: bool) -> int:
     device = pick_device(config.device, deterministic=config.deterministic)
     if device.type == "cpu":
         keep_freed_memory()
+    if config.compile:
+        compiling.check(device)
     place = place_of(config.out)
     index = open_data(config)
     with place.claimed(config, overwrite=overwrite) as claim, place.opened(config) as folder:

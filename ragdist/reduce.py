@@ -18,6 +18,9 @@ from ragdist.world import World
 # Gradients are sent in about so many buckets, so that the first is on its way early: PyTorch's 25 MB are all that small
 # networks have. A bucket has at least half a megabyte and at most those 25.
 _BUCKETS, _LEAST_MB, _MOST_MB = 8, 0.5, 25.0
+# Code that is compiled inside DistributedDataParallel's forward is cut where a bucket ends, so that reducing it need
+# not wait for the rest of a network's backward. For that PyTorch wants buckets of a megabyte.
+_LEAST_COMPILED_MB = 1.0
 
 
 class Alone:
@@ -32,6 +35,10 @@ class Alone:
             loss, _ = self.update(part, phase, lam, penalty, signals if last else None)
             loss.backward()
 
+    def rehearse(self, parts: Sequence[Batch], phase: str, lam: float, penalty: bool) -> None:
+        """As `backward`, with nothing said or reduced: what is made on first use is made then."""
+        _rehearse(self.update, parts, phase, lam, penalty)
+
 
 class Overlapped:
     """DistributedDataParallel over the update as one module: buckets are sent while the backward computes others.
@@ -42,7 +49,8 @@ class Overlapped:
     def __init__(self, update: Update, world: World):
         devices = [world.device] if world.device.type == "cuda" else None
         megabytes = sum(p.numel() * p.element_size() for p in update.parameters()) / 2**20
-        bucket_mb = min(max(megabytes / _BUCKETS, _LEAST_MB), _MOST_MB)
+        least = _LEAST_COMPILED_MB if update.compiled else _LEAST_MB
+        bucket_mb = min(max(megabytes / _BUCKETS, least), _MOST_MB)
         self.wrapped = DistributedDataParallel(
             update, device_ids=devices, gradient_as_bucket_view=True, bucket_cap_mb=bucket_mb
         )
@@ -54,6 +62,11 @@ class Overlapped:
             with nullcontext() if last else self.wrapped.no_sync():
                 loss, _ = self.wrapped(part, phase, lam, penalty, signals if last else None)
                 loss.backward()
+
+    def rehearse(self, parts: Sequence[Batch], phase: str, lam: float, penalty: bool) -> None:
+        """As `Alone.rehearse`."""
+        with self.wrapped.no_sync():
+            _rehearse(self.wrapped, parts, phase, lam, penalty)
 
 
 class Flat:
@@ -77,12 +90,22 @@ class Flat:
         pieces = flat.split([gradient.numel() for gradient in gradients])
         torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(pieces, gradients, strict=True)])
 
+    def rehearse(self, parts: Sequence[Batch], phase: str, lam: float, penalty: bool) -> None:
+        """As `Alone.rehearse`."""
+        self.alone.rehearse(parts, phase, lam, penalty)
+
 
 def make_reducer(update: Update, world: World, *, one_pass: bool) -> Alone | Overlapped | Flat:
     """The strategy that fits."""
     if world.size == 1:
         return Alone(update)
     return Overlapped(update, world) if one_pass else Flat(update, world)
+
+
+def _rehearse(update: torch.nn.Module, parts: Sequence[Batch], phase: str, lam: float, penalty: bool) -> None:
+    for part in {len(part.z): part for part in parts}.values():  # one of each size
+        loss, _ = update(part, phase, lam, penalty)
+        loss.backward()
 
 
 def _marked(parts: Sequence[Batch]) -> Iterator[tuple[Batch, bool]]:

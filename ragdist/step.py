@@ -16,7 +16,7 @@ class Adam(torch.optim.Adam):
     """PyTorch's, without the decorators that tell torch.compile to keep off.
 
     Each of them imports all that torch.compile needs when it is first called, which doubled the time a run takes to
-    start, and torch.compile is not used here.
+    start. torch.compile is for the networks alone, and for runs that ask for it.
     """
 
     add_param_group = unwrap(torch.optim.Adam.add_param_group)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ragdist import checkpoint, export, sampling
+from ragdist import checkpoint, compiling, export, sampling
 from ragdist.config import Config, flat
 from ragdist.data.index import Index
 from ragdist.errors import Diverged, Unreachable, UserError
@@ -81,6 +81,7 @@ class Trainer:
             batch_size=config.batch_size,
             precision=config.precision,
             world=self.world,
+            compile=config.compile,
         ).to(device)
         if config.objective.lam and self.update.group < 2:
             raise UserError(
@@ -115,15 +116,30 @@ class Trainer:
         return asked // group * group
 
     def prepare(self, say: Callable[[str], None]) -> None:
-        """Make what the run's evaluations need, before it begins; all workers must call.
+        """Make what the run needs before it begins: compiled networks, what evaluations compare; all workers must call.
 
         Raises:
             UserError: they are not possible.
         """
+        if self.config.compile:
+            self._compile(say)
         if self.config.evaluate_every:
             from ragdist.evaluation.inrun import InRun
 
             self.evaluations = InRun(self.config, self.world, self.index, self.folder, self.ema, self.images, say)
+
+    def _compile(self, say: Callable[[str], None]) -> None:
+        objective, problem = self.config.objective, None
+        parts = self.feed.blank().split(self.micro_batch)
+        always = objective.penalty_every == 1 and (objective.r1 > 0 or objective.r2 > 0)
+        try:
+            with compiling.announced(say if self.world.rank == 0 else None):
+                for phase in self.phases:
+                    self.reducer.rehearse(parts, phase, self._lam(), always)
+        except UserError as error:
+            problem = error
+        self.update.zero_grad(set_to_none=True)
+        self._together(problem)  # which also waits for whoever takes longest, as collectives of an update do not
 
     # The state, and where it is kept.
 

@@ -14,6 +14,10 @@ dL_G/df_i times that derivative: read off `autograd.grad` it is free of the pena
 
 The update is simultaneous: both gradients are taken at the same weights. `alternating`, D first and
 then G against the new D, is the reference, and the only one for a D whose layers mix samples.
+
+Compiled networks: what torch.compile makes can be differentiated once, and always to everything at once. So G's
+forward is compiled on every update, and D's where its logits are differentiated once, to its weights and its inputs:
+not with penalties, which differentiate twice, nor where a gradient is taken to the fakes alone.
 """
 
 from typing import NamedTuple
@@ -21,6 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ragdist.compiling import compiled
 from ragdist.config import ObjectiveOptions
 from ragdist.networks import Discriminator, Generator
 from ragdist.objective.adversarial import ADVERSARIAL, one_pass_factors, slopes
@@ -72,6 +77,7 @@ class Update(nn.Module):
             sum over micro-batches and workers is the loss of the whole.
         precision: "fp32", or "bf16" to run the networks under autocast.
         world: the workers; None: this process alone.
+        compile: whether torch.compile makes the networks' code, when it is first needed; the modules stay as they are.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class Update(nn.Module):
         batch_size: int,
         precision: str = "fp32",
         world: World | None = None,
+        compile: bool = False,
     ):
         super().__init__()
         self.generator = generator
@@ -97,6 +104,8 @@ class Update(nn.Module):
         self.slices = Slices(world, batch_size, self.group)
         self.precision = precision
         self.adversarial = ADVERSARIAL[options.adversarial]
+        # Without the embeddings of labels, whose gradient would be summed in any order.
+        self.compiled = compiled(generator.render, discriminator.features) if compile else None
 
     def forward(
         self, batch: Batch, phase: str, lam: float, penalty: bool, signals: Tensor | None = None
@@ -134,7 +143,8 @@ class Update(nn.Module):
             real, scaled = batch.real, fake.view_as(fake)
             scaled.register_hook(lambda gradient: gradient * per_sample(ratio, gradient))
             fake_input = scaled.view_as(scaled)
-        r, f, real_features, fake_features = self._logits_of_both(real, fake_input, batch.labels)
+        once = not penalty and not self._in_features
+        r, f, real_features, fake_features = self._logits_of_both(real, fake_input, batch.labels, once=once)
         loss = self.adversarial.d_loss(r, f).sum()
         statistics = self._adversarial_statistics(r, f)
         if penalty:
@@ -153,7 +163,7 @@ class Update(nn.Module):
             fake = self._fakes(batch)
         real = batch.real.detach().requires_grad_(penalty)
         fake.requires_grad_(penalty)
-        r, f, _, _ = self._logits_of_both(real, fake, batch.labels)
+        r, f, _, _ = self._logits_of_both(real, fake, batch.labels, once=not penalty)
         loss = self.adversarial.d_loss(r, f).sum()
         statistics = self._adversarial_statistics(r, f)
         del statistics["loss_g"]  # this phase is followed by G's own, against the new D
@@ -182,19 +192,22 @@ class Update(nn.Module):
         return torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def _fakes(self, batch: Batch) -> Tensor:
+        render = self.compiled[0] if self.compiled else self.generator.render
         with self._autocast(batch.z):
-            return self.generator(batch.z, batch.labels).float()
+            return render(self.generator.code(batch.z, batch.labels)).float()
 
-    def _logits(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _logits(self, x: Tensor, labels: Tensor | None, *, once: bool = False) -> tuple[Tensor, Tensor]:
+        """Logits [b] and features [b, D]; ``once``: differentiated once, to D's weights and x together, if at all."""
+        features_of = self.compiled[1] if self.compiled and once else self.discriminator.features
         with self._autocast(x):
-            features = self.discriminator.features(x)
+            features = features_of(x)
         # Outside autocast: bfloat16 has steps of 1/16 at a logit of 12, and losses take differences.
         return self.discriminator.logits(features, labels), features
 
-    def _logits_of_both(self, real: Tensor, fake: Tensor, labels: Tensor | None):
+    def _logits_of_both(self, real: Tensor, fake: Tensor, labels: Tensor | None, *, once: bool):
         """Logits [b] of reals and of fakes, then the features [b, D] of both, from one call of D."""
         both = None if labels is None else torch.cat([labels, labels])
-        logits, features = self._logits(torch.cat([real, fake]), both)
+        logits, features = self._logits(torch.cat([real, fake]), both, once=once)
         return *logits.chunk(2), *features.chunk(2)
 
     def _penalty(self, real: Tensor, fake: Tensor, r: Tensor, f: Tensor):

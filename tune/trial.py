@@ -10,6 +10,7 @@ import ray.tune
 import torch
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
+from ragdist import compiling
 from ragdist.errors import UserError
 from ragdist.memory import keep_freed_memory
 from ragdist.world import pick_device
@@ -39,6 +40,8 @@ class TrialActor(ray.tune.Trainable):
             if self.device.type == "cpu":
                 keep_freed_memory()
                 torch.set_num_threads(max(1, int(config["threads"])))
+            if own.compile and not remote:
+                compiling.check(self.device)
             self.judging = config["judging"]
             if not self.judging:
                 self.judge = Judge(self.plan, self.device)

@@ -5,13 +5,18 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ragdist.networks.base import SLOPE, Discriminator, Generator, variance_preserving
+from ragdist.networks.base import Discriminator, Generator, leaky, variance_preserving
+
+
+class _Leaky(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return leaky(x)
 
 
 def _layers(widths: list[int]) -> nn.Sequential:
     layers = []
     for before, after in pairwise(widths):
-        layers += [variance_preserving(nn.Linear(before, after)), nn.LeakyReLU(SLOPE)]
+        layers += [variance_preserving(nn.Linear(before, after)), _Leaky()]
     return nn.Sequential(*layers)
 
 

@@ -54,6 +54,19 @@ def _blocks(count: int, width: int, expand: int, group_width: int, total: int) -
     )
 
 
+def _double(x: Tensor) -> Tensor:
+    """Samples at twice the height and width, bilinear."""
+    if not torch.compiler.is_compiling():
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    # The same for torch.compile, which would differentiate that one by adding up in any order: other bits each time.
+    for dim in (2, 3):
+        size = x.shape[dim]
+        before = torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, size - 1)], dim)
+        after = torch.cat([x.narrow(dim, 1, size - 1), x.narrow(dim, size - 1, 1)], dim)
+        x = torch.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], dim + 1).flatten(dim, dim + 1)
+    return x
+
+
 class ResNetGenerator(Generator):
     """A learned 4x4 basis mixed by the latent, then ``blocks`` blocks at each size."""
 
@@ -83,7 +96,7 @@ class ResNetGenerator(Generator):
         x = self.stages[0](x)
         for change, stage in zip(self.change, self.stages[1:], strict=True):
             # The narrower width first: the same function (both are linear), at a quarter of the cost.
-            x = stage(F.interpolate(change(x), scale_factor=2, mode="bilinear", align_corners=False))
+            x = stage(_double(change(x)))
         return self.out(x)
 
 

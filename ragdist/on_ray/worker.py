@@ -14,6 +14,7 @@ import ray.train.torch
 import torch
 import torch.distributed as dist
 
+from ragdist import compiling
 from ragdist.config import Config
 from ragdist.data import index as index_file
 from ragdist.data.index import Index
@@ -75,6 +76,8 @@ def _work(task: Task, context, line: Line | None) -> None:
     if device.type == "cpu":
         keep_freed_memory()
         torch.set_num_threads(task.threads)
+    if config.compile:
+        compiling.check(device)
     group = dist.new_group(backend="gloo", timeout=_FILES)
     world = World(context.get_world_rank(), context.get_world_size(), device, context.get_local_world_size(), group)
     place = place_of(config.out)
