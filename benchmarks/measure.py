@@ -2,10 +2,14 @@
 
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
+
+Figure = TypeVar("Figure")
 
 
 def machine() -> str:
@@ -33,13 +37,48 @@ def paired(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, lis
 
     A first round warms up and is not counted.
     """
-    found: dict[str, list[float]] = {name: [] for name in works}
-    for round_number in range(rounds + 1):
+    return in_turn({name: lambda work=work: seconds(work) for name, work in works.items()}, rounds)
+
+
+def in_turn(
+    works: dict[str, Callable[[], Figure]], rounds: int, *, warm: bool = True, title: str = ""
+) -> dict[str, list[Figure]]:
+    """What each work says in each round, after one that is not counted if ``warm``; with a title, progress is said."""
+    found: dict[str, list[Figure]] = {name: [] for name in works}
+    for round_number in range(1 - warm, rounds + 1):
         for name, work in works.items():
-            took = seconds(work)
+            if title:
+                print(f"{title}, round {round_number} of {rounds}: {name}", file=sys.stderr, flush=True)
+            figure = work()
             if round_number:
-                found[name].append(took)
+                found[name].append(figure)
     return found
+
+
+def rate(
+    stream: Iterator[object], budget: float, images: Callable[[object], int], skip: int = 256, chunk: int = 64
+) -> float:
+    """Images per second of a stream, which it is read for so many seconds or to its end.
+
+    Args:
+        images: how many an item of the stream is.
+        skip: images before the clock starts.
+        chunk: images between two looks at the clock.
+    """
+    skipped = 0
+    while skipped < skip:
+        skipped += images(next(stream))
+    start, count, took = time.perf_counter(), 0, 0.0
+    while took < budget:
+        new = 0
+        while new < chunk and (item := next(stream, None)) is not None:
+            new += images(item)
+        took = time.perf_counter() - start
+        count += new
+        if new < chunk:
+            break
+    assert count, f"there are no more than {skip} images"
+    return count / took
 
 
 def spread(values: list[float], digits: int = 2) -> str:
