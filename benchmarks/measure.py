@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-Figure = TypeVar("Figure")
+Name, Figure = TypeVar("Name"), TypeVar("Figure")
 
 
 def machine() -> str:
@@ -41,14 +41,15 @@ def paired(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, lis
 
 
 def in_turn(
-    works: dict[str, Callable[[], Figure]], rounds: int, *, warm: bool = True, title: str = ""
-) -> dict[str, list[Figure]]:
+    works: dict[Name, Callable[[], Figure]], rounds: int, *, warm: bool = True, title: str = ""
+) -> dict[Name, list[Figure]]:
     """What each work says in each round, after one that is not counted if ``warm``; with a title, progress is said."""
-    found: dict[str, list[Figure]] = {name: [] for name in works}
+    found: dict[Name, list[Figure]] = {name: [] for name in works}
     for round_number in range(1 - warm, rounds + 1):
         for name, work in works.items():
             if title:
-                print(f"{title}, round {round_number} of {rounds}: {name}", file=sys.stderr, flush=True)
+                what = " ".join(name) if isinstance(name, tuple) else name
+                print(f"{title}, round {round_number} of {rounds}: {what}", file=sys.stderr, flush=True)
             figure = work()
             if round_number:
                 found[name].append(figure)

@@ -9,6 +9,7 @@ bare decoder is the limit. What is not installed is left out: `pip install -e '.
 import argparse
 import math
 import shutil
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -129,13 +130,15 @@ def main() -> None:
     with prepared(options.shards) as data:
         rates = one_core(data, names, options.rounds, options.seconds)
         found = fresh_processes(data, names, options.rounds, options.seconds)
-    rates |= {key: [one["rate"] for one in rounds] for key, rounds in found.items() if key[1] == "workers"}
-    print(f"{machine()}, {versions()}; {data.samples:,} images, batches of {BATCH}, {options.rounds} rounds\n")
-    print(report(rates, found, names))
-    if missing:
-        print("\nLeft out: " + ", ".join(f"{ENTRIES[name].title} ({why})" for name, why in missing.items()))
-    if options.plot:
-        options.plot.write_text(picture(rates, names))
+        rates |= {key: [one["rate"] for one in rounds] for key, rounds in found.items() if key[1] == "workers"}
+        print(f"{machine()}, {versions()}; {data.samples:,} images, batches of {BATCH}, {options.rounds} rounds\n")
+        print(report(rates, found, names))
+        if missing:
+            print("\nLeft out: " + ", ".join(f"{ENTRIES[name].title} ({why})" for name, why in missing.items()))
+        if options.plot:
+            options.plot.write_text(picture(rates, names))
+        sys.stdout.flush()
+        print("deleting the temporary files", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
