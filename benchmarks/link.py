@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import machine, seconds, spread, table
+from benchmarks.served import nginx
 from ragdist.data import index as index_file
 from ragdist.data.ahead import Ahead
 from ragdist.data.cache import Cache
@@ -35,31 +36,19 @@ def ip(*words: str, check: bool = True) -> None:
 @contextmanager
 def link(root: Path, megabytes: int) -> Iterator[str]:
     """The URL of nginx over ``root``, behind a link of so many MB/s."""
-    with tempfile.TemporaryDirectory() as folder:
-        ip("netns", "add", NAME)
-        server = None
-        try:
-            ip("link", "add", "ragdist0", "type", "veth", "peer", "name", "ragdist1", "netns", NAME)
-            ip("addr", "add", f"{HERE}/30", "dev", "ragdist0")
-            ip("link", "set", "ragdist0", "up")
-            ip("-n", NAME, "addr", "add", f"{THERE}/30", "dev", "ragdist1")
-            ip("-n", NAME, "link", "set", "ragdist1", "up")
-            rate = ["root", "tbf", "rate", f"{8 * megabytes}mbit", "burst", "256kb", "latency", "50ms"]
-            ip("netns", "exec", NAME, "tc", "qdisc", "add", "dev", "ragdist1", *rate)
-            config = Path(folder) / "nginx.conf"
-            config.write_text(
-                f"daemon off; user root; pid {folder}/pid; events {{ }} http {{ access_log off; sendfile on; "
-                f"server {{ listen {THERE}:8080; root {root.resolve()}; }} }}"
-            )
-            command = ["nginx", "-c", str(config), "-e", f"{folder}/error.log"]
-            server = subprocess.Popen(["ip", "netns", "exec", NAME, *command])
-            time.sleep(1)
-            yield f"http://{THERE}:8080"
-        finally:
-            if server:
-                server.terminate()
-                server.wait()
-            ip("netns", "del", NAME, check=False)
+    ip("netns", "add", NAME)
+    try:
+        ip("link", "add", "ragdist0", "type", "veth", "peer", "name", "ragdist1", "netns", NAME)
+        ip("addr", "add", f"{HERE}/30", "dev", "ragdist0")
+        ip("link", "set", "ragdist0", "up")
+        ip("-n", NAME, "addr", "add", f"{THERE}/30", "dev", "ragdist1")
+        ip("-n", NAME, "link", "set", "ragdist1", "up")
+        rate = ["root", "tbf", "rate", f"{8 * megabytes}mbit", "burst", "256kb", "latency", "50ms"]
+        ip("netns", "exec", NAME, "tc", "qdisc", "add", "dev", "ragdist1", *rate)
+        with nginx(root, THERE, 8080, ["ip", "netns", "exec", NAME]) as url:
+            yield url
+    finally:
+        ip("netns", "del", NAME, check=False)
 
 
 def plain(url: str, index) -> None:

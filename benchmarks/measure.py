@@ -1,12 +1,15 @@
-"""What the benchmarks share: paired rounds, medians and spreads, a table, a chart, the machine they ran on."""
+"""What the benchmarks share: paired rounds, medians and spreads, a table, the machine they ran on."""
 
-import html
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
+
+Name, Figure = TypeVar("Name"), TypeVar("Figure")
 
 
 def machine(device: torch.device | None = None) -> str:
@@ -31,21 +34,54 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def paired(
-    works: dict[str, Callable[[], object]], rounds: int, say: Callable[[str], object] = lambda text: None
-) -> dict[str, list[float]]:
+def paired(works: dict[str, Callable[[], object]], rounds: int, *, title: str = "") -> dict[str, list[float]]:
     """Seconds of each work in each round, run in turn so that a drift of the machine meets them all.
 
-    A first round warms up and is not counted. ``say`` is told of each measurement.
+    A first round warms up and is not counted. With a title progress is said.
     """
-    found: dict[str, list[float]] = {name: [] for name in works}
-    for round_number in range(rounds + 1):
+    return in_turn({name: lambda work=work: seconds(work) for name, work in works.items()}, rounds, title=title)
+
+
+def in_turn(
+    works: dict[Name, Callable[[], Figure]], rounds: int, *, warm: bool = True, title: str = ""
+) -> dict[Name, list[Figure]]:
+    """What each work says in each round, after one that is not counted if ``warm``; with a title, progress is said."""
+    found: dict[Name, list[Figure]] = {name: [] for name in works}
+    for round_number in range(1 - warm, rounds + 1):
         for name, work in works.items():
-            took = seconds(work)
-            say(f"round {round_number} of {rounds}: {name} {took:.2f} s")
+            if title:
+                what = " ".join(name) if isinstance(name, tuple) else name
+                print(f"{title}, round {round_number} of {rounds}: {what}", file=sys.stderr, flush=True)
+            figure = work()
             if round_number:
-                found[name].append(took)
+                found[name].append(figure)
     return found
+
+
+def rate(
+    stream: Iterator[object], budget: float, images: Callable[[object], int], skip: int = 256, chunk: int = 64
+) -> float:
+    """Images per second of a stream, which it is read for so many seconds or to its end.
+
+    Args:
+        images: how many an item of the stream is.
+        skip: images before the clock starts.
+        chunk: images between two looks at the clock.
+    """
+    skipped = 0
+    while skipped < skip:
+        skipped += images(next(stream))
+    start, count, took = time.perf_counter(), 0, 0.0
+    while took < budget:
+        new = 0
+        while new < chunk and (item := next(stream, None)) is not None:
+            new += images(item)
+        took = time.perf_counter() - start
+        count += new
+        if new < chunk:
+            break
+    assert count, f"there are no more than {skip} images"
+    return count / took
 
 
 def spread(values: list[float], digits: int = 2) -> str:
@@ -57,23 +93,3 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
     return "\n".join(lines)
-
-
-def bars(values: dict[str, list[float]], title: str) -> str:
-    """An SVG with a bar for each name, as long as the median of its values, and a line from the least to the most."""
-    row, left, width, top = 24, 330, 820, 34
-    scale = (width - left - 70) / max(map(max, values.values()))
-    parts = [f'<text x="{left}" y="20" font-weight="bold">{html.escape(title)}</text>']
-    for number, (name, some) in enumerate(values.items()):
-        y, middle = top + row * number, statistics.median(some)
-        parts += [
-            f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{html.escape(name)}</text>',
-            f'<rect x="{left}" y="{y + 2}" width="{middle * scale:.1f}" height="{row - 8}" fill="#4c78a8"/>',
-            f'<path d="M{left + min(some) * scale:.1f} {y + 10}H{left + max(some) * scale:.1f}" stroke="#111"/>',
-            f'<text x="{left + max(some) * scale + 6:.1f}" y="{y + 14}">{middle:,.4g}</text>',
-        ]
-    height = top + row * len(values) + 8
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>'
-    )

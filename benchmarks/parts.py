@@ -19,7 +19,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.measure import bars, machine, table
+from benchmarks.measure import machine, table
+from benchmarks.plot import bars
 from ragdist import settings
 from ragdist.feed import Feed
 from ragdist.memory import keep_freed_memory
@@ -154,7 +155,7 @@ def main() -> None:
     print(table(["part", "ms an update", "share"], rows))
     if own.plot:
         few = {part: [100 * share] for part, share in shares.items() if part != NETWORKS}
-        own.plot.write_text(bars(few, f"% of the time; the networks take the other {shares[NETWORKS]:.1%}"))
+        own.plot.write_text(bars({"": few}, f"% of the time; the networks take the other {shares[NETWORKS]:.1%}"))
 
 
 if __name__ == "__main__":

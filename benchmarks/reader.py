@@ -1,94 +1,145 @@
-"""How fast shards are read on one core, against the bare decoder and webdataset's pipeline.
+"""How fast JPEGs come out of ragdist's shards, and out of what else one would take.
 
-    python -m benchmarks.reader SHARDS
+    python -m benchmarks.reader SHARDS [--rounds 5] [--seconds 2] [--plot FILE.svg]
 
-Decoded RGB out, the same JPEGs for all. Resuming is the time from nothing to the first batch at 90%
-of an epoch.
+Against webdataset's pipeline, MosaicML Streaming and torchvision's ImageFolder on the same JPEGs, decoded RGB out; the
+bare decoder is the limit. What is not installed is left out: `pip install -e '.[benchmarks]'` brings them all.
 """
 
 import argparse
-import itertools
+import math
+import shutil
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from torchvision.io import decode_image
 
-from benchmarks.measure import machine, paired, seconds, spread, table
-from ragdist.data import index as index_file
-from ragdist.data.order import Order
-from ragdist.data.reader import ShardReader, SlotDataset
-from ragdist.data.shardfiles import ShardFiles
+from benchmarks.measure import in_turn, machine, rate, spread, table
+from benchmarks.plot import bars
+from benchmarks.readers import BATCH, BATCHES, ENTRIES, FRESH, SAMPLES, Data, fresh, installed, make
+from benchmarks.readers.prepare import RESUME, prepared, resume_at
+from ragdist.errors import run_command
+
+WORKERS = 2
+LIMIT, OURS = "operator", "local"
+# Of (reader, what) a figure each round: images per second, or what `fresh.measure` finds.
+Rates = dict[tuple[str, str], list[float]]
+Found = dict[tuple[str, str], list[dict[str, float]]]
+
+
+def one_core(data: Data, names: list[str], rounds: int, seconds: float) -> Rates:
+    """Images per second in this process; with an empty cache through the whole epoch, from nothing."""
+    works: dict[tuple[str, str], Callable[[], float]] = {}
+    for name in names:
+        measured, reader = ENTRIES[name].measured, make(name, data)
+        if SAMPLES in measured:
+            works[name, SAMPLES] = lambda reader=reader: rate(iter(reader.samples()), seconds, lambda _: 1)
+        if BATCHES in measured:
+            budget, skip = (math.inf, 0) if name == "cold" else (seconds, 4 * BATCH)
+            works[name, BATCHES] = lambda r=reader, b=budget, s=skip: rate(iter(r.batches()), b, len, skip=s)
+    return in_turn(works, rounds, title="one core")
+
+
+def fresh_processes(data: Data, names: list[str], rounds: int, seconds: float) -> Found:
+    """What a fresh process finds at the beginning of an epoch, at 90% of it, and with workers."""
+    works: dict[tuple[str, str], Callable[[], dict[str, float]]] = {}
+    for name in names:
+        if FRESH in ENTRIES[name].measured:
+            budget = 1e9 if name == "cold" else seconds
+            works[name, "first"] = lambda n=name: fresh.measure(n, data)
+            works[name, "resume"] = lambda n=name: fresh.measure(n, data, start=resume_at(data.samples))
+            works[name, "workers"] = lambda n=name, b=budget: fresh.measure(n, data, workers=WORKERS, seconds=b)
+    return in_turn(works, rounds, warm=False, title="fresh process")
+
+
+def report(rates: Rates, found: Found, names: list[str]) -> str:
+    """The three tables."""
+    return "\n\n".join((_rates(rates, names), _ratios(rates, names), _fresh(found, names)))
+
+
+def _rates(rates: Rates, names: list[str]) -> str:
+    rows = []
+    for name in names:
+        row = [ENTRIES[name].title]
+        for what in (SAMPLES, BATCHES, "workers"):
+            figures = rates.get((name, what), [])
+            row.append(spread(figures, 0) if figures else "")
+            if what != "workers":
+                row.append(_ratio(figures, rates[LIMIT, SAMPLES], 2) if figures else "")
+        rows.append(row)
+    return table(["images/s", "samples", "of the decoder", "batches", "of the decoder", f"{WORKERS} loaders"], rows)
+
+
+def _ratios(rates: Rates, names: list[str]) -> str:
+    rivals = [name for name in names if ENTRIES[name].rival]
+    rows = []
+    for title, ours, what in (
+        ("samples", OURS, SAMPLES), ("batches", OURS, BATCHES), ("batches with latents", "latents", BATCHES),
+        (f"{WORKERS} loaders", OURS, "workers"),
+    ):  # fmt: skip
+        rows.append([title, *(_ratio(rates[ours, what], rates[rival, what], 1) for rival in rivals)])
+    return table(["ragdist from a local folder, times", *(ENTRIES[name].title for name in rivals)], rows)
+
+
+def _fresh(found: Found, names: list[str]) -> str:
+    head = ["fresh process", "imports, s", "first batch, s", f"at {RESUME:.0%} of an epoch, s",
+            f"first of {WORKERS} loaders, s", "resident, MB", "shared pages once, MB"]  # fmt: skip
+    cells = [("first", "imports", 2), ("first", "first", 3), ("resume", "first", 3), ("workers", "first", 2),
+             ("workers", "rss", 0), ("workers", "pss", 0)]  # fmt: skip
+    rows = []
+    for name in names:
+        if FRESH in ENTRIES[name].measured:
+            figures = [spread([one[figure] for one in found[name, what]], digits) for what, figure, digits in cells]
+            rows.append([ENTRIES[name].title, *figures])
+    return table(head, rows)
+
+
+def _ratio(figures: list[float], others: list[float], digits: int) -> str:
+    return spread([a / b for a, b in zip(figures, others, strict=True)], digits)
+
+
+def picture(rates: Rates, names: list[str]) -> str:
+    """Bars of batches on one core and with loaders; the decoder's is of samples."""
+    series: dict[str, dict[str, list[float]]] = {"batches, one core": {}, f"{WORKERS} loaders": {}}
+    for name in names:
+        for figures, what in zip(series.values(), (SAMPLES if name == LIMIT else BATCHES, "workers"), strict=True):
+            if (name, what) in rates:
+                figures[ENTRIES[name].title] = rates[name, what]
+    return bars(series, "images/s")
+
+
+def versions() -> str:
+    packages = ["torchvision", "pillow", "webdataset"] + ["mosaicml-streaming"] * installed(ENTRIES["streaming"])
+    return ", ".join(f"{package} {version(package)}" for package in packages)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("shards", type=Path)
-    parser.add_argument("--samples", type=int, default=10_000, help="samples a round")
+    parser.add_argument("shards", type=Path, help="folder of ragdist's shards: RGB JPEGs with labels")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2, help="that a reader is read for in a round")
+    parser.add_argument("--plot", type=Path, help="SVG file to write")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    folder, batch = options.shards, 64
-    index = index_file.load(folder)
-    updates = min(options.samples, index.samples) // batch
-    count = updates * batch
-
-    def dataset() -> SlotDataset:
-        order = Order([s.samples for s in index.shards], index.digest, 0, 8, 16_384)
-        return SlotDataset(ShardReader(ShardFiles(folder, index)), order, 0, 64, batch, range(batch), 0, False)
-
-    ours, reader, order = dataset(), ShardReader(ShardFiles(folder, index)), dataset().order
-    places = list(zip(*(part.tolist() for part in order.locate(0, count)), strict=True))
-    tars = [(folder / shard.name).read_bytes() for shard in index.shards]
-    tables = [index_file.load_table(folder, shard) for shard in index.shards]
-    payloads = []
-    for shard, sample in places:
-        start = int(tables[shard][sample]["offset"])
-        payload = tars[shard][start : start + int(tables[shard][sample]["length"])]
-        payloads.append(torch.frombuffer(bytearray(payload), dtype=torch.uint8))
-
-    def operator() -> None:
-        for payload in payloads:
-            torch.ops.image.decode_image.default(payload, 3)
-
-    def torchvision() -> None:
-        for payload in payloads:
-            decode_image(payload, mode="RGB")
-
-    def mapped() -> None:
-        for shard, sample in places:
-            reader.read(shard, sample)
-
-    def batches() -> None:
-        for update in range(updates):
-            ours[update * batch]
-
-    def webdataset_pipeline() -> None:
-        import webdataset
-
-        urls = [str(folder / shard.name) for shard in index.shards]
-        stream = webdataset.WebDataset(urls, shardshuffle=False, empty_check=False).shuffle(1000).decode("pil")
-        for _ in itertools.islice(stream, count):
-            pass
-
-    works = {
-        "torchvision's operator alone, bytes in memory": operator,
-        "torchvision.io.decode_image, bytes in memory": torchvision,
-        "ragdist, samples": mapped,
-        "ragdist, batches with latents": batches,
-        "webdataset, shuffle and decode('pil')": webdataset_pipeline,
-    }
-    found = paired(works, options.rounds)
-    limit = found["torchvision's operator alone, bytes in memory"]
-    last = found["webdataset, shuffle and decode('pil')"]
-    rows = []
-    for name, took in found.items():
-        ratios = [[b / a for a, b in zip(took, other, strict=True)] for other in (last, limit)]
-        rows.append([name, spread([count / t for t in took], 0), *map(spread, ratios)])
-    print(f"{machine()}; {count:,} of {index.samples:,} samples {list(index.shape)}, one core\n")
-    print(table(["reader", "images/s", "ratio to webdataset", "ratio to the operator"], rows))
-    start = int(0.9 * index.samples)
-    print(f"\nfirst batch at 90% of an epoch: {1000 * seconds(lambda: dataset()[start]):.0f} ms")
+    missing = {name: "not installed" for name, entry in ENTRIES.items() if not installed(entry)}
+    if not shutil.which("nginx"):
+        missing |= {name: "needs nginx" for name, entry in ENTRIES.items() if entry.served}
+    names = [name for name in ENTRIES if name not in missing]
+    with prepared(options.shards) as data:
+        rates = one_core(data, names, options.rounds, options.seconds)
+        found = fresh_processes(data, names, options.rounds, options.seconds)
+        rates |= {key: [one["rate"] for one in rounds] for key, rounds in found.items() if key[1] == "workers"}
+        print(f"{machine()}, {versions()}; {data.samples:,} images, batches of {BATCH}, {options.rounds} rounds\n")
+        print(report(rates, found, names))
+        if missing:
+            print("\nLeft out: " + ", ".join(f"{ENTRIES[name].title} ({why})" for name, why in missing.items()))
+        if options.plot:
+            options.plot.write_text(picture(rates, names))
+        sys.stdout.flush()
+        print("deleting the temporary files", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -22,7 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.loops import OneUpdate, Setup, loops
-from benchmarks.measure import bars, machine, paired, spread, table
+from benchmarks.measure import machine, paired, spread, table
+from benchmarks.plot import bars
 from ragdist import settings
 from ragdist.memory import keep_freed_memory
 from ragdist.world import pick_device
@@ -129,7 +130,7 @@ def main() -> None:
         shape = ["--shape", *map(str, own.shape)]
         counts[title] = (*counted(setup, make, every), memory(title, [*shape, *rest]))
     works = {title: round_of(make(setup), every) for title, make in makers.items()}
-    found = paired(works, own.rounds, say=lambda text: print(text, file=sys.stderr, flush=True))
+    found = paired(works, own.rounds, title="updates")
     images = every * config.batch_size
     rows, rates = [], {}
     for title, took in found.items():
@@ -145,7 +146,7 @@ def main() -> None:
             "reductions of all gradients an update", "peak memory of updates, MB"]  # fmt: skip
     print(table(head, rows))
     if own.plot:
-        own.plot.write_text(bars(rates, "images/s"))
+        own.plot.write_text(bars({"": rates}, "images/s"))
 
 
 if __name__ == "__main__":

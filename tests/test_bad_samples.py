@@ -9,7 +9,7 @@ import pytest
 from ragdist.data import index as index_file
 from ragdist.data.options import ShardOptions
 from ragdist.data.writer import write_shards
-from tests.conftest import TINY, command, refused
+from tests.conftest import TINY, command, encoded, picture, refused
 
 
 @pytest.fixture
@@ -102,6 +102,32 @@ def test_a_small_payload_of_huge_dimensions_is_refused_before_it_is_unpacked(kin
         ValueError, match=r"^it is 12000x12000 pixels|exceeds limit"
     ):  # by its header; unpacked, "its shape" would be said
         CODECS["image"].decode(torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8), (3, 8, 8))
+    good = encoded(picture(0), "jpeg")
+    with pytest.raises(ValueError, match=r"^it is 12000x12000 pixels|exceeds limit"):
+        CODECS["image"].decode_all([memoryview(good), memoryview(out.getvalue())], (3, 8, 8))
+
+
+@pytest.mark.parametrize("bad", ["nothing", "no image", "cut", "another size", "16 bits"])
+@pytest.mark.parametrize("others", [0, 2])
+def test_one_bad_payload_among_others_is_an_error_of_them_all(bad, others):
+    import numpy as np
+    from PIL import Image
+
+    from ragdist.data.codecs import CODECS
+
+    good = encoded(picture(0), "jpeg")
+    payload = {
+        "nothing": b"",
+        "no image": b"\xff\xd8 and no more of a JPEG",
+        "cut": encoded(picture(0), "png")[:60],
+        "another size": encoded(picture(0, (9, 8)), "jpeg"),
+        "16 bits": encoded(Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)), "png"),
+    }[bad]
+    channels = 1 if bad == "16 bits" else 3
+    payloads = [memoryview(good)] * others + [memoryview(payload)]
+    for turned in (payloads, payloads[::-1]):
+        with pytest.raises(ValueError, match=r"\w"):
+            CODECS["image"].decode_all(turned, (channels, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -118,4 +144,6 @@ def test_all_kinds_of_the_right_size_are_decoded(kind, more):
     out = io.BytesIO()
     Image.new("RGB", (8, 8), (200, 10, 90)).save(out, kind, **more)
     sample = CODECS["image"].decode(torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8), (3, 8, 8))
+    both = CODECS["image"].decode_all([memoryview(out.getvalue())] * 2, (3, 8, 8))
+    assert torch.equal(both, torch.stack([sample, sample]))
     assert (sample.int() - torch.tensor([200, 10, 90]).view(3, 1, 1)).abs().max() < 6

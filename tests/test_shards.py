@@ -282,6 +282,11 @@ def test_a_flipped_bit_is_found_and_placed(copy):
     reader = ShardReader(ShardFiles(copy, index))
     bad = reader.read(0, 5)
     assert isinstance(bad, BadSample)
+    assert reader.read_all([(0, 4), (0, 5), (0, 6)]) is None
+    samples, labels = reader.read_all([(0, 6), (1, 0), (0, 4)])
+    each = [reader.read(*place) for place in ((0, 6), (1, 0), (0, 4))]
+    assert torch.equal(samples, torch.stack([sample for sample, _ in each]))
+    assert labels == [label for _, label in each]
     assert f"shard-000000.tar: sample 5 (000000005.png) at byte {offset}: its bytes changed" in str(bad)
     sample, label, passed = reader.read_or_next(0, 5)
     assert passed == [bad]

@@ -53,9 +53,16 @@ class Order:
 
     def locate_slots(self, first: int, batch: int, slots: range) -> tuple[np.ndarray, np.ndarray]:
         """The same for these slots of the update that takes images first, ..., first + batch - 1."""
-        images = first + np.arange(batch)
-        by_lane = np.argsort(images % self.lanes, kind="stable")
-        return self._places(images[by_lane[slots.start : slots.stop]])
+        shards, samples = self.locate_updates(first, 1, batch, slots)
+        return shards[0], samples[0]
+
+    def locate_updates(self, first: int, updates: int, batch: int, slots: range) -> tuple[np.ndarray, np.ndarray]:
+        """The same for these slots of the updates from that one on: int64 [updates, slots] each."""
+        images = first + np.arange(updates * batch).reshape(updates, batch)
+        by_lane = np.argsort(images % self.lanes, axis=1, kind="stable")[:, slots.start : slots.stop]
+        images = np.take_along_axis(images, by_lane, axis=1)
+        shards, samples = self._places(images.ravel())
+        return shards.reshape(images.shape), samples.reshape(images.shape)
 
     def upcoming(self, first: int, stop: int, batch: int, slots: range) -> Iterator[int]:
         """Shards that these slots read from image ``first`` to ``stop``, about in the order of their use.
@@ -106,15 +113,17 @@ class Order:
         lengths = self._per_lane((epoch + 1) * self.samples) - before
         starts = np.cumsum(lengths) - lengths
         lane = images % self.lanes
-        within = images // self.lanes - before[lane]
-        place = np.empty_like(images)
-        window = within // self.window
-        for number in np.unique(lane * self.windows + window):
-            which, w = divmod(int(number), self.windows)
-            chosen = (lane == which) & (window == w)
+        window, within = np.divmod(images // self.lanes - before[lane], self.window)
+        place = starts[lane] + window * self.window
+        number = lane * self.windows + window
+        by_number = np.argsort(number, kind="stable")
+        ends = np.flatnonzero(np.diff(number[by_number], append=-1)) + 1
+        for begin, end in zip([0, *ends.tolist()], ends.tolist(), strict=False):
+            chosen = by_number[begin:end]
+            which, w = divmod(int(number[chosen[0]]), self.windows)
             size = min(self.window, int(lengths[which]) - w * self.window)
             order = self._window_order((epoch * self.lanes + which) * self.windows + w, size)
-            place[chosen] = starts[which] + w * self.window + order[within[chosen] - w * self.window]
+            place[chosen] += order[within[chosen]]
         order, ends = self._shard_order(epoch)
         position = np.searchsorted(ends, place, side="right")
         return order[position], place - (ends[position] - self.counts[order[position]])

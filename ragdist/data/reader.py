@@ -5,6 +5,7 @@
 would have to keep, and their number cannot change the run.
 """
 
+import itertools
 import mmap
 import multiprocessing
 import multiprocessing.connection
@@ -12,8 +13,8 @@ import os
 import signal
 import tarfile
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from zlib import crc32
 
@@ -27,6 +28,9 @@ from ragdist.data.codecs import CODECS
 from ragdist.data.order import Order
 from ragdist.data.shardfiles import ShardFiles
 from ragdist.errors import UserError
+
+# Images that are located at a time: NumPy takes as long for a small batch as for several.
+_LOCATED = 1024
 
 # A map holds a file descriptor, of which a process has 1,024 by default.
 OPEN_SHARDS = 512
@@ -53,15 +57,11 @@ class Slots(NamedTuple):
     bad: tuple[BadSample, ...] = ()  # samples that others stand in for
 
 
-class _OpenShard:
-    """A mapped tar and the columns of its table."""
+class _OpenShard(NamedTuple):
+    """A mapped tar and its table."""
 
-    def __init__(self, data: mmap.mmap, table: np.ndarray):
-        self.data = data
-        self.view = memoryview(data)
-        self.offset, self.length, self.crc32, self.label = (
-            np.ascontiguousarray(table[name]) for name in ("offset", "length", "crc32", "label")
-        )
+    data: memoryview  # of memory that PyTorch may take as its own
+    row: Callable[[int], tuple[int, int, int, int]]  # of a sample: offset, length, CRC-32, label
 
 
 class ShardReader:
@@ -89,14 +89,36 @@ class ShardReader:
             UserError: the shard cannot be had.
         """
         tar = self._open.get(shard) or self._map(shard)
-        offset, length = tar.offset.item(sample), tar.length.item(sample)
-        if crc32(tar.view[offset : offset + length]) != tar.crc32.item(sample):
+        offset, length, checksum, label = tar.row(sample)
+        payload = tar.data[offset : offset + length]
+        if crc32(payload) != checksum:
             return self._bad(shard, sample, "its bytes changed since it was indexed")
         try:
-            payload = torch.frombuffer(tar.data, dtype=torch.uint8, count=length, offset=offset)
-            return self.codec.decode(payload, self.index.shape), tar.label.item(sample)
+            return self.codec.decode(torch.frombuffer(payload, dtype=torch.uint8), self.index.shape), label
         except ValueError as error:  # of the codec, or an empty payload
             return self._bad(shard, sample, f"cannot be decoded: {error}")
+
+    def read_all(self, places: Iterable[tuple[int, int]]) -> tuple[Tensor, list[int]] | None:
+        """The decoded samples, uint8 [n, *shape], and their labels; None where any is bad: `read` says which and why.
+
+        The same as `read` of each, in less time.
+
+        Raises:
+            UserError: a shard cannot be had.
+        """
+        payloads, labels = [], []
+        for shard, sample in places:
+            tar = self._open.get(shard) or self._map(shard)
+            offset, length, checksum, label = tar.row(sample)
+            payload = tar.data[offset : offset + length]
+            if crc32(payload) != checksum:
+                return None
+            payloads.append(payload)
+            labels.append(label)
+        try:
+            return self.codec.decode_all(payloads, self.index.shape), labels
+        except ValueError:
+            return None
 
     def read_or_next(self, shard: int, sample: int) -> tuple[Tensor, int, list[BadSample]]:
         """The sample, or in place of a bad one the next good one of its shard, and the bad ones on the way.
@@ -127,7 +149,7 @@ class ShardReader:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         if len(self._open) >= self.open_shards:
             del self._open[next(iter(self._open))]
-        self._open[number] = _OpenShard(data, self.files.table(number))
+        self._open[number] = _OpenShard(memoryview(data), self.files.table(number).item)
         return self._open[number]
 
     def _name(self, shard: int) -> str:
@@ -135,8 +157,8 @@ class ShardReader:
 
     def _bad(self, shard: int, sample: int, reason: str) -> BadSample:
         tar = self._open[shard]
-        offset = tar.offset.item(sample)
-        where = f"{self._name(shard)}: sample {sample} ({key_before(tar.view, offset)}) at byte {offset}"
+        offset = tar.row(sample)[0]
+        where = f"{self._name(shard)}: sample {sample} ({key_before(tar.data, offset)}) at byte {offset}"
         return BadSample(shard, sample, where, reason)
 
 
@@ -160,6 +182,7 @@ class SlotDataset(Dataset):
     slots: range  # of the batch, this worker's
     crop_padding: int
     flip: bool
+    _located: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)  # by first image
 
     def __getitem__(self, first: int) -> Slots | UserError:
         """The slots of the update whose first image is number ``first``, or why they cannot be had.
@@ -172,24 +195,33 @@ class SlotDataset(Dataset):
             return error
 
     def _slots(self, first: int) -> Slots:
-        shards, numbers = self.order.locate_slots(first, self.batch, self.slots)
-        read = self.reader.read
-        samples, labels, bad = [], [], []
-        for shard, number in zip(shards.tolist(), numbers.tolist(), strict=True):
-            found = read(shard, number)
-            if isinstance(found, BadSample):
-                *found, passed = self.reader.read_or_next(shard, number)
-                bad += passed
-            samples.append(found[0])
-            labels.append(found[1])
+        places = self._places(first)
+        bad: list[BadSample] = []
+        if found := self.reader.read_all(places):
+            samples, labels = found
+        else:
+            each = [self.reader.read_or_next(shard, number) for shard, number in places]
+            images, labels, passed = zip(*each, strict=True)
+            samples, bad = torch.stack(images), list(itertools.chain(*passed))
         codec, start, count = self.reader.codec, first + self.slots.start, len(self.slots)
-        uniform = noise.uniform(self.seed, noise.AUGMENT, start, count, codec.draws)
+        if self.crop_padding or self.flip:
+            uniform = noise.uniform(self.seed, noise.AUGMENT, start, count, codec.draws)
+            samples = codec.augment(samples, uniform, self.crop_padding, self.flip)
         return Slots(
-            codec.augment(torch.stack(samples), uniform, self.crop_padding, self.flip),
+            samples,
             torch.tensor(labels),
             torch.from_numpy(noise.normal(self.seed, noise.LATENT, start, count, self.z_dim)),
             tuple(bad),
         )
+
+    def _places(self, first: int) -> list[tuple[int, int]]:
+        """Shard and sample number of each slot of an update."""
+        if first not in self._located:
+            updates = max(_LOCATED // self.batch, 1)
+            found = zip(*self.order.locate_updates(first, updates, self.batch, self.slots), strict=True)
+            self._located = dict(zip(range(first, first + updates * self.batch, self.batch), found, strict=True))
+        shards, samples = self._located[first]
+        return list(zip(shards.tolist(), samples.tolist(), strict=True))
 
 
 class Updates:
