@@ -39,5 +39,6 @@ def run_command(command: Callable[[], int | None]) -> None:
     except BrokenPipeError:  # `... --help | head`: the reader has seen enough; a run was cut short, though
         sys.stderr.close()
         code = 141
-    gc.freeze()  # else Python looks through all that PyTorch made for garbage before it ends: a second
+    if "triton" not in sys.modules:  # whose bindings would list all that is never freed
+        gc.freeze()  # else Python looks through all that PyTorch made for garbage before it ends: a second
     sys.exit(code)

@@ -198,6 +198,7 @@ def runs(tmp_path_factory, digits) -> Path:
         result = command("ragdist.train", *options, f"--out={compile}", f"--compile={compile}", cwd=cwd)
         assert result.returncode == 0, result.stderr
         assert ("compiled in" in result.stdout) == (compile == "true")
+        assert "leaked" not in result.stderr
     return cwd
 
 
