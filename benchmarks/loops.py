@@ -9,6 +9,7 @@ by parameter. None of them reads data or logs here.
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ragdist.config import Config
 from ragdist.networks import build_discriminator, build_generator
+from ragdist.networks.conv import Conv2d, inputs_only
 from ragdist.reduce import Alone, Flat, Overlapped
 from ragdist.signals import SIGNALS
 from ragdist.step import Optimizers
@@ -116,9 +118,15 @@ def _tutorial(setup: Setup, generator, discriminator, g_optim, d_optim, backward
     return update
 
 
-def two_phase(setup: Setup, penalty_every: int) -> OneUpdate:
-    """R3GAN's: a generator phase that needs reals too, then a discriminator phase with R1 and R2."""
+def two_phase(setup: Setup, penalty_every: int, *, stock: bool = False) -> OneUpdate:
+    """R3GAN's: a generator phase that needs reals too, then a discriminator phase with R1 and R2.
+
+    Its penalties get the fast second derivative of our networks' convolutions; ``stock``: PyTorch's own.
+    """
     generator, discriminator = setup.networks()
+    for layer in discriminator.modules():
+        if stock and isinstance(layer, Conv2d):
+            layer.__class__ = nn.Conv2d
     average = setup.networks()[0].requires_grad_(False)
     objective, optim = setup.config.objective, setup.config.optim
     g_optim, d_optim = setup.adam(generator, optim.g_lr), setup.adam(discriminator, optim.d_lr)
@@ -132,7 +140,8 @@ def two_phase(setup: Setup, penalty_every: int) -> OneUpdate:
             return generator(setup.latents()).float()
 
     def squared_slope(y: Tensor, x: Tensor) -> Tensor:
-        (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        with inputs_only():
+            (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
         return gradient.square().sum([1, 2, 3]) / 2
 
     def reduce(network: nn.Module) -> None:
@@ -196,15 +205,21 @@ def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: i
 
 def loops(config: Config) -> dict[str, Callable[[Setup], OneUpdate]]:
     """Every loop by its title; the first is the one that others are compared with."""
-    every, half = config.objective.penalty_every, max(config.batch_size // 2, config.objective.group)
+    every, batch, group = config.objective.penalty_every, config.batch_size, config.objective.group
+    sizes = sorted({max(batch // 2, group), max(batch // 4, group)}, reverse=True)
     return {
         "one pass, lazy penalties": lambda s: ours(s, one_pass=True),
-        f"one pass, lazy penalties, micro-batches of {half}": lambda s: ours(s, one_pass=True, micro_batch=half),
+        **{
+            f"one pass, lazy penalties, micro-batches of {size}": partial(ours, one_pass=True, micro_batch=size)
+            for size in sizes
+        },
         "one pass, no penalties": lambda s: ours(s, one_pass=True, penalties=False),
         "alternating, lazy penalties": lambda s: ours(s, one_pass=False),
         "alternating, no penalties": lambda s: ours(s, one_pass=False, penalties=False),
         "R3GAN-style, penalties every update": lambda s: two_phase(s, 1),
+        "R3GAN-style, penalties every update, PyTorch's convolutions": lambda s: two_phase(s, 1, stock=True),
         "R3GAN-style, lazy penalties": lambda s: two_phase(s, every),
+        "R3GAN-style, lazy penalties, PyTorch's convolutions": lambda s: two_phase(s, every, stock=True),
         "tutorial, no penalties": tutorial,
         "Lightning Fabric, no penalties": fabric,
     }

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from ragdist.compiling import compiled
 from ragdist.config import ObjectiveOptions
 from ragdist.networks import Discriminator, Generator
+from ragdist.networks.conv import inputs_only
 from ragdist.objective.adversarial import ADVERSARIAL, one_pass_factors, slopes
 from ragdist.objective.penalty import input_gradients, squared_norm
 from ragdist.objective.relative import Relative, flatten, group_size, relative_term
@@ -215,7 +216,8 @@ class Update(nn.Module):
 
         Due every k-th update it counts k times there (lazy regularization, Karras et al. 2020).
         """
-        at_real, at_fake = input_gradients(torch.cat([r, f]), [real, fake])
+        with inputs_only():
+            at_real, at_fake = input_gradients(torch.cat([r, f]), [real, fake])
         r1, r2 = squared_norm(at_real).sum() / 2, squared_norm(at_fake).sum() / 2
         loss = self.options.penalty_every * (self.options.r1 * r1 + self.options.r2 * r2)
         return at_fake.detach(), loss, {"r1": 2 * r1, "r2": 2 * r2}

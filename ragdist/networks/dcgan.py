@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ragdist.networks.base import Discriminator, Generator, leaky, stages, variance_preserving
+from ragdist.networks.conv import Conv2d
 
 
 def _widths(width: int, doublings: int, max_width: int) -> list[int]:
@@ -51,9 +52,9 @@ class DCGANDiscriminator(Discriminator):
         channels, doublings = stages(sample_shape, "dcgan")
         widths = _widths(width, doublings, max_width)
         super().__init__(widths[-1] * 16, num_classes)
-        self.stem = variance_preserving(nn.Conv2d(channels, widths[0], 3, padding=1), gain=1.0)
+        self.stem = variance_preserving(Conv2d(channels, widths[0], 3, padding=1), gain=1.0)
         self.down = nn.ModuleList(
-            variance_preserving(nn.Conv2d(before, after, 4, stride=2, padding=1)) for before, after in pairwise(widths)
+            variance_preserving(Conv2d(before, after, 4, stride=2, padding=1)) for before, after in pairwise(widths)
         )
 
     def features(self, x: Tensor) -> Tensor:

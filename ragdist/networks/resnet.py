@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ragdist.networks.base import Discriminator, Generator, leaky, stages, variance_preserving
+from ragdist.networks.conv import Conv2d
 
 
 class Block(nn.Module):
@@ -22,9 +23,9 @@ class Block(nn.Module):
         super().__init__()
         inner = width * expand
         groups = max(inner // group_width, 1)
-        self.widen = variance_preserving(nn.Conv2d(width, inner, 1))
-        self.spatial = variance_preserving(nn.Conv2d(inner, inner, 3, padding=1, groups=groups))
-        self.narrow = nn.Conv2d(inner, width, 1, bias=False)
+        self.widen = variance_preserving(Conv2d(width, inner, 1))
+        self.spatial = variance_preserving(Conv2d(inner, inner, 3, padding=1, groups=groups))
+        self.narrow = Conv2d(inner, width, 1, bias=False)
         nn.init.zeros_(self.narrow.weight)
         with torch.no_grad():  # Fixup's L^(-1/(2m - 2)) for the m - 1 = 2 layers before the zero one
             self.widen.weight.mul_(num_blocks**-0.25)
@@ -45,7 +46,7 @@ def _plan(sample_shape, width: int, max_width: int, group_width: int) -> tuple[i
 
 
 def _change(before: int, after: int) -> nn.Module:
-    return variance_preserving(nn.Conv2d(before, after, 1, bias=False), gain=1.0) if before != after else nn.Identity()
+    return variance_preserving(Conv2d(before, after, 1, bias=False), gain=1.0) if before != after else nn.Identity()
 
 
 def _blocks(count: int, width: int, expand: int, group_width: int, total: int) -> nn.Sequential:
@@ -89,7 +90,7 @@ class ResNetGenerator(Generator):
         self.base = variance_preserving(nn.Linear(self.code_dim, widths[0] * 16), gain=1.0)
         self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
         self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
-        self.out = variance_preserving(nn.Conv2d(widths[-1], channels, 1), gain=1.0)
+        self.out = variance_preserving(Conv2d(widths[-1], channels, 1), gain=1.0)
 
     def synthesize(self, code: Tensor) -> Tensor:
         x = self.base(code).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
@@ -117,10 +118,10 @@ class ResNetDiscriminator(Discriminator):
         channels, widths = _plan(sample_shape, width, max_width, group_width)
         super().__init__(widths[-1], num_classes)
         total = blocks * len(widths)
-        self.stem = variance_preserving(nn.Conv2d(channels, widths[0], 1), gain=1.0)
+        self.stem = variance_preserving(Conv2d(channels, widths[0], 1), gain=1.0)
         self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
         self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
-        self.read = variance_preserving(nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1]), gain=1.0)
+        self.read = variance_preserving(Conv2d(widths[-1], widths[-1], 4, groups=widths[-1]), gain=1.0)
 
     def features(self, x: Tensor) -> Tensor:
         x = self.stem(x.contiguous(memory_format=torch.channels_last))

@@ -1,0 +1,119 @@
+"""The networks' convolution is PyTorch's, and its second derivative is right where it takes another way."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from ragdist.networks import build_discriminator
+from ragdist.networks.conv import Conv2d, inputs_only
+from tests.test_networks import options
+
+HOW = {
+    "plain": {"kernel_size": 3, "padding": 1},
+    "pointwise": {"kernel_size": 1, "bias": False},
+    "strided": {"kernel_size": 4, "stride": 2, "padding": 1},
+    "grouped": {"kernel_size": 3, "padding": 1, "groups": 2},
+    "per channel": {"kernel_size": (4, 3), "groups": 4},
+    "uneven": {"kernel_size": (3, 2), "stride": (3, 2), "padding": (1, 0), "dilation": (1, 2), "bias": False},
+}
+
+
+def a_layer(how: dict, kind=Conv2d, dtype=torch.float64) -> nn.Module:
+    torch.manual_seed(0)
+    return kind(4, 4, **how, dtype=dtype)
+
+
+def an_input(dtype=torch.float64, size=(7, 8)) -> torch.Tensor:
+    return torch.randn(3, 4, *size, generator=torch.Generator().manual_seed(1), dtype=dtype)
+
+
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
+def test_derivatives_equal_finite_differences(how):
+    layer, x = a_layer(how), an_input(size=(5, 6)).requires_grad_()
+    parameters = list(layer.parameters())
+
+    def function(x, *parameters):
+        names = [name for name, _ in layer.named_parameters()]
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
+
+    assert torch.autograd.gradcheck(function, (x, *parameters), fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, (x, *parameters), fast_mode=True)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
+def test_a_first_derivative_has_the_bits_of_pytorch(how, channels_last):
+    found = []
+    for kind in (Conv2d, nn.Conv2d):
+        layer, x = a_layer(how, kind, torch.float32), an_input(torch.float32)
+        x = x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        y = layer(x.requires_grad_())
+        y.square().sum().backward()
+        found.append((y.detach(), x.grad, *(p.grad for p in layer.parameters())))
+        assert y.is_contiguous(memory_format=torch.channels_last) or not channels_last
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def penalty_gradients(d: nn.Module, x: torch.Tensor, quick: bool) -> torch.Tensor:
+    """Of a loss and a gradient penalty, at all of D's weights."""
+    d.zero_grad()
+    logits = d(x)
+    if quick:
+        with inputs_only():
+            (at_x,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+    else:
+        (at_x,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+    (logits.square().sum() + at_x.square().sum()).backward()
+    return torch.cat([p.grad.flatten() for p in d.parameters()])
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("family", ["dcgan", "resnet"])
+@given(b=st.integers(1, 3), seed=st.integers(0, 99))
+@settings(max_examples=5, deadline=None)
+def test_a_penalty_has_the_gradients_of_pytorch(family, quick, b, seed):
+    d = build_discriminator(options(family), (3, 16, 16), 0).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():  # the zero-initialized layers would hide mistakes behind them
+        for p in d.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
+    x = torch.randn(b, 3, 16, 16, generator=generator, dtype=torch.float64).requires_grad_()
+    ours = penalty_gradients(d, x, quick)
+    changed = [layer for layer in d.modules() if isinstance(layer, Conv2d)]
+    assert changed
+    for layer in changed:
+        layer.__class__ = nn.Conv2d
+    theirs = penalty_gradients(d, x, False)
+    assert theirs.norm() > 0
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_weights_that_no_one_asks_for_are_left_out_and_only_then():
+    layer, x = a_layer(HOW["plain"]), an_input().requires_grad_()
+
+    def asked(*inputs):
+        return torch.autograd.grad(layer(x).sum(), inputs, create_graph=True, allow_unused=True)
+
+    with inputs_only():
+        at_x, at_weight, at_bias = asked(x, layer.weight, layer.bias)
+        assert at_x is not None
+        assert at_weight is None
+        assert at_bias is None
+        layer(x).sum().backward()  # is not differentiated again, and is left whole
+        assert layer.weight.grad is not None
+    assert all(gradient is not None for gradient in asked(x, layer.weight, layer.bias))
+
+
+def test_autocast_reaches_inside():
+    layer, x = a_layer(HOW["plain"], dtype=torch.float32), an_input(torch.float32).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+        expected = nn.functional.conv2d(x, layer.weight, layer.bias, padding=1)
+    assert y.dtype == torch.bfloat16
+    assert torch.equal(y, expected)
+    (at_x,) = torch.autograd.grad(y.float().sum(), x, create_graph=True)
+    at_x.square().sum().backward()
+    assert layer.weight.grad.dtype == torch.float32
+    assert layer.weight.grad.norm() > 0
