@@ -8,6 +8,7 @@ by parameter. None of them reads data or logs here.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from typing import NamedTuple
@@ -19,11 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ragdist.config import Config
 from ragdist.networks import build_discriminator, build_generator
-from ragdist.networks.conv import Conv2d, inputs_only
+from ragdist.networks.conv import penalized
 from ragdist.reduce import Alone, Flat, Overlapped
 from ragdist.signals import SIGNALS
 from ragdist.step import Optimizers
-from ragdist.update import ALTERNATING, ONE_PASS, Batch, Update
+from ragdist.update import ALTERNATING, ONE_PASS, Batch, Update, at_a_time
 from ragdist.world import World
 
 OneUpdate = Callable[[int], None]
@@ -124,15 +125,12 @@ def two_phase(setup: Setup, penalty_every: int, *, stock: bool = False) -> OneUp
     Its penalties get the fast second derivative of our networks' convolutions; ``stock``: PyTorch's own.
     """
     generator, discriminator = setup.networks()
-    for layer in discriminator.modules():
-        if stock and isinstance(layer, Conv2d):
-            layer.__class__ = nn.Conv2d
     average = setup.networks()[0].requires_grad_(False)
     objective, optim = setup.config.objective, setup.config.optim
     g_optim, d_optim = setup.adam(generator, optim.g_lr), setup.adam(discriminator, optim.d_lr)
 
-    def logits(x: Tensor) -> Tensor:
-        with setup.autocast():
+    def logits(x: Tensor, penalty: bool = False) -> Tensor:
+        with setup.autocast(), penalized() if penalty and not stock else nullcontext():
             return discriminator(x)
 
     def fakes() -> Tensor:
@@ -140,8 +138,7 @@ def two_phase(setup: Setup, penalty_every: int, *, stock: bool = False) -> OneUp
             return generator(setup.latents()).float()
 
     def squared_slope(y: Tensor, x: Tensor) -> Tensor:
-        with inputs_only():
-            (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
         return gradient.square().sum([1, 2, 3]) / 2
 
     def reduce(network: nn.Module) -> None:
@@ -160,7 +157,7 @@ def two_phase(setup: Setup, penalty_every: int, *, stock: bool = False) -> OneUp
         d_optim.zero_grad()
         due = number % penalty_every == 0
         real, fake = setup.reals().requires_grad_(due), fakes().requires_grad_(due)
-        of_real, of_fake = logits(real), logits(fake)
+        of_real, of_fake = logits(real, due), logits(fake, due)
         loss = F.softplus(of_fake - of_real)
         if due:
             penalties = objective.r1 * squared_slope(of_real, real) + objective.r2 * squared_slope(of_fake, fake)
@@ -195,7 +192,7 @@ def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: i
         due = penalties and number % objective.penalty_every == 0
         for phase in ONE_PASS if one_pass else ALTERNATING:
             update.zero_grad(set_to_none=True)
-            parts = batch.split(micro_batch or config.batch_size)
+            parts = batch.split(micro_batch or at_a_time(config.batch_size, update.group, setup.device))
             reducer.backward(parts, phase, objective.lam, due, signals)
             optimizers.step(phase, update.report.grad, images, nothing)
         optimizers.average(images)
@@ -206,7 +203,7 @@ def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: i
 def loops(config: Config) -> dict[str, Callable[[Setup], OneUpdate]]:
     """Every loop by its title; the first is the one that others are compared with."""
     every, batch, group = config.objective.penalty_every, config.batch_size, config.objective.group
-    sizes = sorted({max(batch // 2, group), max(batch // 4, group)}, reverse=True)
+    sizes = sorted({size for size in (batch, 32) if group <= size <= batch and size != 64}, reverse=True)
     return {
         "one pass, lazy penalties": lambda s: ours(s, one_pass=True),
         **{

@@ -79,7 +79,7 @@ def forget_peak() -> None:
 
 
 def print_memory(setup: Setup, title: str, make: Callable[[Setup], OneUpdate], count: int) -> None:
-    """In a process of its own: MB that a round of updates takes at most."""
+    """In a process of its own: MB that so many updates take at most."""
     if setup.device.type == "cuda":
         update = make(setup)
         torch.cuda.reset_peak_memory_stats()
@@ -102,7 +102,7 @@ def memory(title: str, rest: list[str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0: peak memory alone")
     parser.add_argument("--shape", type=int, nargs=3, default=[3, 32, 32])
     parser.add_argument("--only", nargs="+", default=[""])
     parser.add_argument("--plot", type=Path)
@@ -115,7 +115,7 @@ def main() -> None:
     setup, every = Setup(config, tuple(own.shape), device), config.objective.penalty_every
     makers = loops(config)
     if own.memory:
-        print_memory(setup, own.memory, makers[own.memory], every)
+        print_memory(setup, own.memory, makers[own.memory], min(every, 3))
         return
     if importlib.util.find_spec("lightning_fabric") is None:
         makers = {title: make for title, make in makers.items() if "Fabric" not in title}
@@ -127,8 +127,14 @@ def main() -> None:
     counts = {}
     for title, make in makers.items():
         print(f"counting: {title}", file=sys.stderr, flush=True)
-        shape = ["--shape", *map(str, own.shape)]
-        counts[title] = (*counted(setup, make, every), memory(title, [*shape, *rest]))
+        operations = counted(setup, make, every) if own.rounds else (0.0, 0.0)
+        counts[title] = (*operations, memory(title, ["--shape", *map(str, own.shape), *rest]))
+    if not own.rounds:
+        least = counts[first][2]
+        print(f"{machine(device)}; {config.network.family}, batch {config.batch_size}, {config.precision}\n")
+        rows = [[title, f"{peak:,.0f}", f"{peak / least:.2f}"] for title, (*_, peak) in counts.items()]
+        print(table(["loop", "peak memory of updates, MB", f"to '{first}'"], rows))
+        return
     works = {title: round_of(make(setup), every) for title, make in makers.items()}
     found = paired(works, own.rounds, title="updates")
     images = every * config.batch_size

@@ -129,7 +129,7 @@ class OptimOptions:
     ema_ramp: float = 0.05
     """at the start the half-life is at most this share of the images seen"""
     micro_batch: int = _free(0)
-    """most slots a worker computes at a time, to save memory; 0: all of its slots"""
+    """most slots a worker computes at a time, to save memory; 0: all of its slots, in one process on a CPU some 64"""
     max_skipped: int = _free(100)
     """updates that may be skipped because a loss or gradient is not finite before the run stops"""
 

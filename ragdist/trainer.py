@@ -25,7 +25,7 @@ from ragdist.rundir import RunFolder
 from ragdist.schedule import decay
 from ragdist.signals import Ear, Heard, Signals
 from ragdist.step import Optimizers
-from ragdist.update import ALTERNATING, ONE_PASS, STATISTICS, Batch, Update
+from ragdist.update import ALTERNATING, ONE_PASS, STATISTICS, Batch, Update, at_a_time
 from ragdist.world import World
 
 
@@ -101,7 +101,8 @@ class Trainer:
         """Slots computed at a time: whole pairing groups, so that the result does not depend on it."""
         asked, group = self.config.optim.micro_batch, self.update.group
         if not asked:
-            return len(self.feed.slots)
+            together = self.world.size > 1 or self.discriminator.mixes_samples
+            return len(self.feed.slots) if together else at_a_time(len(self.feed.slots), group, self.world.device)
         if asked < group:
             raise UserError(
                 f"--optim.micro_batch {asked}: a pairing group has {group} slots and is computed whole; "

@@ -20,6 +20,7 @@ forward is compiled on every update, and D's where its logits are differentiated
 not with penalties, which differentiate twice, nor where a gradient is taken to the fakes alone.
 """
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from ragdist.compiling import compiled
 from ragdist.config import ObjectiveOptions
 from ragdist.networks import Discriminator, Generator
-from ragdist.networks.conv import inputs_only
+from ragdist.networks.conv import penalized
 from ragdist.objective.adversarial import ADVERSARIAL, one_pass_factors, slopes
 from ragdist.objective.penalty import input_gradients, squared_norm
 from ragdist.objective.relative import Relative, flatten, group_size, relative_term
@@ -145,7 +146,7 @@ class Update(nn.Module):
             scaled.register_hook(lambda gradient: gradient * per_sample(ratio, gradient))
             fake_input = scaled.view_as(scaled)
         once = not penalty and not self._in_features
-        r, f, real_features, fake_features = self._logits_of_both(real, fake_input, batch.labels, once=once)
+        r, f, real_features, fake_features = self._logits_of_both(real, fake_input, batch.labels, penalty, once)
         loss = self.adversarial.d_loss(r, f).sum()
         statistics = self._adversarial_statistics(r, f)
         if penalty:
@@ -164,7 +165,7 @@ class Update(nn.Module):
             fake = self._fakes(batch)
         real = batch.real.detach().requires_grad_(penalty)
         fake.requires_grad_(penalty)
-        r, f, _, _ = self._logits_of_both(real, fake, batch.labels, once=not penalty)
+        r, f, _, _ = self._logits_of_both(real, fake, batch.labels, penalty, not penalty)
         loss = self.adversarial.d_loss(r, f).sum()
         statistics = self._adversarial_statistics(r, f)
         del statistics["loss_g"]  # this phase is followed by G's own, against the new D
@@ -197,18 +198,18 @@ class Update(nn.Module):
         with self._autocast(batch.z):
             return render(self.generator.code(batch.z, batch.labels)).float()
 
-    def _logits(self, x: Tensor, labels: Tensor | None, *, once: bool = False) -> tuple[Tensor, Tensor]:
+    def _logits(self, x: Tensor, labels: Tensor | None, penalty: bool = False, once: bool = False):
         """Logits [b] and features [b, D]; ``once``: differentiated once, to D's weights and x together, if at all."""
         features_of = self.compiled[1] if self.compiled and once else self.discriminator.features
-        with self._autocast(x):
+        with self._autocast(x), penalized() if penalty else nullcontext():
             features = features_of(x)
         # Outside autocast: bfloat16 has steps of 1/16 at a logit of 12, and losses take differences.
         return self.discriminator.logits(features, labels), features
 
-    def _logits_of_both(self, real: Tensor, fake: Tensor, labels: Tensor | None, *, once: bool):
+    def _logits_of_both(self, real: Tensor, fake: Tensor, labels: Tensor | None, penalty: bool, once: bool):
         """Logits [b] of reals and of fakes, then the features [b, D] of both, from one call of D."""
         both = None if labels is None else torch.cat([labels, labels])
-        logits, features = self._logits(torch.cat([real, fake]), both, once=once)
+        logits, features = self._logits(torch.cat([real, fake]), both, penalty, once)
         return *logits.chunk(2), *features.chunk(2)
 
     def _penalty(self, real: Tensor, fake: Tensor, r: Tensor, f: Tensor):
@@ -216,8 +217,7 @@ class Update(nn.Module):
 
         Due every k-th update it counts k times there (lazy regularization, Karras et al. 2020).
         """
-        with inputs_only():
-            at_real, at_fake = input_gradients(torch.cat([r, f]), [real, fake])
+        at_real, at_fake = input_gradients(torch.cat([r, f]), [real, fake])
         r1, r2 = squared_norm(at_real).sum() / 2, squared_norm(at_fake).sum() / 2
         loss = self.options.penalty_every * (self.options.r1 * r1 + self.options.r2 * r2)
         return at_fake.detach(), loss, {"r1": 2 * r1, "r2": 2 * r2}
@@ -271,6 +271,16 @@ class Update(nn.Module):
                 "logit_real": r.sum(),
                 "logit_fake": f.sum(),
             }
+
+
+def at_a_time(slots: int, group: int, device: torch.device) -> int:
+    """Slots of a micro-batch where nothing was asked for and no other worker waits for the gradients.
+
+    On a CPU 64, or the one pairing group that is larger: as fast as the whole batch there, in a part of the memory
+    (docs/performance.md). Several workers reduce gradients while the last micro-batch's backward goes on, which is to
+    be long.
+    """
+    return min(slots, max(64 // group, 1) * group) if device.type == "cpu" else slots
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:

@@ -6,12 +6,15 @@ import pytest
 import torch
 import torch.distributed
 import torch.multiprocessing
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn.parallel import DistributedDataParallel
 
 from ragdist.config import NetworkOptions, ObjectiveOptions
 from ragdist.networks import build_discriminator, build_generator
 from ragdist.objective.adversarial import ADVERSARIAL
-from ragdist.update import STATISTICS, Batch, Update
+from ragdist.objective.relative import group_size
+from ragdist.update import STATISTICS, Batch, Update, at_a_time
 
 B = 16
 
@@ -127,6 +130,16 @@ def test_micro_batches_leave_the_same_gradients(penalty, micro):
     for name in whole:
         assert error(parts[name], whole[name]) < 1e-5
     assert s1 == pytest.approx(s2, rel=1e-4, abs=1e-6)
+
+
+@given(st.integers(1, 400), st.integers(1, 400))
+def test_a_micro_batch_on_a_cpu_has_some_64_slots_in_whole_groups(slots, group):
+    group = group_size(slots, group)
+    size = at_a_time(slots, group, torch.device("cpu"))
+    assert size % group == 0
+    assert size <= min(slots, max(64, group))
+    assert size == slots or size + group > 64
+    assert at_a_time(slots, group, torch.device("cuda")) == slots
 
 
 @pytest.mark.parametrize("confidence", [300, 3000])

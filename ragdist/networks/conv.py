@@ -8,36 +8,38 @@ al. 2020).
 """
 
 import contextlib
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_of_weights = True  # not thread-local: CUDA's backward runs in threads of its own
+_penalized = False
 
 
 @contextlib.contextmanager
-def inputs_only():
-    """Backwards that will be differentiated leave out the weights' gradients, which no one asked them for.
+def penalized() -> Iterator[None]:
+    """A forward inside is for a gradient penalty: its input gradients will be differentiated.
 
-    For `torch.autograd.grad(..., inputs, create_graph=True)`: autograd does not tell a function what was asked.
+    There `torch.autograd.grad(..., create_graph=True)` reaches inputs alone and not weights: autograd does not tell a
+    function written in Python which were asked for, and no penalty needs both. A backward without a graph is whole.
     """
-    global _of_weights
-    before, _of_weights = _of_weights, False
+    global _penalized
+    before, _penalized = _penalized, True
     try:
         yield
     finally:
-        _of_weights = before
+        _penalized = before
 
 
 class Conv2d(nn.Conv2d):
-    """torch.nn.Conv2d, padded with zeros, for networks that are differentiated twice."""
+    """torch.nn.Conv2d, padded with zeros, which takes another way when `penalized`."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if not _penalized:  # then PyTorch's has less to do: nothing of it is in Python
+            return super().forward(x)
         assert self.padding_mode == "zeros", self.padding_mode
         assert not isinstance(self.padding, str), self.padding
-        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-            return super().forward(x)
         weight, bias = self.weight, self.bias
         if torch.is_autocast_enabled(x.device.type):  # which does not look inside of `_Convolution`
             kind = torch.get_autocast_dtype(x.device.type)
@@ -57,26 +59,16 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx, gradient):
         x, weight = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.how
-        of_input, of_weight, of_bias = ctx.needs_input_grad[:3]
         if not torch.is_grad_enabled():
-            needed = [of_input, of_weight, of_bias]
             found = torch.ops.aten.convolution_backward(
-                gradient, x, weight, ctx.bias_sizes, stride, padding, dilation, False, [0, 0], groups, needed
-            )
+                gradient, x, weight, ctx.bias_sizes, stride, padding, dilation, False, [0, 0], groups,
+                ctx.needs_input_grad[:3],
+            )  # fmt: skip
             return *found, None, None, None, None
-        # It will be differentiated: the input's gradient as a function of the two things that it depends on.
-        at_input = at_weight = at_bias = None
-        if of_input:
-            least = [
-                (gradient.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (weight.shape[2 + i] - 1) + 1
-                for i in (0, 1)
-            ]
-            more = [x.shape[2 + i] - least[i] for i in (0, 1)]
-            at_input = F.conv_transpose2d(gradient, weight, None, stride, padding, more, groups, dilation)
-        if of_weight and _of_weights:
-            at_weight = torch.ops.aten.convolution_backward(
-                gradient, x, weight, None, stride, padding, dilation, False, [0, 0], groups, [False, True, False]
-            )[1]
-        if of_bias and _of_weights:
-            at_bias = gradient.sum([0, 2, 3])
-        return at_input, at_weight, at_bias, None, None, None, None
+        least = [
+            (gradient.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (weight.shape[2 + i] - 1) + 1
+            for i in (0, 1)
+        ]
+        more = [x.shape[2 + i] - least[i] for i in (0, 1)]  # where the stride left a rest of the input
+        at_input = F.conv_transpose2d(gradient, weight, None, stride, padding, more, groups, dilation)
+        return at_input, None, None, None, None, None, None
