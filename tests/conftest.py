@@ -1,5 +1,6 @@
 """What several tests need: tiny data sets, a real run in a real process."""
 
+import functools
 import io
 import os
 import subprocess
@@ -15,6 +16,7 @@ from PIL import Image
 
 from ragdist.data.options import ShardOptions
 from ragdist.data.writer import write_shards
+from tests.zygote import READ_AT_START, Zygote
 
 torch.set_num_threads(2)
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is not a wrong one
@@ -110,14 +112,17 @@ def command(
     module: str, *arguments: str, cwd: Path, timeout: float = 300, **environment: str
 ) -> subprocess.CompletedProcess:
     """Run ``python -m module`` as a user does, and wait for it."""
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    argv, environment = [module, *map(str, arguments)], os.environ | environment
+    if all(environment[name] == os.environ.get(name) for name in environment if name.startswith(READ_AT_START)):
+        return zygote().run(argv, cwd, environment, timeout)
+    argv = [sys.executable, "-m", *argv]
+    return subprocess.run(argv, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+@functools.cache
+def zygote() -> Zygote:
+    """This process's, from its first command on."""
+    return Zygote()
 
 
 def refused(result: subprocess.CompletedProcess) -> str:
