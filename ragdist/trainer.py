@@ -294,6 +294,7 @@ class Trainer:
                         "lam": self._lam(),
                         "skipped": self.optimizers.skipped.item(),
                         "bad_samples": len(self.feed.bad) + heard.signals.bad_samples,
+                        **({"evaluation_share": evaluations.spent / evaluations.elapsed} if evaluations else {}),
                     },
                 )
                 if reading:

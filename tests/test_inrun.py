@@ -52,6 +52,9 @@ def test_a_run_is_judged_on_its_way_and_shows_it(place):
     assert len(re.findall(r"evaluation after [\d,]+ images: .*precision", said)) == 3
     logged = [row for row in history.read_lines(run / "metrics.jsonl") if "evaluate/kid" in row]
     assert [row["images"] for row in logged] == [640, 1280, 1920]
+    shares = [row["evaluation_share"] for row in history.read_lines(run / "metrics.jsonl") if "loss_g" in row]
+    assert 0 <= shares[0] < shares[-1] < 1
+    assert not any("evaluation_share" in row for row in history.read_lines(place / "plain/metrics.jsonl"))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = EventAccumulator(str(run)).Reload()

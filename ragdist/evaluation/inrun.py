@@ -113,12 +113,16 @@ class InRun:
         """Whether an evaluation is under way; on all ranks alike."""
         return self.judgement is not None
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the training since this start, evaluations included."""
+        return time.perf_counter() - self._began
+
     def wanted(self) -> bool:
         """Whether there is something to do and time for it; rank 0's word."""
         if not (self.busy or self.missing):
             return False
-        elapsed = time.perf_counter() - self._began
-        return self.share == 1 or self.spent + self._longest <= self.share * elapsed
+        return self.share == 1 or self.spent + self._longest <= self.share * self.elapsed
 
     def begin(self, images: int, weights: dict[str, torch.Tensor]) -> None:
         """Take a copy of the generator after so many images, to judge it; all ranks must call."""
