@@ -21,7 +21,7 @@ HERE = Path(__file__).parents[1]
 
 
 def train(folder: Path, name: str, arguments: list[str]) -> tuple[float, float, int]:
-    """Seconds of training, evaluations' share of them, and how many were made on the way."""
+    """Seconds of training, evaluations' share of them, and how many there were, the last one after the training."""
     out = folder / name
     command = [
         sys.executable,
@@ -63,7 +63,8 @@ def main() -> None:
                     shares.append(share)
     ratios = [b / a for a, b in zip(found["without"], found["with"], strict=True)]
     print(
-        f"{machine()}; {own.images:,} images, evaluated every {own.every:,}: {evaluations} times; {own.rounds} rounds\n"
+        f"{machine()}; {own.images:,} images, evaluated every {own.every:,}: {evaluations} times, the last after the "
+        f"training; {own.rounds} rounds\n"
     )
     rows = [["without evaluations", "", spread(found["without"], 1), "1"],
             ["with evaluations", spread([100 * share for share in shares]) + "%", spread(found["with"], 1),

@@ -21,11 +21,12 @@ from torch.nn.parallel import DistributedDataParallel
 from ragdist.config import Config
 from ragdist.networks import build_discriminator, build_generator
 from ragdist.networks.conv import penalized
+from ragdist.objective.relative import group_size
 from ragdist.reduce import Alone, Flat, Overlapped
 from ragdist.signals import SIGNALS
 from ragdist.step import Optimizers
 from ragdist.update import ALTERNATING, ONE_PASS, Batch, Update, at_a_time
-from ragdist.world import World
+from ragdist.world import World, pick_device
 
 OneUpdate = Callable[[int], None]
 
@@ -201,9 +202,11 @@ def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: i
 
 
 def loops(config: Config) -> dict[str, Callable[[Setup], OneUpdate]]:
-    """Every loop by its title; the first is the one that others are compared with."""
-    every, batch, group = config.objective.penalty_every, config.batch_size, config.objective.group
-    sizes = sorted({size for size in (batch, 32) if group <= size <= batch and size != 64}, reverse=True)
+    """Every loop by its title; the first, as the trainer does it, is the one that others are compared with."""
+    every, batch = config.objective.penalty_every, config.batch_size
+    group, device = group_size(batch, config.objective.group), pick_device(config.device)
+    usual = at_a_time(batch, group, device)
+    sizes = sorted({batch, max(32 // group, 1) * group} - {usual}, reverse=True)
     return {
         "one pass, lazy penalties": lambda s: ours(s, one_pass=True),
         **{

@@ -41,7 +41,16 @@ class Counter(TorchDispatchMode):
         count = flop_registry.get(func.overloadpacket)
         if count:
             self.flops += count(*args, **(kwargs or {}), out_val=result)
+        if func is torch.ops.aten.convolution_backward.default:
+            self.flops -= self._too_many(count, result, *args)
         return result
+
+    @staticmethod
+    def _too_many(count, result, *args) -> int:
+        """What PyTorch counts for the weights' gradient, as if each group of channels met all others."""
+        *rest, groups, mask = args
+        of_weights = count(*rest, groups, [False, mask[1], False], out_val=result)
+        return of_weights - of_weights // groups
 
 
 def round_of(update: OneUpdate, count: int) -> Callable[[], None]:

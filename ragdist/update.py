@@ -273,6 +273,9 @@ class Update(nn.Module):
             }
 
 
+_ON_A_CPU = 64  # slots of a micro-batch
+
+
 def at_a_time(slots: int, group: int, device: torch.device) -> int:
     """Slots of a micro-batch where nothing was asked for and no other worker waits for the gradients.
 
@@ -280,7 +283,7 @@ def at_a_time(slots: int, group: int, device: torch.device) -> int:
     (docs/performance.md). Several workers reduce gradients while the last micro-batch's backward goes on, which is to
     be long.
     """
-    return min(slots, max(64 // group, 1) * group) if device.type == "cpu" else slots
+    return min(slots, max(_ON_A_CPU // group, 1) * group) if device.type == "cpu" else slots
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:

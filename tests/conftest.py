@@ -16,7 +16,7 @@ from PIL import Image
 
 from ragdist.data.options import ShardOptions
 from ragdist.data.writer import write_shards
-from tests.zygote import READ_AT_START, Zygote
+from tests.zygote import Zygote
 
 torch.set_num_threads(2)
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is not a wrong one
@@ -113,7 +113,7 @@ def command(
 ) -> subprocess.CompletedProcess:
     """Run ``python -m module`` as a user does, and wait for it."""
     argv, environment = [module, *map(str, arguments)], os.environ | environment
-    if all(environment[name] == os.environ.get(name) for name in environment if name.startswith(READ_AT_START)):
+    if zygote().fits(environment):
         return zygote().run(argv, cwd, environment, timeout)
     argv = [sys.executable, "-m", *argv]
     return subprocess.run(argv, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)

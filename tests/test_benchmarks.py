@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.all import commands, replaced
 from benchmarks.loops import Setup, fabric, loops
-from benchmarks.update import counted
+from benchmarks.update import Counter, counted
 from ragdist import settings
 
 SMALL = ["--config", "cifar10", "--batch_size", "8", "--objective.group", "4", "--objective.penalty_every", "2",
@@ -70,3 +70,13 @@ def test_a_page_gets_the_output_of_its_commands_and_keeps_the_rest(tmp_path):
     assert "\nkept\n" in text
     assert "\nold\n" not in text
     assert replaced(text, good, "42") == text
+
+
+def test_a_grouped_convolution_has_twice_its_flops_backward():
+    layer, x = torch.nn.Conv2d(8, 8, 3, padding=1, groups=4), torch.randn(2, 8, 8, 8, requires_grad=True)
+    with Counter() as counter:
+        y = layer(x)
+        forward = counter.flops
+        y.sum().backward()
+    assert forward == 2 * 2 * 8 * 64 * 2 * 9
+    assert counter.flops == 3 * forward

@@ -140,6 +140,19 @@ def test_mistakes_that_only_the_data_or_the_machine_show(tmp_path, digits, argum
     assert says in refused(result)
 
 
+@pytest.mark.parametrize(
+    ("module", "arguments", "says"),
+    [
+        (TRAIN, ["--data=nowhere"], "nowhere"),
+        ("ragdist.generate", ["nowhere"], "nowhere"),
+        ("ragdist.evaluate", ["nowhere"], "nowhere"),
+        ("ragdist.shards", ["check", "nowhere"], "nowhere"),
+    ],
+)
+def test_each_command_starts_in_a_process_of_its_own(module, arguments, says, tmp_path):
+    assert says in refused(command(module, *arguments, cwd=tmp_path, PYTHONHASHSEED="1"))
+
+
 def test_help_is_quick_and_complete(tmp_path):
     # Fastest of three: the machine that runs the tests may be busy.
     seconds = []

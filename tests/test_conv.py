@@ -110,17 +110,35 @@ def test_a_penalty_leaves_the_weights_out_and_an_ordinary_backward_does_not():
 
 
 def test_autocast_reaches_inside():
-    layer, x = a_layer(HOW["plain"], dtype=torch.float32), an_input(torch.float32).requires_grad_()
+    layer, x, found = a_layer(HOW["plain"], dtype=torch.float32), an_input(torch.float32).requires_grad_(), []
     with torch.autocast("cpu", torch.bfloat16):
         with penalized():
             y = layer(x)
         expected = nn.functional.conv2d(x, layer.weight, layer.bias, padding=1)
     assert y.dtype == torch.bfloat16
     assert torch.equal(y, expected)
-    (at_x,) = torch.autograd.grad(y.float().sum(), x, create_graph=True)
-    at_x.square().sum().backward()
-    assert layer.weight.grad.dtype == torch.float32
-    assert layer.weight.grad.norm() > 0
+    for result in (y, expected):
+        layer.zero_grad()
+        (at_x,) = torch.autograd.grad(result.float().square().sum(), x, create_graph=True)
+        at_x.float().square().sum().backward()
+        found.append(layer.weight.grad)
+    assert found[0].dtype == torch.float32
+    assert (found[0] - found[1]).norm() < 1e-2 * found[1].norm()
+
+
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
+def test_a_second_derivative_is_that_of_pytorch_in_float32_and_channels_last(how):
+    found = []
+    for kind in (Conv2d, nn.Conv2d):
+        layer = a_layer(how, kind, torch.float32)
+        x = an_input(torch.float32).contiguous(memory_format=torch.channels_last).requires_grad_()
+        with penalized():
+            y = layer(x)
+        (at_x,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        at_x.square().sum().backward()
+        found.append((x.grad, layer.weight.grad))
+    for a, b in zip(*found, strict=True):
+        assert (a - b).norm() < 1e-5 * b.norm()
 
 
 class Convolutions(TorchDispatchMode):

@@ -343,9 +343,9 @@ def test_updates_that_are_not_finite_are_skipped_counted_and_end_the_run(tmp_pat
 
 
 def anonymous_memory(pid: int) -> int:
-    """KiB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")))
+    """Its own and shared, in KiB, without pages of files."""
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in status if line.startswith(("RssAnon", "RssShmem")))
 
 
 def test_memory_is_flat(tmp_path, digits):
