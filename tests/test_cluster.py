@@ -38,7 +38,7 @@ pytestmark = [
 def new_lab(name: str, nodes: int) -> Lab:
     # Ray's workers are nice by default; here other tests would starve them.
     environment = {"PYTHONPATH": str(CHECKOUT), "RAY_worker_niceness": "0", "PYTHONUNBUFFERED": "1"}
-    return Lab.up(name, nodes=nodes, notice=30, environment=environment, say=print)
+    return Lab.up(name, nodes=nodes, notice=30, environment=environment, seconds=300, say=print)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """`cluster.lab`: a real Ray cluster on this machine, hurt in every way that it can be."""
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -188,6 +189,24 @@ def test_an_added_node_takes_the_next_number_and_a_preempted_one_goes_by_itself(
     print(f"preempted idle node: gone after {seconds:.1f} s")
     while lab.pids("node3"):
         time.sleep(0.2)
+
+
+def test_a_node_that_ray_gives_up_on_is_started_again(lab):
+    """Its raylet is frozen, as on a machine that is too busy; Ray waits for 30 s."""
+    adding = subprocess.Popen([sys.executable, "-m", "cluster.lab", "add", "--name", NAME], cwd=CHECKOUT)
+    frozen = None
+    while frozen is None:
+        assert adding.poll() is None
+        time.sleep(0.05)
+        for pid in lab.pids("node4") if "node4" in lab.nodes else []:
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "raylet":
+                    os.kill(pid, signal.SIGSTOP)
+                    frozen = pid
+    assert "node4" not in lab.alive()
+    assert adding.wait(120) == 0
+    assert "node4" in lab.alive()
+    assert frozen not in lab.pids("node4")
 
 
 def test_a_lab_goes_with_its_owner_even_when_it_is_half_made():

@@ -11,6 +11,8 @@ from cluster.lab import dashboard, hosts, making, network, processes, speed, sta
 from cluster.lab.state import HEAD, Node, State
 from ragdist.errors import UserError
 
+_TOO_SLOW = "timed out during startup"  # says Ray of a node after 30 s, however busy the machine is: another try may do
+
 THIS_PROCESS = 0
 STARTING_SECONDS = 2.0  # a dashboard that is still starting may leave a question unanswered
 
@@ -300,11 +302,23 @@ class Lab:
             values = self.state
             for name in names:
                 node = values.node(name)
-                if not processes.alive(node.process):
-                    raise UserError(f"Ray does not start on {name}: {processes.last_words(hosts.log(values, node))}")
+                if processes.alive(node.process):
+                    continue
+                words = processes.last_words(hosts.log(values, node))
+                if name == HEAD or _TOO_SLOW not in words:
+                    raise UserError(f"Ray does not start on {name}: {words}")
+                self._start_again(name)
             if time.monotonic() > deadline:
                 raise UserError(f"Ray is not up in time on all of {', '.join(names)}: is the machine overloaded?")
             time.sleep(0.25)
+
+    def _start_again(self, name: str) -> None:
+        processes.kill_inside(network.file(self.name, name))
+        with state.locked():
+            values = self.state
+            node = values.node(name)
+            node.process = hosts.start(values, node)
+            values.save()
 
     def _need_alive(self, name: str) -> None:
         if not self.pids(name):
