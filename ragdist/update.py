@@ -279,7 +279,7 @@ _ON_A_CPU = 64  # slots of a micro-batch
 def at_a_time(slots: int, group: int, device: torch.device) -> int:
     """Slots of a micro-batch where nothing was asked for and no other worker waits for the gradients.
 
-    On a CPU 64, or the one pairing group that is larger: as fast as the whole batch there, in a part of the memory
+    On a CPU 64, or the one pairing group that is larger: no more FLOPs in a part of the whole batch's memory
     (docs/performance.md). Several workers reduce gradients while the last micro-batch's backward goes on, which is to
     be long.
     """

@@ -90,7 +90,7 @@ class ResNetGenerator(Generator):
         self.base = variance_preserving(nn.Linear(self.code_dim, widths[0] * 16), gain=1.0)
         self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
         self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
-        self.out = variance_preserving(Conv2d(widths[-1], channels, 1), gain=1.0)
+        self.out = variance_preserving(nn.Conv2d(widths[-1], channels, 1), gain=1.0)
 
     def synthesize(self, code: Tensor) -> Tensor:
         x = self.base(code).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
