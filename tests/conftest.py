@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from xdist.scheduler import LoadFileScheduling
 
 from ragdist.data.options import ShardOptions
 from ragdist.data.writer import write_shards
@@ -40,8 +41,9 @@ TINY = [
 # Longest first: two processes take one file after the other, and the last to end should be short ones.
 LONGEST = (
     "test_cluster",
-    "test_run",
     "test_search",
+    "test_lab",
+    "test_run",
     "test_world",
     "test_runurl",
     "test_remote",
@@ -51,12 +53,25 @@ LONGEST = (
     "test_bad_samples",
     "test_generate",
 )
+# A Ray cluster of one node is ten processes, each of which takes seconds to start: never two at a time.
+CLUSTERS = ("test_cluster", "test_search", "test_lab")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(LONGEST)}
-    place["test_lab"] = len(place) + 1  # not beside test_cluster: two labs at a time are slow
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))  # within a file and beyond these as they were
+
+
+class Scheduling(LoadFileScheduling):
+    """A file is a unit of work, and all that start clusters are one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = super()._split_scope(nodeid)
+        return "clusters" if Path(path).stem in CLUSTERS else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> Scheduling:
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,6 @@ EVERY = 1200  # images between checkpoints
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.xdist_group("lab"),
     pytest.mark.timeout(900),
     pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root"),
     pytest.mark.skipif(not (shutil.which("ip") and shutil.which("tc")), reason="a lab needs iproute2"),

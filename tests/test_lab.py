@@ -24,7 +24,6 @@ CHECKOUT = Path(__file__).parents[1]
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.xdist_group("lab"),
     pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root"),
     pytest.mark.skipif(not (shutil.which("ip") and shutil.which("tc")), reason="a lab needs iproute2"),
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="a lab needs Ray"),
