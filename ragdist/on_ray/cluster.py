@@ -14,6 +14,8 @@ from ragdist.on_ray.capacity import Node
 
 _CONNECT = 15.0  # seconds within which the cluster's address answers
 _ANSWER = 2.0  # seconds within which a node's raylet accepts a connection
+_STARTS = 2  # of a private cluster
+_TOO_SLOW = "timed out during startup"  # says Ray after 30 s, however busy the machine is
 
 
 def connect() -> None:
@@ -40,14 +42,18 @@ def connect() -> None:
                 "machine"
             ) from error
         return
-    try:
-        ray.init(address="local", include_dashboard=False, **quiet)
-    except Exception as error:  # Ray raises bare ones where its processes do not start in time
-        what = str(error).strip().splitlines()[0][:300]
-        raise UserError(
-            f"Ray did not start on this machine ({what}): it may be overloaded or short of memory or of room in /tmp; "
-            "try again, or give --workers 0 to train in this process"
-        ) from error
+    for left in reversed(range(_STARTS)):
+        try:
+            ray.init(address="local", include_dashboard=False, **quiet)
+            return
+        except Exception as error:  # Ray raises bare ones where its processes do not start in time
+            if left and _TOO_SLOW in str(error):
+                continue  # what is there of it ends with this process
+            what = str(error).strip().splitlines()[0][:300]
+            raise UserError(
+                f"Ray did not start on this machine ({what}): it may be overloaded or short of memory or of room in "
+                "/tmp; try again, or give --workers 0 to train in this process"
+            ) from error
 
 
 def nodes() -> list[Node]:
