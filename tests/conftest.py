@@ -17,7 +17,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from ragdist.data.options import ShardOptions
 from ragdist.data.writer import write_shards
-from tests.zygote import Zygote
+from tests.zygote import Command, Zygote
 
 torch.set_num_threads(2)
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is not a wrong one
@@ -127,11 +127,20 @@ def command(
     module: str, *arguments: str, cwd: Path, timeout: float = 300, **environment: str
 ) -> subprocess.CompletedProcess:
     """Run ``python -m module`` as a user does, and wait for it."""
-    argv, environment = [module, *map(str, arguments)], os.environ | environment
-    if zygote().fits(environment):
-        return zygote().run(argv, cwd, environment, timeout)
+    argv, whole = [module, *map(str, arguments)], os.environ | environment
+    misfits = zygote().misfits(whole)
+    if not misfits:
+        return zygote().run(argv, cwd, whole, timeout)
+    assert set(misfits) <= set(environment), f"every command would start slowly: {misfits}"
     argv = [sys.executable, "-m", *argv]
-    return subprocess.run(argv, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(argv, cwd=cwd, env=whole, capture_output=True, text=True, timeout=timeout)
+
+
+def begin(module: str, *arguments: str, cwd: Path) -> Command:
+    """Begin ``python -m module`` as on a terminal of its own."""
+    argv = [module, *map(str, arguments)]
+    assert not zygote().misfits(dict(os.environ))
+    return zygote().start(argv, cwd, dict(os.environ), session=True)
 
 
 @functools.cache

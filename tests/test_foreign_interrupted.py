@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -12,7 +10,7 @@ from ragdist.data import index as index_file
 from ragdist.data.foreign import NOTES
 from ragdist.data.reader import ShardReader
 from ragdist.data.shardfiles import ShardFiles
-from tests.conftest import command, picture
+from tests.conftest import begin, command, picture
 from tests.test_foreign import SHARDS, index, refusal, sample, write
 
 
@@ -23,8 +21,7 @@ def test_after_a_kill_finished_shards_are_not_read_again(tmp_path):
             tmp_path / "tars" / f"{number:02d}.tar",
             [e for i in range(400) for e in sample(f"{number}-{i}", i, size=(64, 64))],
         )
-    arguments = [sys.executable, "-m", SHARDS, "index", "tars", "--processes=2"]
-    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True)
+    process = begin(SHARDS, "index", "tars", "--processes=2", cwd=tmp_path)
     notes = tmp_path / "tars" / NOTES
     deadline = time.monotonic() + 120
     while len(list(notes.glob("*.npz"))) < 2:

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from ragdist import export
-from tests.conftest import TINY, command, refused
+from tests.conftest import TINY, begin, command, refused
+from tests.zygote import Command
 
 TRAIN = "ragdist.train"
 
@@ -27,16 +28,8 @@ def train(cwd: Path, data: Path, out: str, *more: str, images: int = 6400, **env
     return command(TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more, cwd=cwd, **environment)
 
 
-def start(cwd: Path, data: Path, out: str, *more: str, images: int) -> subprocess.Popen:
-    arguments = [*TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more]
-    return subprocess.Popen(
-        [sys.executable, "-m", TRAIN, *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+def start(cwd: Path, data: Path, out: str, *more: str, images: int) -> Command:
+    return begin(TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more, cwd=cwd)
 
 
 def wait_for(condition, seconds: float = 60) -> None:
@@ -149,7 +142,7 @@ def test_three_kills_at_random_moments_leave_the_same_weights(tmp_path, digits, 
         wait_for(lambda seen=seen: set(checkpoints.glob("images-*")) - seen)
         time.sleep(chance.uniform(0, 0.4))
         os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
+        output = "".join(process.communicate())
         assert process.returncode == -signal.SIGKILL, output
         assert ("continuing from" in output) == (kill > 0)
     assert not (tmp_path / "killed" / "summary.json").exists()
@@ -204,7 +197,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_continues(tmp_path, digits, w
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.read_text())
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loader process gets it too
-    output, _ = process.communicate(timeout=60)
+    output = "".join(process.communicate(timeout=60))
     assert process.returncode == 130, output
     assert "stopped at" in output
     assert "Traceback" not in output
@@ -365,7 +358,7 @@ def test_memory_does_not_grow(tmp_path, digits):
                 if update * 32 <= images < (update + 400) * 32 and (now := anonymous_memory(process.pid)):
                     least[update] = min(least.get(update, now), now)
             time.sleep(0.05)
-        output, _ = process.communicate(timeout=60)
+        output = "".join(process.communicate(timeout=60))
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import torch
 from ragdist import checkpoint, settings
 from ragdist.errors import UserError
 from ragdist.runurl import RemoteFolder, UrlPlace, _Mirror
-from tests.conftest import TINY, command, refused
+from tests.conftest import TINY, begin, command, refused
 from tests.servers import s3_server
 
 TRAIN = "ragdist.train"
@@ -49,8 +47,7 @@ def test_a_killed_run_goes_on_from_the_store(s3, tmp_path, digits):
     undisturbed = train(tmp_path, digits, "whole", *options, images=9600)
     assert undisturbed.returncode == 0, undisturbed.stderr
     arguments = [*TINY, f"--data={digits}", "--out=s3://bucket/killed", "--images=9600", *options]
-    process = subprocess.Popen([sys.executable, "-m", TRAIN, *arguments], cwd=tmp_path, start_new_session=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    process = begin(TRAIN, *arguments, cwd=tmp_path)
     end = time.monotonic() + 60
     while not any(name.endswith("manifest.json") for name in names("killed")):
         assert time.monotonic() < end, process.communicate(timeout=10)

@@ -25,8 +25,9 @@ from ragdist.data.options import ShardOptions
 from ragdist.data.pack import shard_name
 from ragdist.data.writer import write_shards
 from ragdist.errors import UserError
-from tests.conftest import command, picture, refused
+from tests.conftest import begin, command, picture, refused
 from tests.test_shards import members
+from tests.zygote import Command
 
 SHARDS = "ragdist.shards"
 COUNT, SIZE = 5000, 400  # samples of the test's array, and of its shards
@@ -99,12 +100,11 @@ def test_keys_are_places_in_the_order_also_where_an_image_is_skipped(tmp_path, c
     assert names == [shard_name(int(key)) for key in found], "the shard of the bad one is left out"
 
 
-def start(array: Path, out: str, cwd: Path, *more: str) -> subprocess.Popen:
-    arguments = [sys.executable, "-m", SHARDS, str(array), out, f"--shard_samples={SIZE}", "--processes=2", *more]
-    return subprocess.Popen(arguments, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(array: Path, out: str, cwd: Path, *more: str) -> Command:
+    return begin(SHARDS, array, out, f"--shard_samples={SIZE}", "--processes=2", *more, cwd=cwd)
 
 
-def wait_for(what, process: subprocess.Popen, seconds: float = 60) -> None:
+def wait_for(what, process: Command, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert process.poll() is None, process.communicate()

@@ -2,7 +2,7 @@
 
 A command has its own arguments, working directory, environment, output and exit code, and nothing on standard input.
 What Python and libraries read from the environment as they start they have read already: where a test sets such a
-variable, and so for the seed of its hashes, `fits` is false. Tests of starting itself run `python -m`.
+variable, and so for the seed of its hashes, it is a misfit. Tests of starting itself run `python -m`.
 """
 
 import array
@@ -16,12 +16,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
-from threading import Thread
 
 READ_AT_START = ("PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "LD_", "MALLOC_", "GLIBC_", "TORCH", "PYTORCH_", "CUDA_",
                  "LC_", "LANG", "TZ")  # fmt: skip
+SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR")  # in whoever imports them
 
 
 class Zygote:
@@ -42,10 +43,27 @@ class Zygote:
             self.process.wait(5)
         self.process.kill()
 
-    def fits(self, environment: dict[str, str]) -> bool:
-        """Whether a command would have started with what this process started with."""
-        names = {*environment, *self.environment}
-        return all(environment.get(n) == self.environment.get(n) for n in names if n.startswith(READ_AT_START))
+    def misfits(self, environment: dict[str, str]) -> list[str]:
+        """Variables with which a command would have started otherwise than this process did."""
+        names = {name for name in {*environment, *self.environment} if name.startswith(READ_AT_START)}
+        names -= {*SET_BY_LIBRARIES}
+        return [name for name in sorted(names) if environment.get(name) != self.environment.get(name)]
+
+    def start(self, argv: list[str], cwd: Path, environment: dict[str, str], *, session: bool = False) -> "Command":
+        """``python -m *argv``; with ``session`` in a new session, as with a terminal of its own."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # its own: no reply is another's
+        outputs = [_Output(), _Output()]
+        wanted = {"argv": argv, "cwd": str(cwd), "environment": environment, "session": session}
+        with theirs, tempfile.TemporaryFile() as request:  # which a message may be too short for
+            request.write(json.dumps(wanted).encode())
+            request.flush()
+            socket.send_fds(
+                self.socket, [b"x"], [request.fileno(), theirs.fileno(), *(output.write_end for output in outputs)]
+            )
+        for output in outputs:
+            output.start()
+        ours.settimeout(120)  # the first has to wait for the imports
+        return Command(argv, _number(ours.recv(8)), ours, outputs)
 
     def run(self, argv: list[str], cwd: Path, environment: dict[str, str], timeout: float):
         """``python -m *argv`` until it and all that it started have closed their output, like `subprocess.run`.
@@ -53,35 +71,55 @@ class Zygote:
         Raises:
             subprocess.TimeoutExpired: it was killed after ``timeout`` seconds.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # its own: no reply is another's
-        outputs = [_Output(), _Output()]
-        with ours, tempfile.TemporaryFile() as request:  # which a message may be too short for
-            request.write(json.dumps({"argv": argv, "cwd": str(cwd), "environment": environment}).encode())
-            request.flush()
-            with theirs:
-                ends = [output.write_end for output in outputs]
-                socket.send_fds(self.socket, [b"x"], [request.fileno(), theirs.fileno(), *ends])
-            for output in outputs:
-                output.start()
-            pid = 0
+        started = self.start(argv, cwd, environment)
+        try:
+            texts = started.communicate(timeout)
+        except BaseException:
+            started.kill()
+            raise
+        return subprocess.CompletedProcess(argv, started.returncode, *texts)
+
+
+class Command:
+    """What the tests need of `subprocess.Popen`; all that it writes is read at once."""
+
+    def __init__(self, argv: list[str], pid: int, answers: socket.socket, outputs: list["_Output"]):
+        self.args, self.pid, self.answers, self.outputs = argv, pid, answers, outputs
+        self.returncode: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            self.answers.settimeout(timeout)
             try:
-                ours.settimeout(120)  # the first has to wait for the imports
-                pid = _number(ours.recv(8))
-                ours.settimeout(timeout)
-                end = time.monotonic() + timeout
-                code = _number(ours.recv(8))
-                texts = [output.text(end - time.monotonic()) for output in outputs]
-            except BaseException as error:
-                if pid > 1:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                if isinstance(error, TimeoutError):
-                    raise subprocess.TimeoutExpired(argv, timeout, *(output.read for output in outputs)) from None
-                raise
-        return subprocess.CompletedProcess(argv, code, *texts)
+                self.returncode = _number(self.answers.recv(8))
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(self.args, timeout, *(o.read for o in self.outputs)) from None
+            self.answers.close()
+        return self.returncode
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        end = time.monotonic() + (threading.TIMEOUT_MAX if timeout is None else timeout)
+        self.wait(timeout)
+        try:
+            out, err = (output.text(end - time.monotonic()) for output in self.outputs)
+        except TimeoutError:
+            raise subprocess.TimeoutExpired(self.args, timeout, *(o.read for o in self.outputs)) from None
+        return out, err
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
-class _Output(Thread):
+class _Output(threading.Thread):
     """A pipe, read to its end."""
 
     def __init__(self):
@@ -99,7 +137,7 @@ class _Output(Thread):
                 self.read += part
 
     def text(self, seconds: float) -> str:
-        self.join(max(seconds, 0))
+        self.join(min(max(seconds, 0), threading.TIMEOUT_MAX))
         if self.is_alive():
             raise TimeoutError
         return self.read.decode()
@@ -118,19 +156,28 @@ def main() -> None:
         message, descriptors, _, _ = socket.recv_fds(connection, 1, 4)
         if not message:  # who asks has ended
             return
-        request, answer, out, err = descriptors
-        pid = os.fork()
-        if not pid:
+        if not os.fork():
             break
-        for descriptor in (request, out, err):
+        for descriptor in descriptors:
             os.close(descriptor)
-        with socket.socket(fileno=answer) as answers, contextlib.suppress(BrokenPipeError):
-            answers.send(array.array("q", [pid]).tobytes())
-            _, status = os.waitpid(pid, 0)
-            answers.send(array.array("q", [os.waitstatus_to_exitcode(status)]).tobytes())
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+    # This process stands by one command, and tells of its end.
     connection.close()
-    os.close(answer)
-    become(request, out, err)
+    request, answer, out, err = descriptors
+    pid = os.fork()
+    if not pid:
+        os.close(answer)
+        become(request, out, err)
+        return
+    for descriptor in (request, out, err):
+        os.close(descriptor)
+    with socket.socket(fileno=answer) as answers, contextlib.suppress(BrokenPipeError):
+        answers.send(array.array("q", [pid]).tobytes())
+        _, status = os.waitpid(pid, 0)
+        answers.send(array.array("q", [os.waitstatus_to_exitcode(status)]).tobytes())
+    os._exit(0)
 
 
 def become(request: int, out: int, err: int) -> None:
@@ -138,6 +185,8 @@ def become(request: int, out: int, err: int) -> None:
     with open(request, "rb") as file:
         file.seek(0)
         wanted = json.load(file)
+    if wanted["session"]:
+        os.setsid()
     for stream, number in ((out, 1), (err, 2)):
         os.dup2(stream, number)
         os.close(stream)
