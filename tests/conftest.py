@@ -43,6 +43,7 @@ LONGEST = (
     "test_cluster",
     "test_search",
     "test_lab",
+    "test_ray_start",
     "test_run",
     "test_world",
     "test_runurl",
@@ -54,7 +55,7 @@ LONGEST = (
     "test_generate",
 )
 # A Ray cluster of one node is ten processes, each of which takes seconds to start: never two at a time.
-CLUSTERS = ("test_cluster", "test_search", "test_lab")
+CLUSTERS = ("test_cluster", "test_search", "test_lab", "test_ray_start")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -83,23 +83,29 @@ def case(name: str, data: Path, out: Path) -> Config:
     return replace(config, images=6 * config.batch_size)
 
 
+def last_row(out: Path) -> dict:
+    return json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def singles(tmp_path_factory, digits) -> dict[str, tuple[dict, dict]]:
+    """What one process makes of each case, and its last metrics."""
+    place = tmp_path_factory.mktemp("singles")
+    return {name: (alone(case(name, digits, place / name)), last_row(place / name)) for name in CASES}
+
+
 @pytest.mark.parametrize("size", [2, 3, 4])
-def test_weights_are_those_of_one_process(tmp_path, digits, size):
-    configs = [case(name, digits, tmp_path / name) for name in CASES]
-    found = on_ranks(size, train_all, size, *configs)
-    for number, name in enumerate(CASES):
-        single = alone(case(name, digits, tmp_path / f"{name}-alone"))
+def test_weights_are_those_of_one_process(tmp_path, digits, singles, size):
+    found = on_ranks(size, train_all, size, *[case(name, digits, tmp_path / name) for name in CASES])
+    for number, (name, (single, metrics)) in enumerate(singles.items()):
         for rank in range(size):
             assert np.array_equal(found[rank][number]["weights"], found[0][number]["weights"]), "the ranks differ"
         # Rounding may choose another nearest partner, which is a small step; a wrong share would be a large one.
         assert error(found[0][number]["gradients"], single["gradients"]) < 1e-4, name
         assert error(found[0][number]["weights"], single["weights"]) < 1e-5, name
-        rows = [
-            [json.loads(line) for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()][-1]
-            for out in (name, f"{name}-alone")
-        ]
+        mine = last_row(tmp_path / name)
         for key in ("loss_g", "loss_d", "relative_distance", "coverage", "grad_norm_g"):
-            assert rows[0][key] == pytest.approx(rows[1][key], rel=1e-3, abs=1e-5), (name, key)
+            assert mine[key] == pytest.approx(metrics[key], rel=1e-3, abs=1e-5), (name, key)
 
 
 def test_two_runs_of_one_world_size_have_the_same_bits_and_another_size_continues(tmp_path, digits):

@@ -1,0 +1,38 @@
+"""A private Ray that does not come up in the 30 s that Ray allows: a busy machine is no reason to end."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+pytest.importorskip("ray", reason="needs Ray")
+
+CODE = """
+from ragdist.on_ray import cluster
+cluster.connect()
+print("usable:", [node.usable for node in cluster.nodes()])
+"""
+
+
+def test_a_second_start_is_tried(tmp_path):
+    """The first raylet is frozen as soon as it is there."""
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    environment.pop("RAY_ADDRESS", None)
+    process = subprocess.Popen([sys.executable, "-c", CODE], cwd=tmp_path, env=environment, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    frozen = None
+    while frozen is None:
+        assert process.poll() is None, process.communicate()
+        for child in psutil.Process(process.pid).children():
+            if re.search(r"/raylet$", (child.cmdline() or [""])[0]):
+                frozen = child
+                frozen.suspend()
+        time.sleep(0.02)
+    said, _ = process.communicate(timeout=180)
+    assert "usable: [True]" in said
+    assert process.returncode == 0, said
+    assert not psutil.wait_procs([frozen], timeout=10)[1], "what was there of the first outlives the command"
