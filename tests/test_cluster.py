@@ -24,10 +24,11 @@ from tests.test_world import train
 
 CHECKOUT = Path(__file__).parents[1]
 EVERY = 1200  # images between checkpoints
+PATIENCE = 300  # seconds for what takes tens where nothing else runs; what a claim is made about is asserted beside
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root"),
     pytest.mark.skipif(not (shutil.which("ip") and shutil.which("tc")), reason="a lab needs iproute2"),
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="a lab needs Ray"),
@@ -37,7 +38,7 @@ pytestmark = [
 def new_lab(name: str, nodes: int) -> Lab:
     # Ray's workers are nice by default; here other tests would starve them.
     environment = {"PYTHONPATH": str(CHECKOUT), "RAY_worker_niceness": "0", "PYTHONUNBUFFERED": "1"}
-    return Lab.up(name, nodes=nodes, notice=30, environment=environment, seconds=300, say=print)
+    return Lab.up(name, nodes=nodes, notice=30, environment=environment, seconds=PATIENCE, say=print)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ class Driver:
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait_for(self, pattern: str, seconds: float = 120, times: int = 1) -> float:
+    def wait_for(self, pattern: str, seconds: float = PATIENCE, times: int = 1) -> float:
         """Wait until the driver has said it so many times; the seconds that it took."""
         began = time.monotonic()
         while len(re.findall(pattern, self.text)) < times:
@@ -85,7 +86,7 @@ class Driver:
             time.sleep(0.1)
         return time.monotonic() - began
 
-    def wait(self, seconds: float = 120) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -109,7 +110,7 @@ def workers_on(lab: Lab, node: str) -> list[int]:
     return found
 
 
-def any_worker(lab: Lab, seconds: float = 60) -> tuple[str, int]:
+def any_worker(lab: Lab, seconds: float = PATIENCE) -> tuple[str, int]:
     """A host with a Ray Train worker, and its process."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -125,7 +126,7 @@ def newest(run: Path) -> int:
     return max((int(name.partition("-")[2]) for name in names), default=0)
 
 
-def wait_for_checkpoint(run: Path, beyond: int, seconds: float = 60) -> int:
+def wait_for_checkpoint(run: Path, beyond: int, seconds: float = PATIENCE) -> int:
     end = time.monotonic() + seconds
     while (found := newest(run)) <= beyond:
         assert time.monotonic() < end, "no checkpoint was written"
@@ -155,14 +156,14 @@ def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed
         # While the workers start.
         _, worker = any_worker(lab)
         os.kill(worker, signal.SIGKILL)
-        driver.wait_for("workers failed", 60)
-        driver.wait_for("images  L_G", 120)
+        driver.wait_for("workers failed")
+        driver.wait_for("images  L_G")
 
         # While they train.
         at = wait_for_checkpoint(run, newest(run))
         _, worker = any_worker(lab)
         os.kill(worker, signal.SIGKILL)
-        seconds = driver.wait_for(r"training again with 2 workers", 90)
+        seconds = driver.wait_for(r"training again with 2 workers")
         print(f"SIGKILL of a worker: training again after {seconds:.1f} s")
         assert "its process died" in driver.text
         assert continued_from(driver.text)[-1] >= at, "more than one interval was computed again"
@@ -171,7 +172,7 @@ def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed
         wait_for_checkpoint(run, newest(run))
         node, worker = any_worker(lab)
         os.kill(worker, signal.SIGSTOP)
-        seconds = driver.wait_for(r"training again with 2 workers", 120, times=2)
+        seconds = driver.wait_for(r"training again with 2 workers", times=2)
         print(f"SIGSTOP of a worker: training again after {seconds:.1f} s, of which 5 s are --collective_timeout")
         assert worker not in lab.pids(node), "the frozen process is still there"
 
@@ -207,7 +208,7 @@ def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_sto
 
         def ray_job(*words: str, **more) -> subprocess.CompletedProcess:
             ray = [str(Path(sys.executable).parent / "ray"), "job", *words]
-            return subprocess.run(ray, env=client, capture_output=True, text=True, timeout=240, **more)
+            return subprocess.run(ray, env=client, capture_output=True, text=True, timeout=2 * PATIENCE, **more)
 
         def submit(identity: str, *more: str) -> subprocess.CompletedProcess:
             return ray_job("submit", "--submission-id", identity, "--working-dir", str(code), "--runtime-env-json",
@@ -218,10 +219,10 @@ def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_sto
         waiting.start()
         time.sleep(3)
         while "images  L_G" not in (log := ray_job("logs", "first").stdout):
-            assert time.monotonic() - began < 240, log
+            assert time.monotonic() - began < PATIENCE, log
         print(f"first update seen {time.monotonic() - began:.1f} s after submitting")
         ray_job("stop", "first")
-        waiting.join(60)
+        waiting.join(PATIENCE)
         log = ray_job("logs", "first").stdout
         assert "the same command continues" in log, log
         second = submit("second")
@@ -255,7 +256,7 @@ def test_a_folder_that_only_some_nodes_see_is_one_clear_error(lab, data, tmp_pat
     hide(lab, node, alone)
     count = sum(name != "head" for name in lab.alive())
     driver = Driver(lab, tmp_path / "log", *options(data, alone / "run", 4800, str(count)))
-    assert driver.wait(120) == 2, driver.text
+    assert driver.wait() == 2, driver.text
     assert re.search(r"error: --out: .*\(" + re.escape(lab.address(node)) + r"\) does not see what the driver wrote there; give a path",
                      driver.text), driver.text  # fmt: skip
     assert "Traceback" not in driver.text
@@ -274,7 +275,7 @@ def test_each_node_fetches_its_share_of_the_shards(lab, data, tmp_path):
         arguments = options(server.url, tmp_path / "run", 1776, str(len(alive)), f"--data.cache={cache}",
                             "--data.window=32")  # fmt: skip
         driver = Driver(lab, tmp_path / "log", *arguments)
-        assert driver.wait(120) == 0, driver.text
+        assert driver.wait() == 0, driver.text
         shares = Counter()
         for client, status, sent, path in server.clients():
             if path.endswith(".tar") and status in (200, 206):
@@ -293,18 +294,22 @@ def test_the_doctor_looks_at_every_node(lab, data, tmp_path):
     node = [name for name in lab.alive() if name != "head"][-1]
     hide(lab, node, hidden)
     arguments = [f"--data={data}", f"--out={hidden}", "--seconds=0.5", "--reduce_mb=4"]
-    result = lab.run("head", [sys.executable, "-m", "ragdist.doctor", *arguments], cwd=tmp_path, timeout=180)
+    result = lab.run("head", [sys.executable, "-m", "ragdist.doctor", *arguments], cwd=tmp_path, timeout=PATIENCE)
     print(result.stdout)
     assert result.returncode == 1, result.stdout + result.stderr
+    lines = result.stdout.splitlines()
+    # Where all hosts share two busy cores a small all-reduce is slow, and that is said, too.
+    slow = [line.partition(":")[0] for line in lines if "a small all-reduce takes" in line]
+    wrong = {lab.address(node), *slow}
     for name in lab.alive():
-        (row,) = [line for line in result.stdout.splitlines() if line.startswith(lab.address(name) + " ")]
-        assert row.endswith("WRONG") == (name == node)
+        (row,) = [line for line in lines if line.startswith(lab.address(name) + " ")]
+        assert row.endswith("WRONG") == (lab.address(name) in wrong)
     assert "all-reduce ms" in result.stdout
     assert (
         f"{lab.address(node)}: --out {hidden}: it does not see what the driver wrote there: give a path"
         in result.stdout
     )
-    assert f"1 of {len(lab.alive())} nodes need mending" in result.stdout
+    assert f"{len(wrong)} of {len(lab.alive())} nodes need mending" in result.stdout
 
 
 def test_a_run_shrinks_and_grows_with_the_cluster_and_outlives_it(lab, data, tmp_path):
@@ -315,44 +320,44 @@ def test_a_run_shrinks_and_grows_with_the_cluster_and_outlives_it(lab, data, tmp
     run = tmp_path / "run"
     driver = Driver(lab, tmp_path / "log", *options(data, run, 5_000_000, "1:3"))
     try:
-        driver.wait_for("images  L_G", 120)
+        driver.wait_for("images  L_G")
         assert "starting 3 workers" in driver.text
         at = wait_for_checkpoint(run, 0)
         victim = lab.nodes[-1]
         lab.kill(victim)
-        seconds = driver.wait_for("training again with 2 workers", 90)
+        seconds = driver.wait_for("training again with 2 workers")
         print(f"SIGKILL of a node: training again on two after {seconds:.1f} s")
         assert seconds < 60
         assert continued_from(driver.text)[-1] >= at
 
         added = lab.add()
-        seconds = driver.wait_for(r"room for 3 workers", 90)
-        driver.wait_for("continuing from", 90, times=2)
+        seconds = driver.wait_for(r"room for 3 workers")
+        driver.wait_for("continuing from", times=2)
         print(f"a node more: asked to grow after {seconds:.1f} s")
         last = wait_for_checkpoint(run, newest(run))
 
         text = driver.text
         lab.preempt(added)
         seconds = driver.wait_for("is going to be shut down: writing a checkpoint", 30)
-        driver.wait_for("continuing from", 90, times=3)
+        driver.wait_for("continuing from", times=3)
         print(f"a notice: heard after {seconds:.1f} s")
         assert "workers failed" not in driver.text[len(text) :], "it died instead of leaving"
         assert continued_from(driver.text)[-1] > last
         wait_for_checkpoint(run, newest(run))
         victim = lab.nodes[0]
         lab.cut(victim)
-        seconds = driver.wait_for("training again with 1 worker,", 120)
+        seconds = driver.wait_for("training again with 1 worker,")
         print(f"a node cut off: training again without it after {seconds:.1f} s")
         assert seconds < 60
         at = wait_for_checkpoint(run, newest(run))
         lab.heal(victim)
-        wait_for_checkpoint(run, at, 60)
+        wait_for_checkpoint(run, at)
         assert driver.text.count("workers failed") == 2, driver.text
         assert driver.text.count("room for") == 1, "it flaps"
         # The head. Nothing is left but what is on the disk.
         at = newest(run)
         lab.kill("head")
-        driver.process.wait(30)
+        driver.process.wait(PATIENCE)
     finally:
         driver.stop()
 
@@ -360,14 +365,14 @@ def test_a_run_shrinks_and_grows_with_the_cluster_and_outlives_it(lab, data, tmp
     lab.down()
     with new_lab("new", 2) as new:
         driver = Driver(new, tmp_path / "new.log", *options(data, run, 5_000_000, "1"))
-        driver.wait_for("continuing from", 120)
+        driver.wait_for("continuing from")
         assert continued_from(driver.text)[-1] >= at
         wait_for_checkpoint(run, newest(run))
 
         # The node of the only worker is cut off: no collective stops it from writing beside the new one.
         victim, _ = any_worker(new)
         new.cut(victim)
-        seconds = driver.wait_for("training again with 1 worker,", 120)
+        seconds = driver.wait_for("training again with 1 worker,")
         print(f"the node of the only worker cut off: training again elsewhere after {seconds:.1f} s")
         began = time.monotonic()
         while workers_on(new, victim):
@@ -376,4 +381,4 @@ def test_a_run_shrinks_and_grows_with_the_cluster_and_outlives_it(lab, data, tmp
         new.heal(victim)
         wait_for_checkpoint(run, newest(run))
         driver.process.send_signal(signal.SIGINT)
-        assert driver.wait(60) == 130, driver.text
+        assert driver.wait() == 130, driver.text

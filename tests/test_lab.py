@@ -48,7 +48,7 @@ def lab():
 
 
 def lab_command(*arguments: str) -> subprocess.CompletedProcess:
-    return command("cluster.lab", *arguments, cwd=CHECKOUT, timeout=120)
+    return command("cluster.lab", *arguments, cwd=CHECKOUT, timeout=300)
 
 
 def left_of(name: str) -> list[str]:
@@ -74,7 +74,7 @@ def test_every_node_has_its_own_address_and_processes(lab):
 
 
 def test_tasks_run_on_every_worker_and_none_on_the_head(lab):
-    done = lab.run("node1", [sys.executable, "-c", TASKS], timeout=100)
+    done = lab.run("node1", [sys.executable, "-c", TASKS], timeout=300)
     assert f"ran on {lab.address('node1')} {lab.address('node2')}" in done.stdout, done.stderr
 
 

@@ -1,16 +1,12 @@
 """Processes that work through a list of jobs, and end with the one that started them, however it ends."""
 
-import contextlib
 import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from ragdist.data.child import follow_parent
 from ragdist.data.pack import Packer, Stopped
 from ragdist.errors import UserError
 
@@ -95,8 +91,7 @@ def _work(function: Callable, arguments: tuple) -> Any:
 def _start(packer: Packer, count, stop) -> None:
     """A writing process leaves Ctrl-C to its parent, and ends with it."""
     global _packer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    follow_parent()
 
     def advance(images: int) -> None:
         if stop.value:
@@ -107,9 +102,3 @@ def _start(packer: Packer, count, stop) -> None:
 
     packer.advance = advance
     _packer = packer
-
-
-def _end_with_parent() -> None:
-    with contextlib.suppress(AttributeError):
-        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)

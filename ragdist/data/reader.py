@@ -8,11 +8,7 @@ would have to keep, and their number cannot change the run.
 import itertools
 import mmap
 import multiprocessing
-import multiprocessing.connection
-import os
-import signal
 import tarfile
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -24,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ragdist import noise
+from ragdist.data.child import follow_parent
 from ragdist.data.codecs import CODECS
 from ragdist.data.order import Order
 from ragdist.data.shardfiles import ShardFiles
@@ -238,16 +235,9 @@ class Updates:
 
 
 def _settle(_worker: int) -> None:
-    """A loader process leaves Ctrl-C to the trainer, computes on its own core alone, and ends with the trainer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A loader process computes on its own core alone, leaves Ctrl-C to the trainer, and ends with it."""
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_the_trainer, daemon=True).start()
-
-
-def _end_with_the_trainer() -> None:
-    # PyTorch watches the process that forked this one, which is the fork server: it outlives a killed trainer.
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
+    follow_parent()
 
 
 def make_loader(dataset: SlotDataset, updates: Updates, *, workers: int, prefetch: int, pin: bool) -> DataLoader:

@@ -2,15 +2,13 @@
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import wait as wait_for
 from typing import Any, TypeVar
 
+from ragdist.data.child import follow_parent
 from ragdist.errors import UserError
 from ragdist.progress import Progress
 
@@ -106,11 +104,5 @@ def _settle(counter) -> None:
 
     global _counter
     _counter = counter
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_the_command, daemon=True).start()
-
-
-def _end_with_the_command() -> None:
-    wait_for([multiprocessing.parent_process().sentinel])
-    os._exit(1)
+    follow_parent()
