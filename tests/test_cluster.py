@@ -200,7 +200,7 @@ def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_sto
         make = "import boto3; s3 = boto3.client('s3'); s3.create_bucket(Bucket='bucket')\n"
         make += f"import pathlib; [s3.upload_file(str(p), 'bucket', 'd/' + p.name) for p in pathlib.Path('{data}').iterdir()]"
         subprocess.run([sys.executable, "-c", make], env=os.environ | s3, check=True)
-        arguments = options("s3://bucket/d", "s3://bucket/run", 24_000, "auto", f"--data.cache={tmp_path / 'cache'}")
+        arguments = options("s3://bucket/d", "s3://bucket/run", 14_400, "auto", f"--data.cache={tmp_path / 'cache'}")
         environment = {"env_vars": s3 | {"RAY_JOB_STOP_WAIT_TIME_S": "30"}}
         client = os.environ | lab.environment()
         code = tmp_path / "code"
@@ -228,14 +228,14 @@ def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_sto
         second = submit("second")
         assert second.returncode == 0, second.stdout + second.stderr
         assert "continuing from s3://bucket/run" in second.stdout
-        assert "24,000 images in" in second.stdout
+        assert "14,400 images in" in second.stdout
         assert "pid=" not in second.stdout, f"workers' prefixes:\n{second.stdout}"
         assert "Traceback" not in log + second.stdout
         look = "import boto3; print(*sorted(o['Key'] for o in boto3.client('s3').list_objects(Bucket='bucket', Prefix='run/')['Contents']))"
         names = subprocess.run([sys.executable, "-c", look], env=os.environ | s3, capture_output=True, text=True).stdout
         assert "run/summary.json" in names
         assert "run/generator.safetensors" in names
-        assert "run/checkpoints/images-000000024000/manifest.json" in names
+        assert "run/checkpoints/images-000000014400/manifest.json" in names
         assert "events.out.tfevents" in names
         assert "run/lock" not in names.split()
         wrong = submit("third", "--objective.lam=3")
