@@ -80,6 +80,14 @@ def can_grow_gpus() -> bool:
     return (_state.get_max_resources_from_cluster_config() or {}).get("GPU", 0) > 0
 
 
+def end_controllers() -> None:
+    """Kill this driver's Ray Train controllers, so that what waits for them in a thread returns."""
+    worker = ray._private.worker.global_worker
+    for actor in ray._private.state.actors(job_id=worker.current_job_id).values():
+        if actor["ActorClassName"] == "TrainController" and actor["State"] != "DEAD":
+            worker.core_worker.kill_actor(ray.ActorID.from_hex(actor["ActorID"]), True)
+
+
 def draining() -> set[str]:
     """Ids of nodes that were told to go: preempted, or scaled down."""
     return set(_state.get_draining_nodes() or ())

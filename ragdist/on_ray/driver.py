@@ -266,8 +266,10 @@ class Driver:
     def _abandon(self, attempt: Attempt) -> News:
         """End an attempt whatever it does: Ray ends all that a driver has started when it leaves."""
         news = self._show(attempt)
-        ray.shutdown()
+        # A thread that still holds what is Ray's when Ray is shut down ends the process.
+        cluster.end_controllers()
         attempt.join(_STOP)
+        ray.shutdown()
         cluster.connect()
         self.stop.listen()
         self._open_desk()
