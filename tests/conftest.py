@@ -1,11 +1,14 @@
 """What several tests need: tiny data sets, a real run in a real process."""
 
+import contextlib
+import fcntl
 import functools
 import io
 import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -69,6 +72,46 @@ class Scheduling(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         path = super()._split_scope(nodeid)
         return "clusters" if Path(path).stem in CLUSTERS else path
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item):
+    if item.path.stem in CLUSTERS:
+        return (yield)
+    folder = _shared_folder(item.config)
+    with _locked(folder / "gate", fcntl.LOCK_EX):
+        pass
+    with _locked(folder / "running", fcntl.LOCK_SH):
+        return (yield)
+
+
+@pytest.fixture
+def quiet(request) -> Callable[[], contextlib.AbstractContextManager]:
+    """For claims about seconds: ``with quiet():`` no test of another process runs.
+
+    Others pass a gate before each test, which is shut first: else the next one would begin as the last one ends.
+    """
+
+    @contextlib.contextmanager
+    def alone() -> Iterator[None]:
+        folder = _shared_folder(request.config)
+        with _locked(folder / "gate", fcntl.LOCK_EX), _locked(folder / "running", fcntl.LOCK_EX):
+            yield
+
+    return alone
+
+
+@contextlib.contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    with path.open("a") as file:
+        fcntl.flock(file, how)
+        yield
+
+
+def _shared_folder(config: pytest.Config) -> Path:
+    """A folder that all processes of this session share."""
+    own = config._tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log) -> Scheduling:

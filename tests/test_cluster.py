@@ -312,7 +312,7 @@ def test_the_doctor_looks_at_every_node(lab, data, tmp_path):
     assert f"{len(wrong)} of {len(lab.alive())} nodes need mending" in result.stdout
 
 
-def test_a_run_shrinks_and_grows_with_the_cluster_and_outlives_it(lab, data, tmp_path):
+def test_a_run_shrinks_and_grows_with_the_cluster_and_outlives_it(lab, data, tmp_path, quiet):
     """A node is killed, one added, one preempted, one cut off and healed, the head dies: never a hang, nothing lost.
 
     The last test of this lab.
@@ -324,8 +324,9 @@ def test_a_run_shrinks_and_grows_with_the_cluster_and_outlives_it(lab, data, tmp
         assert "starting 3 workers" in driver.text
         at = wait_for_checkpoint(run, 0)
         victim = lab.nodes[-1]
-        lab.kill(victim)
-        seconds = driver.wait_for("training again with 2 workers")
+        with quiet():
+            lab.kill(victim)
+            seconds = driver.wait_for("training again with 2 workers")
         print(f"SIGKILL of a node: training again on two after {seconds:.1f} s")
         assert seconds < 60
         assert continued_from(driver.text)[-1] >= at
@@ -345,8 +346,9 @@ def test_a_run_shrinks_and_grows_with_the_cluster_and_outlives_it(lab, data, tmp
         assert continued_from(driver.text)[-1] > last
         wait_for_checkpoint(run, newest(run))
         victim = lab.nodes[0]
-        lab.cut(victim)
-        seconds = driver.wait_for("training again with 1 worker,")
+        with quiet():
+            lab.cut(victim)
+            seconds = driver.wait_for("training again with 1 worker,")
         print(f"a node cut off: training again without it after {seconds:.1f} s")
         assert seconds < 60
         at = wait_for_checkpoint(run, newest(run))

@@ -7,6 +7,7 @@ import time
 import ray.train
 from ray.exceptions import ActorUnavailableError, NodeDiedError, RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks import DatasetsCallback
 
 from ragdist.on_ray.worker import Task, work
 
@@ -24,6 +25,13 @@ class _ProcessGroup(TorchConfig):
     @property
     def backend_cls(self):
         return _Backend
+
+
+class _Trainer(TorchTrainer):
+    """Ray Train's, without the actor that deals out Ray Data's sets: there are none, and it delays every start."""
+
+    def _create_default_callbacks(self):
+        return [each for each in super()._create_default_callbacks() if not isinstance(each, DatasetsCallback)]
 
 
 class Attempt(threading.Thread):
@@ -58,7 +66,7 @@ class Attempt(threading.Thread):
 
     def _fit(self) -> None:
         resources = {name: amount for name, amount in self.need.items() if name != "GPU"}
-        trainer = TorchTrainer(
+        trainer = _Trainer(
             work,
             train_loop_config=self.task,
             torch_config=_ProcessGroup(
