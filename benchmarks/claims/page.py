@@ -66,21 +66,37 @@ def study_table(study: Study, found: Found) -> str:
     return table(head, rows)
 
 
-def rates_table(study: Study, stacked: Study, found: Found) -> str:
-    """The share of trainings that end well, by learning rate; the middle one is the study of all variants."""
+def by_rate(study: Study, stacked: Study, found: Found) -> dict[tuple[str, str], dict[float, list[dict[str, Any]]]]:
+    """Results by (loss, variant) and learning rate; those of the rate 1 are in the study of all variants."""
     rates = sorted({*study.rates, 1.0})
-    rows = []
-    for loss, variant in study.cells:
-        cells = []
-        for rate in rates:
-            of = stacked if rate == 1.0 else study
-            group = [row for cell, row in found.items() if (cell.study, cell.loss, cell.variant, cell.rate)
-                     == (of.name, loss, variant, rate)]  # fmt: skip
+    return {
+        (loss, variant): {
+            rate: [
+                row for cell, row in found.items()
+                if (cell.study, cell.loss, cell.variant, cell.rate)
+                == (stacked.name if rate == 1.0 else study.name, loss, variant, rate)
+            ]
+            for rate in rates
+        }
+        for loss, variant in study.cells
+    }  # fmt: skip
+
+
+def rates_table(study: Study, stacked: Study, found: Found) -> str:
+    """The share of trainings that end well, by learning rate, and their median divergence."""
+    rows, rates = [], []
+    for (loss, variant), curve in by_rate(study, stacked, found).items():
+        cells, rates = [], list(curve)
+        for group in curve.values():
             well = [row for row in group if ends_well(study, row)]
-            kls = [row["looks"][-1]["kl"] for row in group if row["looks"]]
+            kls = _last(group, "kl")
             cells.append(f"{len(well)} of {len(group)}; {statistics.median(kls):.2f}" if kls else f"0 of {len(group)}")
         rows.append([loss, variant, *cells])
     return table(["loss", "relative term", *(f"rates × {rate:g}" for rate in rates)], rows)
+
+
+def _last(group: list[dict[str, Any]], figure: str) -> list[float]:
+    return [row["looks"][-1][figure] for row in group if row["looks"]]
 
 
 def groups(study: Study, found: Found) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -122,7 +138,12 @@ def write(path: Path, found: Found) -> None:
         before, _, rest = text.partition(marker)
         _, _, after = rest.partition("<!-- end -->")
         if study.name == "rates":
-            body = rates_table(study, STUDIES["stacked"], found)
+            curves = by_rate(study, STUDIES["stacked"], found)
+            kls = {name: {r: _last(group, "kl") for r, group in curve.items()} for name, curve in curves.items()}
+            write_whole(images / "claims-rates.svg", plots.over_rates(kls, "stacked: KL"))
+            body = (
+                rates_table(study, STUDIES["stacked"], found) + "\n\n![KL over learning rates](images/claims-rates.svg)"
+            )
         else:
             body = study_table(study, found)
             name = f"claims-{study.name.replace(', ', '-').replace('%', '')}.svg"

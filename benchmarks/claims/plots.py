@@ -1,4 +1,4 @@
-"""Two pictures as SVG: a point for every training, and samples in the plane."""
+"""Pictures as SVG: a point for every training, by objective or over learning rates, and samples in the plane."""
 
 import html
 import math
@@ -22,12 +22,9 @@ def dots(groups: dict[tuple[str, str], list[dict[str, Any]]], figure: str, title
 
     height = _TOP + _ROW * len(values) + 26
     parts = [f'<text x="{_LEFT}" y="18" font-weight="bold">{html.escape(title)} (less is better)</text>']
-    for exponent in range(math.floor(low), math.ceil(high) + 1):
-        for factor in (1, 2, 5):
-            tick = factor * 10.0**exponent
-            if low <= math.log10(tick) <= high:
-                parts.append(f'<path d="M{x(tick):.1f} {_TOP}V{height - 24}" stroke="#ccc"/>')
-                parts.append(f'<text x="{x(tick):.1f}" y="{height - 8}" text-anchor="middle">{short(tick)}</text>')
+    for tick in _ticks(low, high):
+        parts.append(f'<path d="M{x(tick):.1f} {_TOP}V{height - 24}" stroke="#ccc"/>')
+        parts.append(f'<text x="{x(tick):.1f}" y="{height - 8}" text-anchor="middle">{short(tick)}</text>')
     losses = list(dict.fromkeys(loss for loss, _ in values))
     for number, ((loss, variant), row) in enumerate(values.items()):
         y, colour = _TOP + _ROW * (number + 0.5), COLOURS[losses.index(loss) % len(COLOURS)]
@@ -38,6 +35,59 @@ def dots(groups: dict[tuple[str, str], list[dict[str, Any]]], figure: str, title
             middle = x(statistics.median(row))
             parts.append(f'<path d="M{middle:.1f} {y - 7}v14" stroke="{colour}" stroke-width="2.5"/>')
     return _svg(_WIDTH, height, parts)
+
+
+def over_rates(curves: dict[tuple[str, str], dict[float, list[float]]], title: str) -> str:
+    """A line through the medians for each (loss, variant), with a dot for each seed; both axes logarithmic.
+
+    Args:
+        curves: the seeds' figures by learning rate; the first variant's lines are dashed.
+        title: what the figures are.
+    """
+    every = [v for curve in curves.values() for row in curve.values() for v in row if math.isfinite(v) and v > 0]
+    low, high = math.log10(min(every)) - 0.05, math.log10(max(every)) + 0.05
+    rates = sorted({rate for curve in curves.values() for rate in curve})
+    left, right, top, bottom = 52, _WIDTH - 190, _TOP, 280
+
+    def x(rate: float) -> float:
+        span = math.log(rates[-1] / rates[0]) or 1.0
+        return left + 20 + math.log(rate / rates[0]) / span * (right - left - 40)
+
+    def y(value: float) -> float:
+        return bottom - (math.log10(max(value, 10**low)) - low) / (high - low) * (bottom - top)
+
+    parts = [f'<text x="{left}" y="18" font-weight="bold">{html.escape(title)} (less is better)</text>']
+    for tick in _ticks(low, high):
+        parts.append(f'<path d="M{left} {y(tick):.1f}H{right}" stroke="#ccc"/>')
+        parts.append(f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{short(tick)}</text>')
+    for rate in rates:
+        parts.append(f'<text x="{x(rate):.1f}" y="{bottom + 18}" text-anchor="middle">{rate:g}</text>')
+    parts.append(
+        f'<text x="{(left + right) / 2}" y="{bottom + 36}" text-anchor="middle">times the learning rates</text>'
+    )
+    losses, variants = (list(dict.fromkeys(name[i] for name in curves)) for i in (0, 1))
+    for number, ((loss, variant), curve) in enumerate(curves.items()):
+        colour = COLOURS[losses.index(loss) % len(COLOURS)]
+        stroke = f'stroke="{colour}" stroke-width="2"' + (' stroke-dasharray="6 4"' if variant == variants[0] else "")
+        line = " ".join(f"{x(rate):.1f},{y(statistics.median(row)):.1f}" for rate, row in sorted(curve.items()) if row)
+        parts.append(f'<polyline points="{line}" fill="none" {stroke}/>')
+        shift = 5 * (variants.index(variant) - (len(variants) - 1) / 2)  # side by side, not on top of each other
+        parts += [
+            f'<circle cx="{x(rate) + shift:.1f}" cy="{y(v):.1f}" r="3" fill="{colour}" fill-opacity="0.5"/>'
+            for rate, row in curve.items()
+            for v in row
+            if math.isfinite(v)
+        ]
+        at = top + 10 + 18 * number
+        parts.append(f'<path d="M{right + 14} {at}h26" {stroke}/>')
+        parts.append(f'<text x="{right + 46}" y="{at + 4}">{html.escape(f"{loss}, {variant}")}</text>')
+    return _svg(_WIDTH, bottom + 46, parts)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten between two powers."""
+    every = [factor * 10.0**e for e in range(math.floor(low), math.ceil(high) + 1) for factor in (1, 2, 5)]
+    return [tick for tick in every if low <= math.log10(tick) <= high]
 
 
 def planes(points: dict[tuple[str, str], list[list[float]]]) -> str:
