@@ -210,6 +210,8 @@ class Config:
     """restarts in a row, without progress between them, before a run on Ray workers gives up"""
     collective_timeout: float = _free(120.0)
     """seconds after which a worker that does not answer the others counts as dead"""
+    start_timeout: float = _free(300.0)
+    """seconds within which all Ray workers must have started, before others are tried"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """fp32, or bf16: the networks run under bfloat16 autocast"""
     compile: bool = _free(False)

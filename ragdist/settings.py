@@ -96,6 +96,7 @@ def check(config: Config) -> None:
     need(config.cpus_per_worker >= 0, "cpus_per_worker", "0 (a share of the node) or more")
     need(config.max_failures >= 0, "max_failures", "0 or more")
     need(config.collective_timeout >= 1, "collective_timeout", "at least 1")
+    need(config.start_timeout >= 1, "start_timeout", "at least 1")
     for option in ("z_dim", "g_width", "d_width", "max_width", "blocks", "expand", "group_width", "depth"):
         need(getattr(n, option) >= 1, f"network.{option}", "at least 1")
     for option in ("lam", "r1", "r2"):

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from pathlib import Path
 
@@ -193,6 +195,34 @@ def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed
         assert "raylet" not in text, "Ray's noise"
 
 
+def test_workers_that_do_not_start_are_given_up_on(lab, data, tmp_path):
+    """The first worker freezes as it appears."""
+    driver = Driver(lab, tmp_path / "log", *options(data, tmp_path / "run", 2400, "1", "--start_timeout=60"))
+    try:
+        _, worker = any_worker(lab)
+        os.kill(worker, signal.SIGSTOP)
+        driver.wait_for("did not start within 60 s")
+        seconds = driver.wait_for(r"training [\d.]+ s after the start")
+        print(f"given up on a worker: training after {seconds:.1f} s more")
+        assert driver.wait() == 0, driver.text
+    finally:
+        driver.stop()
+    assert not any(worker in lab.pids(node) for node in lab.nodes), "the frozen process is still there"
+    assert summary(tmp_path / "run")["images"] == 2400
+    assert "Traceback" not in driver.text
+
+
+def job_log(lab: Lab, identity: str) -> str:
+    """What `ray job logs` prints, without a process that takes seconds of the cluster's two cores."""
+    where = f"{lab.environment()['RAY_ADDRESS']}/api/jobs/{identity}/logs"
+    request = urllib.request.Request(where, headers={"Authorization": f"Bearer {lab.state.token.read_text().strip()}"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return json.load(response)["logs"] or ""
+    except urllib.error.HTTPError as error:
+        return f"{error.code}: {error.read()[:200]!r}"  # it is not known yet
+
+
 def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_store(lab, data, tmp_path):
     """`ray job submit` from another host than the cluster's; shards and run behind an S3 API."""
     gateway = network.gateway(lab.state.subnet)
@@ -218,8 +248,9 @@ def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_sto
         waiting = threading.Thread(target=submit, args=("first",))
         waiting.start()
         time.sleep(3)
-        while "images  L_G" not in (log := ray_job("logs", "first").stdout):
+        while "images  L_G" not in (log := job_log(lab, "first")):
             assert time.monotonic() - began < PATIENCE, log
+            time.sleep(0.5)
         print(f"first update seen {time.monotonic() - began:.1f} s after submitting")
         ray_job("stop", "first")
         waiting.join(PATIENCE)

@@ -33,7 +33,6 @@ _LOOK = 0.2  # seconds between two looks at the desk
 _SURVEY = 1.0  # seconds between two looks at the cluster's nodes
 _STEADY = 10.0  # seconds for which there must be room for more workers before a run grows
 _SETTLE = 5.0  # seconds within which the resources of workers that ended become free
-_START = 300.0  # seconds within which all workers must be there
 _STOP = 20.0  # seconds within which workers that have not begun to train must end when asked to
 _CLEAN_UP = 60.0  # seconds that Ray may take to end the workers
 _BANISHED = 300.0  # seconds for which a node on which an attempt could not start gets no worker
@@ -257,8 +256,8 @@ class Driver:
                 ray.get(self.desk.ask_to_stop.remote(), timeout=60)
                 if news.done < 0 and now - asked_at > _STOP:
                     return self._abandon(attempt)
-            if len(news.workers) < attempt.workers and now - attempt.began > _START:
-                self._say(f"the workers did not start within {_START:.0f} s")
+            if len(news.workers) < attempt.workers and now - attempt.began > self.config.start_timeout:
+                self._say(f"the workers did not start within {self.config.start_timeout:g} s")
                 return self._abandon(attempt)
             attempt.join(_LOOK)
         return self._show(attempt)
