@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ragdist import checkpoint, compiling, export, sampling
+from ragdist import agreement, checkpoint, compiling, export, sampling
 from ragdist.config import Config, flat
 from ragdist.data.index import Index
 from ragdist.errors import Diverged, Unreachable, UserError
@@ -187,7 +187,7 @@ class Trainer:
         """Write a checkpoint, and the EMA generator beside it, after a look whether the workers still agree.
 
         Raises:
-            UserError: the disk refuses; on all workers.
+            UserError: the disk refuses, or they do not; on all workers.
         """
         self._check(self.ear.flush())
         self._agree()
@@ -204,8 +204,7 @@ class Trainer:
         if self.world.size > 1:
             networks = {"g": self.generator, "d": self.discriminator}
             weights = {f"{name}.{k}": v for name, network in networks.items() for k, v in network.state_dict().items()}
-            said = self.world.gather(export.weights_sha256(weights))
-            assert len(set(said)) == 1, f"the workers' weights differ: {said}"
+            agreement.check(self.world, export.weights_sha256(weights), self.images)
 
     def _together(self, problem: UserError | None) -> None:
         """Raise on all workers what one of them met."""

@@ -6,11 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,41 @@ def serving(root: Path, folder: Path, host: str = "127.0.0.1") -> Iterator[Nginx
         yield server
     finally:
         server.stop()
+
+
+class Gate:
+    """A port of this machine that leads to another one while it is open; shut, it refuses and cuts what there is."""
+
+    def __init__(self, target: int):
+        self.target, self.port = target, free_port()
+        self._open: list[socket.socket] = []
+        self.open()
+
+    def open(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port), reuse_port=True)
+        threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
+
+    def shut(self) -> None:
+        for end in (self._listener, *self._open):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self._open.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):  # it was shut
+            while True:
+                here, _ = listener.accept()
+                there = socket.create_connection(("127.0.0.1", self.target))
+                self._open += [here, there]
+                for a, b in ((here, there), (there, here)):
+                    threading.Thread(target=self._pass_on, args=[a, b], daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from ragdist import checkpoint, settings
 from ragdist.errors import UserError
 from ragdist.runurl import RemoteFolder, UrlPlace, _Mirror
 from tests.conftest import TINY, begin, command, refused
-from tests.servers import s3_server
+from tests.servers import Gate, s3_server
 
 TRAIN = "ragdist.train"
 
@@ -85,6 +86,40 @@ def save(folder, images: int, keep: int) -> None:
     state = {"weights": torch.full((10,), float(images))}
     checkpoint.save(folder.checkpoints, images, state, {"images": images}, keep=keep)
     folder.saved()
+
+
+def test_a_store_that_is_away_for_a_while_costs_nothing(tmp_path, digits, monkeypatch):
+    """Uploads are tried again, and the training goes on meanwhile, past a checkpoint."""
+    with s3_server() as server:
+        gate = Gate(int(server["AWS_ENDPOINT_URL"].rpartition(":")[2]))
+        for name, value in (server | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{gate.port}"}).items():
+            monkeypatch.setenv(name, value)
+        import boto3
+
+        boto3.client("s3", endpoint_url=server["AWS_ENDPOINT_URL"]).create_bucket(Bucket="away")
+        size = ["--images=12800", "--checkpoint.every=6400", "--monitor.seconds=0.1"]
+        process = begin(TRAIN, *TINY, f"--data={digits}", "--out=s3://away/run", *size, cwd=tmp_path)
+        end = time.monotonic() + 60
+        while b"images  L_G" not in process.outputs[0].read:
+            assert process.poll() is None, process.communicate(timeout=10)
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        gate.shut()
+        shut = time.time()
+        while not re.search(rb"images-000000006400/.*attempt [3-8] of", process.outputs[1].read):
+            assert process.poll() is None, process.communicate(timeout=10)
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        gate.open()
+        opened = time.time()
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, out + err
+        gate.shut()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server["AWS_ENDPOINT_URL"])
+        rows = [json.loads(line) for line in RemoteFolder("s3://away/run").read("metrics.jsonl").splitlines()]
+        assert any(row["images"] > 6400 and shut < row["time"] < opened for row in rows)
+        kept = [name for name in RemoteFolder("s3://away/run").list() if name.endswith("manifest.json")]
+        assert [name.split("/")[1] for name in kept] == ["images-000000006400", "images-000000012800"]
 
 
 class SlowFolder(RemoteFolder):

@@ -1,6 +1,7 @@
 """The same run on 1, 2, 3 and 4 workers: weights, order, resuming, bad samples, what is reduced."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragdist import checkpoint, settings
+from ragdist.agreement import outliers
 from ragdist.config import Config, ObjectiveOptions
 from ragdist.data import index as index_file
 from ragdist.errors import UserError
@@ -121,6 +123,48 @@ def test_two_runs_of_one_world_size_have_the_same_bits_and_another_size_continue
     last = alone(part)
     assert last["images"] == 1920
     assert error(last["weights"], single["weights"]) < 1e-5
+
+
+def train_with_a_flipped_bit(world: World, config: Config, rank: int, at: int) -> str:
+    """A run in which one rank's memory changes a bit; what it ends with."""
+    folder = RunFolder(config.out)
+    for path in (folder.checkpoints, folder.samples):
+        path.mkdir(parents=True, exist_ok=True)
+    index = index_file.load(config.data.path)
+    trainer = Trainer(config, world, index, folder)
+    monitor = Monitor(config, folder, index, trainer.images) if world.rank == 0 else None
+
+    def flip() -> bool:
+        if world.rank == rank and trainer.images == at:
+            next(trainer.discriminator.parameters()).data.view(torch.int32).view(-1)[0] ^= 1
+        return False
+
+    with pytest.raises(UserError) as caught:
+        trainer.train(monitor, flip)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("size", "rank", "says"), [
+    (3, 1, r"^the weights of rank 1 \([^)]+\) differ from the others' after 640 images: "),
+    (2, 0, r"^the weights of the ranks 0 \([^)]+\), 1 \([^)]+\) differ after 640 images: "),
+])  # fmt: skip
+def test_a_flipped_bit_is_found_at_the_next_checkpoint(tmp_path, digits, size, rank, says):
+    config = config_of(*TINY, "--data", str(digits), "--out", str(tmp_path), "--checkpoint.every", "320",
+                       "--images", "1920")  # fmt: skip
+    said = on_ranks(size, train_with_a_flipped_bit, config, rank, 416)
+    assert len(set(said)) == 1
+    assert re.match(says, said[0]), said[0]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["images-000000000320"]
+
+
+@given(st.lists(st.sampled_from("ab"), min_size=1, max_size=9))
+def test_outliers_are_those_without_the_majority(values):
+    found = outliers(values)
+    less = min("ab", key=values.count)
+    if values.count("a") == values.count("b"):
+        assert found == list(range(len(values)))
+    else:
+        assert found == [place for place, value in enumerate(values) if value == less]
 
 
 def count_bytes(world: World, config: Config) -> tuple[list, int]:

@@ -1,0 +1,41 @@
+"""Whether all workers hold the same weights, as data-parallel training leaves them."""
+
+import socket
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+from ragdist.errors import UserError
+from ragdist.world import World
+
+
+def check(world: World, weights_sha256: str, images: int) -> None:
+    """Compare the workers' weights; all ranks must call.
+
+    Args:
+        world: the workers.
+        weights_sha256: of this worker's.
+        images: seen so far, for the message.
+
+    Raises:
+        UserError: on all ranks, naming those that differ: the same gradients leave the same bits, so that a memory,
+            a processor or a link has changed some.
+    """
+    said = world.gather([weights_sha256, socket.gethostname()])
+    odd = outliers([sha for sha, _ in said])
+    if odd:
+        who = ", ".join(f"{rank} ({said[rank][1]})" for rank in odd)
+        what = f"of rank {who} differ from the others'" if len(odd) == 1 else f"of the ranks {who} differ"
+        raise UserError(
+            f"the weights {what} after {images:,} images: its memory, processor or network may be faulty. The last "
+            "checkpoint is kept; the same command continues from it, better without that machine"
+        )
+
+
+def outliers(values: Sequence[Hashable]) -> list[int]:
+    """Places of the values that are not the majority's; all of them where they differ and none has one."""
+    (usual, count), *others = Counter(values).most_common()
+    if not others:
+        return []
+    if 2 * count <= len(values):
+        return list(range(len(values)))
+    return [place for place, value in enumerate(values) if value != usual]
