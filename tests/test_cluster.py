@@ -100,16 +100,20 @@ class Driver:
             self.process.wait()
 
 
-def workers_on(lab: Lab, node: str) -> list[int]:
-    """Processes of Ray Train workers on a host."""
+def actors_on(lab: Lab, node: str, name: bytes) -> list[int]:
+    """Processes of Ray's actors of this class on a host."""
     found = []
     for pid in lab.pids(node):
         try:
-            if b"RayTrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if name in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
         except OSError:
             continue
     return found
+
+
+def workers_on(lab: Lab, node: str) -> list[int]:
+    return actors_on(lab, node, b"RayTrainWorker")
 
 
 def any_worker(lab: Lab, seconds: float = PATIENCE) -> tuple[str, int]:
@@ -145,8 +149,10 @@ def continued_from(text: str) -> list[int]:
 
 
 def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed_run(lab, data, tmp_path):
-    """SIGKILL to a worker while it starts and while it trains, SIGSTOP to one, SIGKILL to the driver: same bits."""
-    images = 16_800
+    """SIGKILL to a worker while it starts and while it trains, SIGSTOP to one, SIGKILL to the controller and to the
+    driver: same bits.
+    """
+    images = 19_200
     undisturbed, _ = settings.parse(options(data, tmp_path / "whole", images, "2"), "test")
     said = on_ranks(2, train, undisturbed)[0]  # two processes of this machine, without Ray
     assert said["images"] == images
@@ -177,6 +183,14 @@ def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed
         seconds = driver.wait_for(r"training again with 2 workers", times=2)
         print(f"SIGSTOP of a worker: training again after {seconds:.1f} s, of which 5 s are --collective_timeout")
         assert worker not in lab.pids(node), "the frozen process is still there"
+
+        # Ray Train's own process beside the driver.
+        wait_for_checkpoint(run, newest(run))
+        (controller,) = actors_on(lab, "head", b"TrainController")
+        os.kill(controller, signal.SIGKILL)
+        seconds = driver.wait_for(r"training again with 2 workers", times=3)
+        print(f"SIGKILL of the controller: training again after {seconds:.1f} s")
+        assert "(Ray Train's controller: its process died)" in driver.text
 
         # The driver.
         wait_for_checkpoint(run, newest(run))

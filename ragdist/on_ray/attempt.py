@@ -93,7 +93,8 @@ class Attempt(threading.Thread):
             return "it ended without a result"
         failures = getattr(self.error, "worker_failures", None)
         if not failures:
-            return short(self.error)
+            controller = "Ray Train's controller: " if isinstance(self.error, RayActorError) else ""
+            return controller + short(self.error)
         rank, error = min(failures.items(), key=lambda item: (_rank_of_cause(item[1]), item[0]))
         where = workers[rank]["address"] if rank in workers else "an unknown node"
         return f"rank {rank} on {where}: {short(error)}"
