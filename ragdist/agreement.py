@@ -24,10 +24,12 @@ def check(world: World, weights_sha256: str, images: int) -> None:
     odd = outliers([sha for sha, _ in said])
     if odd:
         who = ", ".join(f"{rank} ({said[rank][1]})" for rank in odd)
-        what = f"of rank {who} differ from the others'" if len(odd) == 1 else f"of the ranks {who} differ"
+        one = len(odd) == 1
+        what = f"of rank {who} differ from the others'" if one else f"of the ranks {who} differ"
+        where = "its memory, processor or network" if one else "the memory, processor or network of one of them"
         raise UserError(
-            f"the weights {what} after {images:,} images: its memory, processor or network may be faulty. The last "
-            "checkpoint is kept; the same command continues from it, better without that machine"
+            f"the weights {what} after {images:,} images: {where} may be faulty. The last checkpoint is kept; the same "
+            f"command continues from it, better {'without that machine' if one else 'on other machines'}"
         )
 
 

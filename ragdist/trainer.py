@@ -202,7 +202,7 @@ class Trainer:
 
     def _agree(self) -> None:
         if self.world.size > 1:
-            networks = {"g": self.generator, "d": self.discriminator}
+            networks = {"g": self.generator, "d": self.discriminator, "ema": self.ema}
             weights = {f"{name}.{k}": v for name, network in networks.items() for k, v in network.state_dict().items()}
             agreement.check(self.world, export.weights_sha256(weights), self.images)
 

@@ -92,6 +92,8 @@ def quiet(request) -> Callable[[], contextlib.AbstractContextManager]:
     Others pass a gate before each test, which is shut first: else the next one would begin as the last one ends.
     """
 
+    assert request.path.stem in CLUSTERS, "it would wait for itself"
+
     @contextlib.contextmanager
     def alone() -> Iterator[None]:
         folder = _shared_folder(request.config)
@@ -105,7 +107,10 @@ def quiet(request) -> Callable[[], contextlib.AbstractContextManager]:
 def _locked(path: Path, how: int) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, how)
-        yield
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # a process that was forked meanwhile would hold it on
 
 
 def _shared_folder(config: pytest.Config) -> Path:

@@ -127,6 +127,7 @@ class Gate:
     def __init__(self, target: int):
         self.target, self.port = target, free_port()
         self._open: list[socket.socket] = []
+        self._lock = threading.Lock()
         self.open()
 
     def open(self) -> None:
@@ -134,18 +135,24 @@ class Gate:
         threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
 
     def shut(self) -> None:
-        for end in (self._listener, *self._open):
+        with self._lock:
+            ends, self._open, self._listener = [self._listener, *self._open], [], None
+        for end in ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
-        self._open.clear()
 
     def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):  # it was shut
             while True:
                 here, _ = listener.accept()
                 there = socket.create_connection(("127.0.0.1", self.target))
-                self._open += [here, there]
+                with self._lock:
+                    if listener is not self._listener:  # it was shut meanwhile
+                        here.close()
+                        there.close()
+                        return
+                    self._open += [here, there]
                 for a, b in ((here, there), (there, here)):
                     threading.Thread(target=self._pass_on, args=[a, b], daemon=True).start()
 

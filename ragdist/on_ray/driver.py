@@ -257,8 +257,8 @@ class Driver:
                 if news.done < 0 and now - asked_at > _STOP:
                     return self._abandon(attempt)
             if len(news.workers) < attempt.workers and now - attempt.began > self.config.start_timeout:
-                self._say(f"the workers did not start within {self.config.start_timeout:g} s")
-                return self._abandon(attempt)
+                late = f"they did not start within {self.config.start_timeout:g} s, --start_timeout"
+                return self._abandon(attempt)._replace(trouble=late)
             attempt.join(_LOOK)
         return self._show(attempt)
 
