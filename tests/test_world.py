@@ -32,15 +32,20 @@ def config_of(*arguments: str) -> Config:
     return config
 
 
-def train(world: World, config: Config, stop_after: int = 0) -> dict:
-    """One rank of a run; weights at the end."""
-    torch.use_deterministic_algorithms(True)
+def prepared(world: World, config: Config) -> tuple[Trainer, Monitor | None]:
+    """A rank's trainer, and rank 0's monitor."""
     folder = RunFolder(config.out)
     for path in (folder.checkpoints, folder.samples):
         path.mkdir(parents=True, exist_ok=True)
     index = index_file.load(config.data.path)
     trainer = Trainer(config, world, index, folder)
-    monitor = Monitor(config, folder, index, trainer.images) if world.rank == 0 else None
+    return trainer, Monitor(config, folder, index, trainer.images) if world.rank == 0 else None
+
+
+def train(world: World, config: Config, stop_after: int = 0) -> dict:
+    """One rank of a run; weights at the end."""
+    torch.use_deterministic_algorithms(True)
+    trainer, monitor = prepared(world, config)
     outcome = trainer.train(monitor, lambda: bool(stop_after) and trainer.images >= stop_after)
     if monitor:
         monitor.close()
@@ -127,12 +132,7 @@ def test_two_runs_of_one_world_size_have_the_same_bits_and_another_size_continue
 
 def train_with_a_flipped_bit(world: World, config: Config, rank: int, at: int) -> str:
     """A run in which one rank's memory changes a bit; what it ends with."""
-    folder = RunFolder(config.out)
-    for path in (folder.checkpoints, folder.samples):
-        path.mkdir(parents=True, exist_ok=True)
-    index = index_file.load(config.data.path)
-    trainer = Trainer(config, world, index, folder)
-    monitor = Monitor(config, folder, index, trainer.images) if world.rank == 0 else None
+    trainer, monitor = prepared(world, config)
 
     def flip() -> bool:
         if world.rank == rank and trainer.images == at:
