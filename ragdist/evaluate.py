@@ -1,10 +1,16 @@
 """``python -m ragdist.evaluate RUN``: how good a generator's samples are, as a table, as JSON, as a page."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ragdist import cli
 from ragdist.errors import UserError, run_command
 from ragdist.metrics.options import METRICS, EvaluateOptions
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import, and --help does not need it
+    from ragdist.evaluation.judging import Judgement
+    from ragdist.evaluation.source import Opened
+    from ragdist.world import World
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -17,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_class_arguments(EvaluateOptions, None, as_group=False)
     values = parser.parse_args(cli.arguments() if argv is None else argv)
     options = cli.build(EvaluateOptions, values)
-    for name in ("samples", "neighbours", "batch"):
+    for name in ("samples", "neighbours", "batch", "workers"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} {getattr(options, name)}: it must be at least 1")
     for name in ("seed", "reals"):
@@ -28,21 +34,28 @@ def main(argv: list[str] | None = None) -> None:
 
 def judge(source: Path, options: EvaluateOptions) -> None:
     """Evaluate, print the table, write the files."""
+    from ragdist import processes
     from ragdist.evaluation import output
-    from ragdist.evaluation import source as sources
-    from ragdist.evaluation.evaluate import evaluate
+    from ragdist.evaluation.evaluate import measure
     from ragdist.files import explain
-    from ragdist.world import pick_device
 
-    device = pick_device(options.device, deterministic=True)  # as in a run
-    opened = sources.open_source(source, options, device)
-    found = evaluate(opened.judged, opened.data, options, held_out=opened.held_out, device=device)
+    opened, judgement = processes.share(options.workers, options.device, gather, source, options)
+    found = measure(judgement)
     print("\n".join(output.lines(found)))
     out = Path(options.out) if options.out else opened.out
     with explain(f"cannot write {out}"):
         out.mkdir(parents=True, exist_ok=True)
         page = output.write(out, found, opened)
     print(f"\nreport: {page}")
+
+
+def gather(world: "World", source: Path, options: EvaluateOptions) -> "tuple[Opened, Judgement]":
+    """One worker's part of the evaluation."""
+    from ragdist.evaluation import evaluate
+    from ragdist.evaluation.source import open_source
+
+    opened = world.together(lambda: open_source(source, options, world.device))
+    return opened, evaluate.gather(opened.judged, opened.data, options, held_out=opened.held_out, world=world)
 
 
 if __name__ == "__main__":

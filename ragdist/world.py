@@ -2,15 +2,18 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from ragdist.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,22 @@ class World:
         if mine:
             dist.broadcast(torch.frombuffer(mine, dtype=torch.uint8), 0, group=self.group)
         return bytes(mine)
+
+    def together(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns on each rank; where it raises a UserError on one, one is raised on all.
+
+        All ranks must call. Collectives within ``work`` must not lie behind what one rank alone may fail at.
+        """
+        if self.size == 1:
+            return work()
+        found = problem = None
+        try:
+            found = work()
+        except UserError as error:
+            problem = str(error)
+        if said := next(filter(None, self.gather(problem)), None):
+            raise UserError(said)
+        return found
 
     def total(self, values: Tensor) -> Tensor:
         """The sum over the ranks, on every rank; a tensor of the CPU. All ranks must call."""

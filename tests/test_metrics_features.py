@@ -1,8 +1,11 @@
 """Features, sides and the real data: what is computed once, in parts, and in any order gives the same."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,11 +14,14 @@ from ragdist import sampling
 from ragdist.errors import UserError
 from ragdist.evaluation.reals import Reals
 from ragdist.metrics import classifier as classifiers
-from ragdist.metrics import side as sides
 from ragdist.metrics.dataset import Batch, DataSet
 from ragdist.metrics.features import Laplacian, Pixels
-from ragdist.metrics.frechet import frechet_distance
+from ragdist.metrics.side import Collector
+from ragdist.world import World
 from tests.conftest import encoded, picture
+from tests.ranks import on_ranks
+
+ALONE = World(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -62,27 +68,58 @@ def test_pixels_of_a_small_image_are_its_pixels():
     torch.testing.assert_close(features, images.flatten(1) / 127.5 - 1)
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3])
-def test_sides_of_parts_join_to_the_whole(data, parts):
-    """As workers would each make their share."""
-    extractor = Pixels(data.index.shape)
-    numbers = data.drawn(500)
-    whole = sides.collect(data.batches(numbers, 64), extractor, keep=300)
+def reals_of(world: World, where: str, cache: Path) -> list[np.ndarray] | None:
+    """One rank of computing the reals' side; what rank 0 has of it."""
+    data = DataSet(where, cache)
+    reals = Reals(data, Pixels(data.index.shape), 500, cache)
+    side = reals.side(64, world)
+    again = Reals(data, Pixels(data.index.shape), 500, cache)
+    assert (again.side(64, world) is None) == (world.rank > 0)
+    assert (reals.cached, again.cached) == (False, True)
+    parts = side and (side.numbers, side.labels, side.features, *vars(side.moments).values())
+    return parts and [part.numpy() for part in parts]
 
-    def share(rank):
-        first, stop = 500 * rank // parts, 500 * (rank + 1) // parts
-        for batch in data.batches(numbers[first:stop], 48):
-            yield Batch(batch.places + first, batch.images, batch.labels)
 
-    joined = sides.joined([sides.collect(share(rank), extractor, keep=300) for rank in range(parts)])
-    assert joined.count == whole.count == 500
-    assert joined.numbers.tolist() == list(range(300))
-    torch.testing.assert_close(joined.features, whole.features)
-    torch.testing.assert_close(joined.labels, whole.labels)
-    torch.testing.assert_close(joined.moments.covariance(), whole.moments.covariance(), rtol=1e-6, atol=1e-12)
-    other = sides.collect(data.batches(data.drawn(0)[500:900], 64), extractor, keep=0).moments
-    distances = [frechet_distance(side.moments, other) for side in (joined, whole)]
-    assert distances[0] == pytest.approx(distances[1], rel=1e-6)
+def test_the_reals_are_the_same_in_any_world(digits, tmp_path):
+    """Each rank embeds its share, here 8 batches; the second time they come from the cache."""
+    (alone,) = on_ranks(1, reals_of, str(digits), tmp_path / "1")
+    assert alone[0].tolist() == list(range(500))
+    assert alone[3] == 500  # the moments' count
+    for size in (2, 3):
+        found, *others = on_ranks(size, reals_of, str(digits), tmp_path / str(size))
+        assert others == [None] * (size - 1)
+        for mine, whole in zip(found, alone, strict=True):
+            np.testing.assert_allclose(mine, whole, rtol=1e-9, atol=1e-12)
+
+
+def broken_reals_of(world: World, where: str, cache: Path, lost: str) -> tuple[str, list[int]]:
+    """One rank where a shard is damaged, then where it is lost; the error of the latter, the bad samples of the former."""
+    data = DataSet(where, cache)
+    side = Reals(data, Pixels(data.index.shape), 0, cache).side(64, world)
+    assert world.rank or side.count == len(data) - len(data.bad)
+    world.gather("read")
+    if world.rank == 0:
+        Path(lost).unlink()
+    world.gather("gone")
+    try:
+        Reals(DataSet(where, cache), Pixels(data.index.shape), 0, cache).side(64, world)
+    except UserError as error:
+        return str(error), sorted(data.bad)
+    return "", []
+
+
+def test_what_one_rank_cannot_read_all_know(digits, tmp_path):
+    """Bad samples are counted once, on every rank, and nothing of it is kept; without a shard all end alike."""
+    where = shutil.copytree(digits, tmp_path / "digits")
+    last = sorted(where.glob("*.tar"))[-1]
+    content = bytearray(last.read_bytes())
+    for place in [found.start() for found in re.finditer(b"\x89PNG", content)][-2:]:
+        content[place : place + 4] = b"junk"
+    last.write_bytes(content)
+    found = on_ranks(2, broken_reals_of, str(where), tmp_path / "cache", str(last))
+    assert found[0] == found[1]
+    assert last.name in found[0][0]
+    assert len(found[0][1]) == 2
 
 
 def test_reals_are_computed_once(data, tmp_path):
@@ -90,7 +127,7 @@ def test_reals_are_computed_once(data, tmp_path):
 
     def both():
         reals = Reals(data, extractor, 300, tmp_path)
-        side = reals.side(64, "cpu")
+        side = reals.side(64, ALONE)
         return side, reals.spacing(side, 200), reals.cached
 
     first, first_spacing, cached = both()
@@ -100,7 +137,7 @@ def test_reals_are_computed_once(data, tmp_path):
     torch.testing.assert_close(second.features, first.features)
     torch.testing.assert_close(second.moments.outer, first.moments.outer)
     torch.testing.assert_close(second_spacing, first_spacing)
-    assert Reals(data, extractor, 301, tmp_path).side(64, "cpu") is not None
+    assert Reals(data, extractor, 301, tmp_path).side(64, ALONE) is not None
     for file in (tmp_path / "evaluation").iterdir():  # what rots is computed again
         file.write_bytes(file.read_bytes()[:100])
     third, _, cached = both()
@@ -181,7 +218,7 @@ def test_not_finite_features_are_refused():
 
     batch = Batch(torch.arange(2), torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.full((2,), -1))
     with pytest.raises(UserError, match="not finite"):
-        sides.collect([batch], Broken((1, 8, 8)), keep=9)
+        Collector(Broken((1, 8, 8)), keep=9).add(batch)
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ class Judge:
         if options.metric == "label_accuracy" and not config.network.labels:
             raise UserError("--metric label_accuracy needs --network.labels true")
         world = World(0, 1, device)
-        self.yardstick = Yardstick(data, self.options, options.samples, device=device, world=world, say=say)
+        self.yardstick = Yardstick(data, self.options, options.samples, world=world, say=say)
         by = f", by {self.options.data}" if options.judged_by else ""
         self.text = f"{self.metric} of {options.samples:,} samples{by}, {self.yardstick.extractor.title}"
 

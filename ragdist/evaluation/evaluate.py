@@ -18,35 +18,48 @@ def evaluate(
     options: EvaluateOptions,
     *,
     held_out: DataSet | None = None,
-    device: torch.device | str = "cpu",
     world: World | None = None,
     say: Callable[[str], None] = print,
 ) -> Evaluation | None:
-    """Judge samples by the data.
+    """Judge samples by the data; the evaluation, on rank 0, None on others. See `gather` for the rest."""
+    return measure(gather(judged, data, options, held_out=held_out, world=world, say=say))
+
+
+def gather(
+    judged: Judged,
+    data: DataSet,
+    options: EvaluateOptions,
+    *,
+    held_out: DataSet | None = None,
+    world: World | None = None,
+    say: Callable[[str], None] = print,
+) -> Judgement:
+    """Make the samples and bring what is needed of them to rank 0: what the workers have to do together.
 
     Args:
         judged: the samples.
         data: what they should be distributed as.
         options: as of the command.
         held_out: more data of that kind, which the generator has not seen.
-        device: of the features' networks.
-        world: the workers, which must all call; None: this process alone.
+        world: the workers, which must all call; None: this process alone, on the CPU.
         say: told what takes long.
-
-    Returns:
-        The evaluation, on rank 0; None on others.
 
     Raises:
         UserError: there are too few samples or reals for a measure, or a measure does not suit the features.
     """
-    device = torch.device(device)
-    world = world or World(0, 1, device)
+    world = world or World(0, 1, torch.device("cpu"))
     count = judged.available(options.samples)
-    yardstick = Yardstick(data, options, count, held_out=held_out, device=device, world=world, say=say)
-    judgement = Judgement(judged, yardstick)
+    judgement = Judgement(judged, Yardstick(data, options, count, held_out=held_out, world=world, say=say))
     advance = progress(count, "samples") if world.rank == 0 else lambda made: None
-    for _ in range(judgement.steps):
+    while not judgement.gathered:
         made = judgement.step()
         if made:
             advance(min(made * world.size, count))
+    return judgement
+
+
+def measure(judgement: Judgement) -> Evaluation | None:
+    """Take the measures, which is the work of rank 0 alone; the evaluation, None on other ranks."""
+    while judgement.done < judgement.steps:
+        judgement.step()
     return judgement.evaluation

@@ -59,9 +59,7 @@ class InRun:
         data = DataSet(config.data.path, Path(config.data.cache).expanduser(), config.data.cache_gb)
         if self.best_by not in BEST:
             raise UserError(f"--evaluate.best {self.best_by}: there is no such figure; there are: {', '.join(BEST)}")
-        self.yardstick = Yardstick(
-            data, options, options.samples, device=world.device, world=world, say=say, option="--evaluate."
-        )
+        self.yardstick = Yardstick(data, options, options.samples, world=world, say=say, option="--evaluate.")
         measure, self.better = BEST[self.best_by]
         if measure not in self.yardstick.names:
             raise UserError(

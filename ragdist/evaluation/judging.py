@@ -74,11 +74,16 @@ class Judgement:
         self.done = 0
         self.evaluation: Evaluation | None = None  # at the end, on rank 0
         self.result = Result()
-        self._gathered = Collector(yardstick.extractor, KEPT, yardstick.device)
+        self._collector = Collector(yardstick.extractor, KEPT, yardstick.world.device)
         self._kept: list[Tensor] = []
         self._named: list[Tensor] = []
         self._problem: str | None = None
         self._began = time.perf_counter()
+
+    @property
+    def gathered(self) -> bool:
+        """Whether rank 0 has what it needs: the steps that are left need no other rank."""
+        return self.done > self.rounds
 
     def step(self) -> int:
         """Take the next step; how many samples it made.
@@ -117,8 +122,8 @@ class Judgement:
             self._kept.append(part.images[part.places < most].cpu())
         if yardstick.labels_matter and yardstick.namer is not yardstick.extractor:
             with torch.no_grad():
-                self._named.append(yardstick.namer(part.images.to(yardstick.device))[1].argmax(1).cpu())
-        self._gathered.add(part)
+                self._named.append(yardstick.namer(part.images.to(yardstick.world.device))[1].argmax(1).cpu())
+        self._collector.add(part)
         return len(part.places)
 
     def _join(self) -> None:
@@ -128,7 +133,7 @@ class Judgement:
         if problem := next(filter(None, world.gather(self._problem)), None):
             raise UserError(problem)
         logits = yardstick.extractor is yardstick.namer or "inception_score" in names
-        fakes = self._gathered.together(world, yardstick.options.neighbours, logits=logits)
+        fakes = self._collector.together(world, yardstick.options.neighbours, logits=logits)
         images = world.rows(torch.cat(self._kept) if self._kept else None)
         named = world.rows(torch.cat(self._named) if self._named else None)
         if world.rank:
@@ -158,7 +163,7 @@ class Judgement:
         yardstick, data = self.yardstick, self.yardstick.data
         if data.bad:
             self.result.notes.append(
-                f"{data.bad:,} reals cannot be read and were left out: `python -m ragdist.shards check`"
+                f"{len(data.bad):,} reals cannot be read and were left out: `python -m ragdist.shards check`"
             )
         self.evaluation = Evaluation(
             self.judged.about, yardstick.protocol(), self.result, data, yardstick.reals.numbers, self.judged.seen

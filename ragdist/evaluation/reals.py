@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ragdist.files import write_whole
@@ -15,6 +14,7 @@ from ragdist.metrics.dataset import DataSet
 from ragdist.metrics.features import Extractor
 from ragdist.metrics.neighbours import nearest_others
 from ragdist.metrics.side import Side
+from ragdist.world import World, shares
 
 KEPT = 50_000  # most features that are kept; the others only count in mean and covariance
 NEIGHBOURS = 5
@@ -48,22 +48,35 @@ class Reals:
     def side(
         self,
         batch: int,
-        device: torch.device,
+        world: World,
         begin: Callable[[int], Callable[[int], None]] = lambda total: lambda n: None,
-    ) -> Side:
-        """The features; ``begin`` is called where they have to be computed, with their number, and gives what is
-        told the progress."""
+    ) -> Side | None:
+        """The features, on rank 0; None on the others. All ranks must call.
+
+        Where they have to be computed each rank does its share of the batches, and rank 0 calls ``begin`` with the
+        number of samples; what that returns is told the progress.
+
+        Raises:
+            UserError: shards cannot be had, or features are not finite; on all ranks.
+        """
         path = self._path("features")
-        found = sides.load(path)
-        if found is None:
-            self.cached = False
-            found = sides.collect(
-                self.data.batches(self.numbers, batch),
-                self.extractor,
-                keep=KEPT,
-                device=device,
-                advance=begin(len(self.numbers)),
-            )
+        found = sides.load(path) if world.rank == 0 else None
+        if world.gather(found is not None)[0]:
+            return found
+        self.cached = False
+        advance = begin(len(self.numbers)) if world.rank == 0 else lambda n: None
+        mine = shares(-(-len(self.numbers) // batch), world.size)[world.rank]
+        gathered = sides.Collector(self.extractor, KEPT, world.device)
+
+        def embed() -> None:
+            for part in self.data.batches(self.numbers, batch, mine):
+                gathered.add(part)
+                advance(len(part.places) * world.size)
+
+        world.together(embed)
+        self.data.bad.update(*world.gather(sorted(self.data.bad)))
+        found = gathered.together(world, KEPT, logits=True)
+        if found is not None:
             self._write(path, lambda: sides.save(path, found))
         return found
 

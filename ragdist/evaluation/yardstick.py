@@ -33,8 +33,7 @@ class Yardstick:
         options: as of the command.
         count: samples that will be judged.
         held_out: more data of that kind, which the generator has not seen.
-        device: of the features' networks.
-        world: the workers, which must all build it.
+        world: the workers, which must all build it, and the device of the features' networks.
         say: told what takes long, on rank 0.
         option: how an option is written, for messages.
 
@@ -50,88 +49,71 @@ class Yardstick:
         count: int,
         *,
         held_out: DataSet | None = None,
-        device: torch.device,
         world: World,
         say: Callable[[str], None],
         option: str = "--",
     ):
         self.data, self.options, self.count, self.held_out = data, options, count, held_out
-        self.device, self.world, self.say = device, world, say
+        self.world, self.say = world, say
         self.cache = Path(options.cache).expanduser()
         self.kind, self.names = choose(options, data, option)
         reals = min(options.reals or len(data), len(data))
         check_counts(self.names, count, reals, options.neighbours, option)
         _check_alike(data, held_out)
         self.labels_matter = "classes" in self.names
-        self._together(self._make_features)
-        self._together(self._gather_reals)
-
-    def _together(self, work: Callable[[], None]) -> None:
-        """Work of all ranks, in which each may fail; then all do."""
-        if self.world.size == 1:
-            return work()
-        problem = None
-        try:
-            work()
-        except UserError as error:
-            problem = str(error)
-        if said := next(filter(None, self.world.gather(problem)), None):
-            raise UserError(said)
-        return None
+        self._make_features()
+        self._gather_reals()
+        world.together(self._measure_reals)
 
     def _make_features(self) -> None:
+        """Rank 0 first, which may have to train a classifier or to fetch weights; the others find what it has."""
+        world = self.world
         self.namer: ClassifierFeatures | None = None
         if self.kind == "classifier" or self.labels_matter:
-            self.namer = self._classifier()
+            self.namer = world.together(lambda: self._classifier() if world.rank == 0 else None)
+            content = world.broadcast(self.namer.content if self.namer else None)
+            self.namer = self.namer or ClassifierFeatures(content, self.world.device)
+        first = world.together(lambda: self._make_extractor() if world.rank == 0 else None)
+        self.extractor: Extractor = world.together(lambda: first or self._make_extractor())
+
+    def _make_extractor(self) -> Extractor:
         if self.kind == "classifier":
-            self.extractor: Extractor = self.namer
-        elif self.kind == "inception":
+            return self.namer
+        if self.kind == "inception":
             from ragdist.metrics.inception import Inception
 
-            self.extractor = Inception(self.options.inception_weights, self.device)
-        else:
-            self.extractor = {"pixels": Pixels, "laplacian": Laplacian}[self.kind](self.data.index.shape)
+            return Inception(self.options.inception_weights, self.world.device)
+        return {"pixels": Pixels, "laplacian": Laplacian}[self.kind](self.data.index.shape)
 
     def _classifier(self) -> ClassifierFeatures:
-        """Rank 0's, trained where there is none."""
-        found, problem = None, None
-        if self.world.rank == 0:
-            try:
-                found = classifier(self.data, self.cache / "evaluation", device=self.device, begin=self._begin)
-            except UserError as error:
-                problem = error
-        if self.world.size > 1:
-            content = self.world.broadcast(found.content if found else b"")
-            if not content:
-                raise problem or UserError("rank 0 has no classifier")
-            found = found or ClassifierFeatures(content, self.device)
-        if problem:
-            raise problem
-        return found
+        return classifier(self.data, self.cache / "evaluation", device=self.world.device, begin=self._begin)
 
     def _begin(self, total: int) -> Callable[[int], None]:
         self.say(f"training a classifier of {self.data.where} for its features, once")
         return progress(total, "images")
 
     def _gather_reals(self) -> None:
+        """The sides of the data, on rank 0; each rank embeds its share of what is not in the cache."""
+        options, world = self.options, self.world
+        self.reals = Reals(self.data, self.extractor, options.reals, self.cache)
+        self.side = self.reals.side(options.batch, world, lambda total: progress(total, "real images"))
+        self.held = None
+        if self.held_out and "memorization" in self.names:
+            held = Reals(self.held_out, self.extractor, options.neighbours, self.cache)
+            self.held = held.side(options.batch, world, lambda total: progress(total, "held-out images"))
+
+    def _measure_reals(self) -> None:
+        """What else measures need of the data, on rank 0."""
         if self.world.rank:
             return
-        data, options = self.data, self.options
-        start = time.perf_counter()
-        self.reals = Reals(data, self.extractor, options.reals, self.cache)
-        self.side = self.reals.side(options.batch, self.device, lambda total: progress(total, "real images"))
-        self.neighbours = min(self.count, len(self.side.features), options.neighbours)
+        data = self.data
+        self.neighbours = min(self.count, len(self.side.features), self.options.neighbours)
         if set(_NEIGHBOURLY) & set(self.names):
             self.spacing = self.reals.spacing(self.side, self.neighbours)
         self.images = torch.empty(0, *data.index.shape, dtype=torch.uint8)
         if IMAGELY & set(self.names):
             self.images = _first_images(data, self.reals.numbers)
         self.real_counts = classes.class_counts(data.labels, len(data.index.classes)) if self.labels_matter else None
-        self.held = None
-        if self.held_out and "memorization" in self.names:
-            held = Reals(self.held_out, self.extractor, options.neighbours, self.cache)
-            self.held = held.side(options.batch, self.device, lambda total: progress(total, "held-out images"))
-        self.seconds = time.perf_counter() - start
 
     def protocol(self) -> dict[str, Any]:
         """All that decides the figures, beside what is judged; on rank 0."""

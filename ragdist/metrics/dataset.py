@@ -44,7 +44,7 @@ class DataSet:
             raise UserError(f"{where} holds samples of the kind '{self.index.codec}': only images can be judged")
         self.reader = ShardReader(ShardFiles(where, self.index, Cache(cache, int(cache_gb * 1e9))))
         self._starts = np.cumsum([0, *(shard.samples for shard in self.index.shards)])
-        self.bad = 0  # samples that could not be read
+        self.bad: set[int] = set()  # numbers of samples that could not be read
 
     def __len__(self) -> int:
         return self.index.samples
@@ -58,18 +58,22 @@ class DataSet:
     def drawn(self, count: int) -> np.ndarray:
         """Numbers of ``count`` samples (at most all; 0: all) in a random order that the data alone decide."""
         order = noise.permutation(int(self.index.digest[:16], 16), noise.REALS, 0, len(self))
-        return order[: count or len(self)]
+        return order[: count or len(self)].copy()  # the rest of a large one need not stay in memory
 
-    def batches(self, numbers: np.ndarray, batch: int) -> Iterator[Batch]:
-        """The samples of these numbers, shard by shard, so that each shard is opened once; bad ones are left out."""
+    def batches(self, numbers: np.ndarray, batch: int, share: range | None = None) -> Iterator[Batch]:
+        """The samples of these numbers, shard by shard, so that each shard is opened once; bad ones are left out.
+
+        Of all batches only those in ``share``, a worker's; None: all.
+        """
         order = np.argsort(numbers, kind="stable")
-        for first in range(0, len(order), batch):
+        firsts = range(0, len(order), batch)
+        for first in firsts if share is None else firsts[share.start : share.stop]:
             places = order[first : first + batch]
             kept, images, labels = [], [], []
             for place in places.tolist():
                 found = self._read(int(numbers[place]))
                 if found is None:
-                    self.bad += 1
+                    self.bad.add(int(numbers[place]))
                     continue
                 kept.append(place)
                 images.append(found[0])

@@ -40,9 +40,6 @@ class Moments:
         self.total += features.sum(0)
         self.outer.addmm_(features.T, features)
 
-    def __add__(self, other: Moments) -> Moments:
-        return Moments(self.count + other.count, self.total + other.total, self.outer + other.outer)
-
     def mean(self) -> Tensor:
         """[d], float64."""
         return self.total / self.count

@@ -62,5 +62,7 @@ class EvaluateOptions:
     """samples computed at a time"""
     device: str = "auto"
     """cpu, cuda, ...; auto: a GPU where there is one"""
+    workers: int = 1
+    """processes of this machine that share the samples; where there are GPUs each takes one of its own"""
     cache: str = "~/.cache/ragdist"
     """folder for what is computed once: the reals' features, a classifier that the data's folder has no room for"""

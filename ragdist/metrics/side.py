@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from ragdist.world import World
 
 @dataclass
 class Side:
-    """All of it on the host. Sides of disjoint parts are put together by `joined`."""
+    """All of it on the host. `Collector.together` makes one of the workers' parts."""
 
     moments: Moments  # of all samples
     features: Tensor  # float32 [n, d], of the first n of them
@@ -86,43 +85,6 @@ class Collector:
         )
         found = world.rows(mine.logits if mine and logits else None)
         return _ordered(Side(Moments(*moments), features, found, labels, numbers)) if world.rank == 0 else None
-
-
-def collect(
-    batches: Iterable[Batch],
-    extractor: Extractor,
-    *,
-    keep: int,
-    device: torch.device | str = "cpu",
-    advance: Callable[[int], None] = lambda n: None,
-) -> Side:
-    """Features of a sequence of images that comes in any order.
-
-    Args:
-        batches: the images, or this worker's share of them.
-        extractor: of the features.
-        keep: features are kept of the places below this; all others only count in the moments.
-        device: where the extractor computes.
-        advance: told how many are done.
-
-    Raises:
-        UserError: features are not finite.
-    """
-    gathered = Collector(extractor, keep, device)
-    for batch in batches:
-        gathered.add(batch)
-        advance(len(batch.places))
-    return gathered.side()
-
-
-def joined(sides: list[Side]) -> Side:
-    """The whole from the sides of its parts, as workers have them."""
-    moments = sum((side.moments for side in sides[1:]), sides[0].moments)
-    logits = None if sides[0].logits is None else torch.cat([side.logits for side in sides])
-    features, labels, numbers = (
-        torch.cat([getattr(side, name) for side in sides]) for name in ("features", "labels", "numbers")
-    )
-    return _ordered(Side(moments, features, logits, labels, numbers))
 
 
 def _ordered(side: Side) -> Side:
