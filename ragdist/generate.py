@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragdist import cli
+from ragdist.athand import at_hand
 from ragdist.errors import UserError, nearest, run_command
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -31,7 +32,7 @@ class GenerateOptions:
 
 def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog="python -m ragdist.generate", description="Draw samples of a trained generator.")
-    parser.add_argument("run", help="a run's folder, or a generator.safetensors")
+    parser.add_argument("run", help="a run's folder, or a generator.safetensors; or the URL of one")
     parser.add_argument("--interpolate", action="store_true", help="animate samples that travel between latents")
     parser.add_argument("--class", dest="chosen", metavar="K", help="draw this class only: its number or its name")
     parser.add_class_arguments(GenerateOptions, None, as_group=False)
@@ -42,7 +43,8 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"--{name} {getattr(options, name)}: it must be at least 1")
     if options.seed < 0:
         raise UserError(f"--seed {options.seed}: it must be 0 or more")
-    draw(Path(values.run), values.chosen, values.interpolate, options)
+    with at_hand(values.run, "generator.safetensors") as run:
+        draw(run, values.chosen, values.interpolate, options)
 
 
 def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions) -> None:

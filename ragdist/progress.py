@@ -59,7 +59,8 @@ class Progress:
         if self.shown:  # the first line's rate would be that of starting up
             rate = (self.done - self.start) / (now - self.began)
             left = tqdm.format_interval(max(self.total - self.done, 0) / rate)
-            parts += [f"{rate:,.0f} {self.unit.split()[0]}/s", f"ETA {left}"]
+            shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+            parts += [f"{shown} {self.unit.split()[0]}/s", f"ETA {left}"]
         self.shown = now
         print("  ".join([*parts, self.text]).rstrip(), flush=True)
 

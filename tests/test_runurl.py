@@ -81,6 +81,50 @@ def test_mistakes_get_one_line(s3, tmp_path, digits):
     assert "nothing can be written there" in line
 
 
+def test_a_run_in_a_store_is_drawn_and_judged_as_it_is(s3, tmp_path, digits):
+    """By the commands that read runs, from the URL of the run or of its generator, over http, too."""
+    result = train(tmp_path, digits, "s3://bucket/seen", images=640)
+    assert result.returncode == 0, result.stderr
+    remote = RemoteFolder("s3://bucket/seen")
+    for name in ("generator.safetensors", "config.yaml"):
+        remote.get(name, tmp_path / "seen" / name)
+    file = "bucket/seen/generator.safetensors"
+    import boto3
+
+    boto3.client("s3").put_object_acl(Bucket="bucket", Key="seen/generator.safetensors", ACL="public-read")
+    grids = {}
+    for i, where in enumerate(["seen", "s3://bucket/seen", f"s3://{file}", f"{s3['AWS_ENDPOINT_URL']}/{file}"]):
+        drawn = command("ragdist.generate", where, f"--out={i}.png", cwd=tmp_path)
+        assert drawn.returncode == 0, drawn.stderr
+        grids[where] = (tmp_path / f"{i}.png").read_bytes()
+    assert len(set(grids.values())) == 1
+
+    few = ["--samples=300", "--features=pixels", "--metrics=frechet,kid", f"--cache={tmp_path / 'cache'}"]
+    found = {}
+    for where, out in (("seen", "seen"), ("s3://bucket/seen/", "seen-evaluation"), (f"s3://{file}", "of-file")):
+        more = [f"--out={out}"] if out == "of-file" else []
+        result = command("ragdist.evaluate", where, *few, *more, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        content = json.loads((tmp_path / out / "evaluation.json").read_text())
+        found[content["judged"]["path"]] = content["figures"]
+    assert list(found) == ["seen/generator.safetensors", f"s3://{file}"]
+    one, other = found.values()
+    assert one == other
+    assert "Over the training" in (tmp_path / "seen-evaluation/evaluation.html").read_text()
+
+
+def test_what_is_not_in_a_store_is_one_line(s3, tmp_path):
+    for kind in ("generate", "evaluate"):
+        assert "there is no run at s3://bucket/nothing" in refused(
+            command(f"ragdist.{kind}", "s3://bucket/nothing", cwd=tmp_path)
+        )
+        line = refused(command(f"ragdist.{kind}", "s3://no-such-bucket/g.safetensors", cwd=tmp_path))
+        assert "there is no file at s3://no-such-bucket/g.safetensors" in line
+        assert "a path, or a URL that starts with" in refused(
+            command(f"ragdist.{kind}", "ftp://host/run", cwd=tmp_path)
+        )
+
+
 def save(folder, images: int, keep: int) -> None:
     folder.before_saving()
     state = {"weights": torch.full((10,), float(images))}

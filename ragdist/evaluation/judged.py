@@ -38,12 +38,12 @@ class GeneratorSamples:
 
     Args:
         exported: the generator and its description.
-        path: where it was found.
+        path: where it was found, by path or URL.
         seed: of the latents.
         shares: samples of each class in the data, [classes]: labels are drawn like these. None: all classes in turn.
     """
 
-    def __init__(self, exported: Exported, path: Path, seed: int, shares: np.ndarray | None):
+    def __init__(self, exported: Exported, path: Path | str, seed: int, shares: np.ndarray | None):
         self.generator: Generator = exported.generator
         self.seed, self.shares = seed, shares
         self.seen = exported.about["images"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from ragdist import export, settings
+from ragdist.data.store import scheme
 from ragdist.errors import UserError
 from ragdist.evaluation.judged import FolderSamples, GeneratorSamples, Judged
 from ragdist.metrics import classes
@@ -25,42 +26,51 @@ class Opened:
     out: Path  # for the results, unless another folder is asked for
 
 
-def open_source(source: Path, options: EvaluateOptions, device: torch.device) -> Opened:
+def open_source(source: Path, options: EvaluateOptions, device: torch.device, *, where: str = "") -> Opened:
     """What is at a path: a run, an exported generator, or a folder of images.
+
+    Args:
+        source: the path.
+        options: as of the command.
+        device: of the generator.
+        where: what the user calls it, where that is a URL of which ``source`` is a copy.
 
     Raises:
         UserError: it is none of them, or the data cannot be had.
     """
     if not source.exists():
         raise UserError(f"no run, no file and no folder at {source}")
+    remote = scheme(where) is not None
+    shown = where.rstrip("/") if remote else str(source)
     run = RunFolder(source) if _is_run(source) else None
-    cache, cache_gb, where = Path(options.cache).expanduser() / "fetched", 100.0, options.data
+    cache, cache_gb, path = Path(options.cache).expanduser() / "fetched", 100.0, options.data
     home = run or RunFolder(source.parent)  # a file of a run, as best.safetensors, was trained on the run's data
     if home.config.is_file() and (run or source.is_file()):
         config = settings.read(home.config)
         cache, cache_gb = Path(config["data.cache"]).expanduser(), config["data.cache_gb"]
-        where = where or config["data.path"]
-    if not where:
-        raise UserError(f"{source} does not say what it should look like: give the data with --data WHERE")
+        path = path or config["data.path"]
+    if not path:
+        raise UserError(f"{shown} does not say what it should look like: give the data with --data WHERE")
     generator = run.generator if run else source if source.is_file() else None
     if run and not run.generator.is_file():
-        raise UserError(f"{source} holds no {run.generator.name}: it appears with the run's first checkpoint")
+        raise UserError(f"{shown} holds no {run.generator.name}: it appears with the run's first checkpoint")
     exported = export.load(generator, device) if generator else None
-    data = DataSet(where, cache, cache_gb)
+    data = DataSet(path, cache, cache_gb)
     held_out = DataSet(options.held_out, cache, cache_gb) if options.held_out else None
-    out = source if run else Path(f"{source.name.removesuffix('.safetensors')}-evaluation")
+    out = source if run and not remote else Path(f"{source.name.removesuffix('.safetensors')}-evaluation")
     if exported is None:
         return Opened(FolderSamples(source, data.index.shape, options.seed), data, held_out, None, out)
     about, index = exported.about, data.index
     if about["codec"] != "image" or tuple(about["sample_shape"]) != index.shape:
         raise UserError(
-            f"{generator} makes samples of shape {about['sample_shape']} ({about['codec']}), and those of {where} have "
+            f"{shown} makes samples of shape {about['sample_shape']} ({about['codec']}), and those of {path} have "
             f"{list(index.shape)}: give the data that it was trained on, or like them"
         )
     shares = None
     if exported.generator.num_classes and about["classes"] == list(index.classes):
         shares = classes.class_counts(data.labels, len(index.classes)).numpy()
-    return Opened(GeneratorSamples(exported, generator, options.seed, shares), data, held_out, run, out)
+    name = f"{shown}/{generator.name}" if run else shown
+    return Opened(GeneratorSamples(exported, name, options.seed, shares), data, held_out, run, out)
 
 
 def _is_run(source: Path) -> bool:

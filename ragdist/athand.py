@@ -1,0 +1,55 @@
+"""Runs and generators that commands only read, wherever they are: in place on a disk, or copied from a URL."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ragdist.data.store import Store, scheme
+from ragdist.errors import UserError
+from ragdist.settings import CONFIG
+
+
+@contextmanager
+def at_hand(where: str, *names: str) -> Iterator[Path]:
+    """The folder or file at a path or URL, on this machine; a copy of what a URL names lasts as long as the context.
+
+    Args:
+        where: a path; the URL of a run; or that of a generator, which ends in ``.safetensors``.
+        names: the files of a run that are wanted, where they are there; for a generator those that lie beside it, where
+            they may be read.
+
+    Raises:
+        UserError: there is nothing, it cannot be had, or the URL is of a kind that is not read.
+    """
+    if scheme(where) is None:
+        yield Path(re.sub(r"^file:/+", "/", where))
+        return
+    base, name = where.rstrip("/"), ""
+    if base.endswith(".safetensors"):
+        base, _, name = base.rpartition("/")
+        names = tuple(file for file in names if file == CONFIG)
+    store = Store(base)
+    with TemporaryDirectory(prefix="ragdist-") as scratch:
+        folder = Path(scratch) / base.rpartition("/")[2]
+        folder.mkdir()
+        print(f"fetching {where}", flush=True)
+        if name and not _fetched(store, name, folder):
+            raise UserError(f"there is no file at {where}")
+        for file in names:
+            with suppress(UserError) if name else nullcontext():  # to many what lies beside a public file is forbidden
+                _fetched(store, file, folder)
+        if not any(folder.iterdir()):
+            raise UserError(f"there is no run at {where}: none of {', '.join(names)}")
+        yield folder / name if name else folder
+
+
+def _fetched(store: Store, name: str, folder: Path) -> bool:
+    """Whether there is such a file; then it is in the folder now."""
+    try:
+        size, _ = store.stat(name)
+        store.fetch(name, size, folder / name)
+    except FileNotFoundError:
+        return False
+    return True
