@@ -6,6 +6,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
+from ragdist.child import follow_parent
 from ragdist.errors import UserError
 from ragdist.world import World, pick_device
 
@@ -134,14 +136,13 @@ def _run(
     line: Connection, rank: int, size: int, folder: str, device: str, threads: int, work: Callable, arguments: tuple
 ) -> None:
     """The life of one of the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; rank 0 ends the others
-    rank_0 = os.getppid()
+    follow_parent()
     torch.set_num_threads(threads)
     line.send("here")
     try:
         work(_met(folder, rank, size, pick_device(device, deterministic=True)), *arguments)
         dist.destroy_process_group()
     except Exception as error:
-        if os.getppid() == rank_0:  # else nobody listens
-            what = str(error) if isinstance(error, UserError) else f"worker {rank}: {type(error).__name__}: {error}"
+        what = str(error) if isinstance(error, UserError) else f"worker {rank}: {type(error).__name__}: {error}"
+        with suppress(BrokenPipeError):  # rank 0 is gone, and this process is next
             line.send((time.time(), what))

@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from ragdist.data.child import follow_parent
+from ragdist.child import follow_parent
 from ragdist.data.pack import Packer, Stopped
 from ragdist.errors import UserError
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ragdist import noise
-from ragdist.data.child import follow_parent
+from ragdist.child import follow_parent
 from ragdist.data.codecs import CODECS
 from ragdist.data.order import Order
 from ragdist.data.shardfiles import ShardFiles

@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ragdist.data.child import follow_parent
+from ragdist.child import follow_parent
 from ragdist.errors import UserError
 from ragdist.progress import Progress
 
