@@ -53,8 +53,7 @@ _SHORT = tuple((loss, variant) for loss in _STRONG for variant in (NONE, DEFAULT
 _PAIRS = tuple((loss, variant) for loss in _STRONG for variant in (NONE, DEFAULT))
 _STACKED_CELLS = (
     *((loss, variant) for loss in _STRONG for variant in (NONE, "literal", DEFAULT, "assignment")),
-    ("original", "literal"),
-    ("original", DEFAULT),
+    *(("original", variant) for variant in (NONE, "literal", DEFAULT)),
 )
 _PLANE = {"network.family": "mlp", "network.z_dim": 2, "network.g_width": 128, "network.d_width": 128,
           "batch_size": 100,
