@@ -3,13 +3,14 @@
 import os
 import signal
 import socket
-import tempfile
+import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from multiprocessing.connection import Connection
-from typing import Any
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -19,9 +20,10 @@ from ragdist.child import follow_parent
 from ragdist.errors import UserError
 from ragdist.world import World, pick_device
 
-_MEETING = timedelta(minutes=2)  # for all to meet once they have started
+_MEETING = timedelta(seconds=30)  # for all to meet once they are ready, which takes none
 _PATIENCE = timedelta(hours=6)  # the others wait while rank 0 does what only one can
 _LAST_WORDS = 10.0  # seconds in which a process that failed says why
+_HERE = "127.0.0.1"
 
 
 def share(size: int, device: str, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -31,51 +33,83 @@ def share(size: int, device: str, work: Callable[..., Any], *arguments: Any) -> 
         size: processes, this one included; 1: this one alone.
         device: of all, as `pick_device` takes it. GPUs without a number are given out, one to each process; on the CPU
             the processes share the threads that this one has.
-        work: a function of a module: it is called in new processes, too.
+        work: a function of a module: it is called in new processes, too. On rank 0 it calls ``world.alive()`` now and
+            then, so as not to work on for nothing.
 
     Raises:
-        UserError: there are fewer GPUs than processes, a process failed or was killed, or ``work`` raises one here.
+        UserError: there are fewer GPUs than processes, a process was killed, or ``work`` raises one anywhere.
     """
     first = pick_device(device, deterministic=True)
     if size == 1:
-        return work(World(0, 1, first), *arguments)
+        return _call(work, World(0, 1, first), arguments)
     spread = first.type == "cuda" and device in ("auto", "cuda")
     if spread and size > torch.cuda.device_count():
         raise UserError(
             f"--workers {size}: the GPUs of this machine are {torch.cuda.device_count()}, and each worker takes one; "
             "give as many, or --device cpu"
         )
+    if first.type == "cuda" and not spread:
+        raise UserError(
+            f"--device {device} is one GPU: give --device cuda, of which each of --workers {size} takes one"
+        )
     threads = torch.get_num_threads()
     count = max(1, threads // size) if first.type == "cpu" else threads
-    with tempfile.TemporaryDirectory(prefix="ragdist-") as folder:
-        others = _Others()
-        try:
-            for rank in range(1, size):
-                others.start(rank, size, folder, f"cuda:{rank}" if spread else str(first), count, work, arguments)
-            others.await_start()
-            torch.set_num_threads(count)
-            found = work(_met(folder, 0, size, first), *arguments)
-            others.end()
-            return found
-        except RuntimeError as error:  # a collective's, when another process has gone
-            if why := others.why():
-                raise UserError(why) from error
-            raise
-        finally:
-            others.kill()
-            torch.set_num_threads(threads)
-            if dist.is_initialized():
-                dist.destroy_process_group()
+    others = _Others()
+    try:
+        port, store = _store(size)
+        for rank in range(1, size):
+            others.start(rank, size, port, f"cuda:{rank}" if spread else "cpu", count, work, arguments)
+        others.await_start()
+        torch.set_num_threads(count)
+        found = _call(work, _met(store, 0, size, first, others.check), arguments)
+        others.end()
+        return found
+    except RuntimeError:  # a collective's, it may be, because another process has gone
+        others.await_end()
+        others.check()
+        raise
+    finally:
+        others.kill()
+        torch.set_num_threads(threads)
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
-def _met(folder: str, rank: int, size: int, device: torch.device) -> World:
+def _store(size: int) -> tuple[int, dist.TCPStore]:
+    """Where the processes find each other, and its port: of loopback, so that nobody else does."""
+    listening = socket.create_server((_HERE, 0))
+    port = listening.getsockname()[1]
+    # It takes the socket over.
+    store = dist.TCPStore(
+        _HERE, port, size, is_master=True, wait_for_workers=False, timeout=_MEETING, master_listen_fd=listening.detach()
+    )
+    return port, store
+
+
+def _met(store: dist.Store, rank: int, size: int, device: torch.device, alive: Callable[[], None]) -> World:
     """The world, when all are there. What its collectives carry lies on the host, so gloo does for any device."""
     loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
     if loopback:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
-    store = dist.FileStore(os.path.join(folder, "store"), size)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=_MEETING)
-    return World(rank, size, device, size, dist.new_group(backend="gloo", timeout=_PATIENCE))
+    group = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    dist.barrier()  # one that failed at once would leave others waiting to meet it
+    return World(rank, size, device, size, group, alive)
+
+
+def _call(work: Callable[..., Any], world: World, arguments: tuple) -> Any:
+    try:
+        return work(world, *arguments)
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"the memory of {world.device} ran out: try a smaller --batch") from error
+
+
+class _Failure(NamedTuple):
+    """What a process says when its work raised something."""
+
+    at: float  # by time.time()
+    text: str
+    mistake: bool  # the user's; else ours, with its traceback
 
 
 class _Others:
@@ -85,21 +119,66 @@ class _Others:
         self.context = torch.multiprocessing.get_context("spawn")
         self.processes: list[Any] = []
         self.lines: list[Connection] = []
+        self.failures: list[_Failure] = []
+        self.heard: set[int] = set()  # ranks that are ready, or have failed
 
     def start(self, *task: Any) -> None:
         line, theirs = self.context.Pipe(duplex=False)
-        self.processes.append(self.context.Process(target=_run, args=(theirs, *task), daemon=True))
-        self.processes[-1].start()
+        process = self.context.Process(target=_run, args=(theirs, *task), daemon=True)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a new process has from its first moment on
+        process.start()
+        signal.signal(signal.SIGINT, before)
+        self.processes.append(process)
         self.lines.append(line)
         theirs.close()
 
     def await_start(self) -> None:
-        """Until each is there; raises RuntimeError if one has gone."""
-        for line in self.lines:
-            try:
-                line.recv()
-            except EOFError as error:
-                raise RuntimeError("a process ended before it began") from error
+        """Until each is ready to work; raises as `check` does."""
+        for rank, (process, line) in enumerate(zip(self.processes, self.lines, strict=True), 1):
+            while rank not in self.heard and process.exitcode is None:
+                wait([line])
+                self.check()
+        self.check()
+
+    def await_end(self) -> None:
+        """Until one has ended badly, or all have ended, or a while is over."""
+        end = time.monotonic() + _LAST_WORDS
+        while time.monotonic() < end and not self._bad() and any(process.is_alive() for process in self.processes):
+            wait([process.sentinel for process in self.processes], timeout=0.1)
+
+    def check(self) -> None:
+        """Whether all live, or have done their work.
+
+        Raises:
+            UserError: the user's mistake that one of them found, or that one was killed.
+            RuntimeError: another failure, with its traceback.
+        """
+        bad, size = self._bad(), len(self.processes) + 1
+        for rank, line in enumerate(self.lines, 1):
+            with suppress(EOFError):  # it has ended
+                while line.poll():
+                    said = line.recv()
+                    self.heard.add(rank)
+                    if isinstance(said, _Failure):
+                        self.failures.append(said)
+        for rank, code in bad:  # before what others say, who may have lost their connection to it
+            if code == -signal.SIGKILL:
+                raise UserError(
+                    f"worker {rank} of {size} was killed (SIGKILL), which the system does when memory runs out: try "
+                    "fewer --workers or a smaller --batch"
+                )
+            if code < 0:
+                raise UserError(f"worker {rank} of {size} was ended by {signal.Signals(-code).name}")
+        if self.failures:
+            first = min(self.failures)
+            raise UserError(first.text) if first.mistake else RuntimeError(first.text)
+        if bad:
+            raise RuntimeError(f"worker {bad[0][0]} of {size} ended with exit code {bad[0][1]}")
+
+    def _bad(self) -> list[tuple[int, int]]:
+        """Ranks that ended otherwise than by themselves, and their exit codes."""
+        codes = [process.exitcode for process in self.processes]
+        return [(rank, code) for rank, code in enumerate(codes, 1) if code]
 
     def end(self) -> None:
         for process in self.processes:
@@ -110,39 +189,22 @@ class _Others:
             process.kill()
             process.join()
 
-    def why(self) -> str | None:
-        """How the first one that failed ended; None where none did."""
-        end = time.monotonic() + _LAST_WORDS
-        for process in self.processes:
-            process.join(max(0.0, end - time.monotonic()))
-        size = len(self.processes) + 1
-        for rank, process in enumerate(self.processes, 1):
-            if (process.exitcode or 0) < 0:
-                return (
-                    f"worker {rank} of {size} was killed ({signal.Signals(-process.exitcode).name}), which the system "
-                    "does when memory runs out: try fewer --workers or a smaller --batch"
-                )
-        said = []
-        for rank, line in enumerate(self.lines, 1):
-            try:
-                if line.poll():
-                    said.append((*line.recv(), rank))
-            except EOFError:
-                continue
-        return min(said)[1] if said else None
-
 
 def _run(
-    line: Connection, rank: int, size: int, folder: str, device: str, threads: int, work: Callable, arguments: tuple
+    line: Connection, rank: int, size: int, port: int, device: str, threads: int, work: Callable, arguments: tuple
 ) -> None:
     """The life of one of the others."""
     follow_parent()
     torch.set_num_threads(threads)
-    line.send("here")
     try:
-        work(_met(folder, rank, size, pick_device(device, deterministic=True)), *arguments)
+        device = pick_device(device, deterministic=True)
+        line.send("ready")
+        store = dist.TCPStore(_HERE, port, size, is_master=False, timeout=_MEETING)
+        _call(work, _met(store, rank, size, device, lambda: None), arguments)
         dist.destroy_process_group()
     except Exception as error:
-        what = str(error) if isinstance(error, UserError) else f"worker {rank}: {type(error).__name__}: {error}"
+        mistake = isinstance(error, UserError)
+        text = str(error) if mistake else f"worker {rank} of {size} failed:\n{traceback.format_exc()}"
         with suppress(BrokenPipeError):  # rank 0 is gone, and this process is next
-            line.send((time.time(), what))
+            line.send(_Failure(time.time(), text, mistake))
+        sys.exit(1)

@@ -31,6 +31,7 @@ class World:
     # Over which `gather` and `broadcast` go, None: the default one. Of its own, so that waiting for a worker that
     # reads or writes a large file does not count as a hang of the training's collectives.
     group: Any = None
+    alive: Callable[[], None] = lambda: None  # raises where it is known that another worker has gone
 
     def slots(self, batch: int) -> range:
         """The slots of a global batch that this worker computes: contiguous, in all workers all of them.
@@ -165,6 +166,8 @@ def pick_device(name: str, *, deterministic: bool = False) -> torch.device:
         reason = str(error).splitlines()[0]
         raise UserError(f"--device {name}: {reason}; choose cpu, or cuda where there is a GPU") from error
     if device.type == "cuda":
+        if device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
         torch.cuda.set_device(device)
     if device.type == "cuda" and deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
+from ragdist import processes
+from ragdist.errors import UserError
+from ragdist.world import World
 from tests.conftest import TINY, begin, command, refused
 from tests.zygote import Command
 
@@ -46,34 +50,46 @@ def test_the_figures_are_those_of_one_process(place):
     assert found[2] == pytest.approx(found[1], rel=1e-6, abs=1e-9)
 
 
-def begun(place: Path, *, met: bool) -> tuple[Command, list[psutil.Process]]:
-    """A command that takes long, and its two other workers: just started, or connected with each other."""
+def begun(place: Path, *, until: str) -> tuple[Command, list[psutil.Process]]:
+    """A command that takes long, and its two other workers: started, connected with each other, or making samples."""
     running = begin("ragdist.evaluate", *options(*LONG), cwd=place)
-    end = time.monotonic() + 90
+    end, met = time.monotonic() + 120, {}
     while time.monotonic() < end:
         assert running.poll() is None, running.communicate()
         children = psutil.Process(running.pid).children()
         workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-        if len(workers) == 2 and (not met or all(worker.net_connections() for worker in workers)):
+        for worker in workers:
+            if worker.pid not in met and worker.net_connections():
+                met[worker.pid] = sum(worker.cpu_times()[:2])
+        # Once they have met they embed some hundred digits each, which takes a fraction of a second.
+        if (
+            len(workers) == 2
+            and {
+                "started": True,
+                "met": len(met) == 2,
+                "sampling": len(met) == 2 and all(sum(w.cpu_times()[:2]) > met[w.pid] + 4 for w in workers),
+            }[until]
+        ):
             return running, workers
         time.sleep(0.05)
-    raise AssertionError("the workers did not meet")
+    raise AssertionError(f"the workers have not {until}")
 
 
-@pytest.mark.parametrize("met", [False, True])
-def test_a_killed_worker_is_named(place, met):
-    """Before they have met, and while they work."""
-    running, workers = begun(place, met=met)
+@pytest.mark.parametrize("until", ["started", "met", "sampling"])
+def test_a_killed_worker_is_named(place, until):
+    """Soon: no other waits for it while it makes its share of the samples, which takes minutes here."""
+    running, workers = begun(place, until=until)
     workers[1].kill()
-    _, said = running.communicate(60)
+    _, said = running.communicate(30)
     assert running.returncode == 2
     (line,) = said.splitlines()
     assert line.startswith("error: worker 2 of 3 was killed (SIGKILL)")
     assert not psutil.wait_procs(workers, timeout=10)[1]
 
 
-def test_ctrl_c_ends_all_in_one_word(place):
-    running, workers = begun(place, met=True)
+@pytest.mark.parametrize("until", ["started", "met"])
+def test_ctrl_c_ends_all_in_one_word(place, until):
+    running, workers = begun(place, until=until)
     os.killpg(running.pid, signal.SIGINT)
     _, said = running.communicate(60)
     assert (running.returncode, said) == (130, "interrupted\n")
@@ -81,12 +97,42 @@ def test_ctrl_c_ends_all_in_one_word(place):
 
 
 def test_no_worker_outlives_the_command(place):
-    running, workers = begun(place, met=True)
+    running, workers = begun(place, until="sampling")
     running.kill()
-    assert not psutil.wait_procs(workers, timeout=60)[1]
+    assert not psutil.wait_procs(workers, timeout=10)[1]
 
 
 def test_mistakes_of_several_are_one_line(place):
     assert "3 samples are too few" in refused(
         command("ragdist.evaluate", *options("--samples=3", "--workers=2"), cwd=place)
     )
+
+
+def fail(world: World, rank: int, kind: str) -> int:
+    """One worker's part of something that goes wrong on one of them."""
+    if world.rank == rank:
+        if kind == "mistake":
+            raise UserError("there is no such thing: choose another")
+        if kind == "bug":
+            raise AssertionError("what must not be")
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return int(world.total(torch.ones(1)))
+
+
+def test_work_is_done_together():
+    assert processes.share(3, "cpu", fail, 9, "") == 3
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "says"),
+    [
+        ("mistake", UserError, "^there is no such thing: choose another$"),
+        ("bug", RuntimeError, "worker 1 of 3 failed:(.|\n)*what must not be"),
+        ("crash", UserError, "^worker 1 of 3 was ended by SIGSEGV$"),
+    ],
+)
+def test_the_first_failure_is_told(kind, error, says):
+    """A mistake as one line, a bug with the traceback of where it was."""
+    with pytest.raises(error, match=says):
+        processes.share(3, "cpu", fail, 1, kind)

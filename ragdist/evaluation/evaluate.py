@@ -52,6 +52,7 @@ def gather(
     judgement = Judgement(judged, Yardstick(data, options, count, held_out=held_out, world=world, say=say))
     advance = progress(count, "samples") if world.rank == 0 else lambda made: None
     while not judgement.gathered:
+        world.alive()
         made = judgement.step()
         if made:
             advance(min(made * world.size, count))

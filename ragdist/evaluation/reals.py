@@ -70,6 +70,7 @@ class Reals:
 
         def embed() -> None:
             for part in self.data.batches(self.numbers, batch, mine):
+                world.alive()
                 gathered.add(part)
                 advance(len(part.places) * world.size)
 

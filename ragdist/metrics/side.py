@@ -74,11 +74,16 @@ class Collector:
 
         Moments are summed. What goes to rank 0 whole is labels, the features of at most ``most`` samples, which
         measures of pairs need, and with ``logits`` those.
+
+        Raises:
+            UserError: nobody has any; on all ranks.
         """
         if world.size == 1:
             return self.side()
         mine = self.side() if self.parts else None
         moments = [world.total(value) for value in vars(self.moments).values()]
+        if not moments[0]:
+            raise UserError("there is no sample that can be judged")
         features = mine and mine.features[mine.numbers < most]
         features, labels, numbers = (
             world.rows(value) for value in (features, mine and mine.labels, mine and mine.numbers)
