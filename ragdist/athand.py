@@ -10,6 +10,8 @@ from ragdist.data.store import Store, scheme
 from ragdist.errors import UserError
 from ragdist.settings import CONFIG
 
+_ATTEMPTS = 4  # at a file that is replaced meanwhile
+
 
 @contextmanager
 def at_hand(where: str, *names: str) -> Iterator[Path]:
@@ -32,7 +34,7 @@ def at_hand(where: str, *names: str) -> Iterator[Path]:
         names = tuple(file for file in names if file == CONFIG)
     store = Store(base)
     with TemporaryDirectory(prefix="ragdist-") as scratch:
-        folder = Path(scratch) / base.rpartition("/")[2]
+        folder = Path(scratch) / (base.rpartition("/")[2].strip(".") or "run")
         folder.mkdir()
         print(f"fetching {where}", flush=True)
         if name and not _fetched(store, name, folder):
@@ -42,14 +44,29 @@ def at_hand(where: str, *names: str) -> Iterator[Path]:
                 _fetched(store, file, folder)
         if not any(folder.iterdir()):
             raise UserError(f"there is no run at {where}: none of {', '.join(names)}")
-        yield folder / name if name else folder
+        try:
+            yield folder / name if name else folder
+        except UserError as error:  # which the copy's path would not help
+            raise type(error)(str(error).replace(str(folder), base)) from error
 
 
 def _fetched(store: Store, name: str, folder: Path) -> bool:
-    """Whether there is such a file; then it is in the folder now."""
-    try:
-        size, _ = store.stat(name)
-        store.fetch(name, size, folder / name)
-    except FileNotFoundError:
-        return False
-    return True
+    """Whether there is such a file; then it is in the folder now, as it was at one moment.
+
+    A run that goes on replaces its files, and a large one is fetched in parts.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    part = folder / f".{name}"
+    for _ in range(_ATTEMPTS):
+        try:
+            before = store.stat(name)
+            part.unlink(missing_ok=True)
+            store.fetch(name, before[0], part)
+            if store.stat(name) == before:
+                part.rename(folder / name)
+                return True
+        except FileNotFoundError:
+            return False
+    raise UserError(f"{store.locate(name)} was replaced again and again while it was fetched: try once more")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # PyTorch takes seconds to import, and --help does not need i
     from ragdist.evaluation.source import Opened
     from ragdist.world import World
 
-WANTED = ("config.yaml", "generator.safetensors", "metrics.jsonl")  # files of a run at a URL
+WANTED = ("config.yaml", "generator.safetensors", "metrics.jsonl", "evaluations.jsonl")  # files of a run at a URL
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -87,6 +87,8 @@ def load(path: Path, device: torch.device) -> Exported:
         raise UserError(f"{path} is damaged ({error}): copy it again, or continue the run to write it anew") from error
     if (about.get("format"), about.get("version")) != (FORMAT, VERSION):
         raise UserError(f"{path} is not a generator that this version of ragdist wrote")
+    if weights_sha256(state) != about["weights_sha256"]:
+        raise UserError(f"{path} is damaged (its weights are not those it names): copy it again")
     network, shape = about["network"], about["sample_shape"]
     generator = build_generator(network, shape, num_classes(network, about["classes"]))
     generator.load_state_dict(state)

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"--{name} {getattr(options, name)}: it must be at least 1")
     if options.seed < 0:
         raise UserError(f"--seed {options.seed}: it must be 0 or more")
-    with at_hand(values.run, "generator.safetensors") as run:
+    with at_hand(values.run, "generator.safetensors", "config.yaml") as run:
         draw(run, values.chosen, values.interpolate, options)
 
 

@@ -297,14 +297,33 @@ def test_history_keeps_protocols_apart_and_forgets_an_overwritten_run(tmp_path):
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in old) + "rubbish\n")
 
-    protocol = {"samples": 1, "reals": 1, "neighbours": 1, "seed": 0, "held_out": None}
-    protocol |= {"data": {"digest": "d"}, "features": {"sha256": "f"}}
-    content = {"figures": {"kid": {"value": 1.0}}}
-    found = SimpleNamespace(seen=7, protocol=protocol, content=lambda: content)
-    rows = history.remember(tmp_path, found, since=15.0)
+    rows = history.remember(tmp_path, evaluated(7), since=15.0, run=tmp_path)
     assert [row["images"] for row in rows] == [7]
     assert [row["images"] for row in history.read_lines(path)] == [6, 7]
     assert history.curve([{"images": 1, "a": 2}, {"images": 2}], "a") == [(1, 2)]
+
+
+def evaluated(images: int, of: str = "a/generator.safetensors") -> SimpleNamespace:
+    """An evaluation, as far as its history goes."""
+    protocol = {"samples": 1, "reals": 1, "neighbours": 1, "seed": 0, "held_out": None}
+    protocol |= {"data": {"digest": "d"}, "features": {"sha256": "f"}}
+    content = {"figures": {"kid": {"value": 1.0}}}
+    return SimpleNamespace(seen=images, protocol=protocol, content=lambda: content, judged={"path": of})
+
+
+def test_what_is_judged_from_elsewhere_has_a_history_of_its_own(tmp_path):
+    """Beside that of its run, if it is one: two runs never become one curve."""
+    run, out = tmp_path / "run", tmp_path / "out"
+    for folder in (run, out):
+        folder.mkdir()
+    for images in (3, 5, 9):
+        history.remember(run, evaluated(images, "anything"), run=run)
+    assert [row["images"] for row in history.remember(out, evaluated(4))] == [4]
+    assert [row["images"] for row in history.remember(out, evaluated(6, "b"))] == [6]
+    assert [row["images"] for row in history.remember(out, evaluated(7), run=run)] == [3, 4, 5, 7]
+    assert [row["images"] for row in history.remember(out, evaluated(4))] == [4]
+    assert [row["images"] for row in history.read_lines(out / history.FILE)] == [4, 6, 7]
+    assert [row["images"] for row in history.remember(run, evaluated(9), run=run)] == [3, 5, 9]
 
 
 def test_charts():

@@ -80,6 +80,7 @@ def test_an_animation(run, tmp_path):
         (["{run}", "--nn=5"], "unknown option --nn"),
         (["{run}", "--seed=-1"], "0 or more"),
         (["broken.safetensors"], "is damaged"),
+        (["altered.safetensors"], "is damaged (its weights are not those it names)"),
         (["other.safetensors"], "not a generator"),
         (["empty"], "appears with the run's first checkpoint"),
         (["{run}", "--device=cuda:7"], "--device cuda:7"),
@@ -89,6 +90,9 @@ def test_mistakes_get_one_line(run, tmp_path, arguments, says):
     from safetensors.torch import save_file
 
     (tmp_path / "broken.safetensors").write_bytes((run / "generator.safetensors").read_bytes()[:1000])
+    whole = bytearray((run / "generator.safetensors").read_bytes())
+    whole[-1] ^= 1
+    (tmp_path / "altered.safetensors").write_bytes(whole)
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     (tmp_path / "empty").mkdir()
     assert says in refused(command(GENERATE, *(a.format(run=run) for a in arguments), cwd=tmp_path))

@@ -12,7 +12,7 @@ import torch
 
 from ragdist import processes
 from ragdist.errors import UserError
-from ragdist.world import World
+from ragdist.world import World, pick_device
 from tests.conftest import TINY, begin, command, refused
 from tests.zygote import Command
 
@@ -136,3 +136,35 @@ def test_the_first_failure_is_told(kind, error, says):
     """A mistake as one line, a bug with the traceback of where it was."""
     with pytest.raises(error, match=says):
         processes.share(3, "cpu", fail, 1, kind)
+
+
+class Machine:
+    """One with GPUs, as far as choosing them goes; PyTorch's own functions judge the devices that are chosen."""
+
+    def __init__(self, monkeypatch, gpus: int):
+        self.current = 0
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: self.current)
+        monkeypatch.setattr(torch.cuda, "set_device", self._set)
+        monkeypatch.setattr(torch, "zeros", lambda *shape, device: None)
+        monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *more, **named: None)
+
+    def _set(self, device) -> None:
+        self.current = torch.cuda._utils._get_device_index(device)
+
+
+def test_a_gpu_without_a_number_is_the_current_one(monkeypatch):
+    machine = Machine(monkeypatch, 2)
+    assert [pick_device(name) for name in ("cuda:1", "auto", "cuda")] == [torch.device("cuda:1")] * 3
+    assert machine.current == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [("auto", "--workers 3: the GPUs of this machine are 2"), ("cuda:1", "--device cuda:1 is one GPU")],
+)
+def test_gpus_are_given_out_and_never_shared(monkeypatch, device, says):
+    Machine(monkeypatch, 2)
+    with pytest.raises(UserError, match=says):
+        processes.share(3, device, fail, 9, "")

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from ragdist import checkpoint, settings
+from ragdist.athand import at_hand
+from ragdist.data import store
 from ragdist.errors import UserError
 from ragdist.runurl import RemoteFolder, UrlPlace, _Mirror
 from tests.conftest import TINY, begin, command, refused
@@ -101,9 +103,12 @@ def test_a_run_in_a_store_is_drawn_and_judged_as_it_is(s3, tmp_path, digits):
 
     few = ["--samples=300", "--features=pixels", "--metrics=frechet,kid", f"--cache={tmp_path / 'cache'}"]
     found = {}
-    for where, out in (("seen", "seen"), ("s3://bucket/seen/", "seen-evaluation"), (f"s3://{file}", "of-file")):
-        more = [f"--out={out}"] if out == "of-file" else []
-        result = command("ragdist.evaluate", where, *few, *more, cwd=tmp_path)
+    for where, out in (
+        ("seen", "seen"),
+        ("s3://bucket/seen/", "seen-evaluation"),
+        (f"s3://{file}", "seen-generator-evaluation"),
+    ):
+        result = command("ragdist.evaluate", where, *few, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         content = json.loads((tmp_path / out / "evaluation.json").read_text())
         found[content["judged"]["path"]] = content["figures"]
@@ -123,6 +128,37 @@ def test_what_is_not_in_a_store_is_one_line(s3, tmp_path):
         assert "a path, or a URL that starts with" in refused(
             command(f"ragdist.{kind}", "ftp://host/run", cwd=tmp_path)
         )
+
+
+def test_a_file_that_is_replaced_meanwhile_is_fetched_again(s3, monkeypatch):
+    """A run that goes on replaces its generator at every checkpoint; a large one is fetched in parts."""
+    remote, part, parts = RemoteFolder("s3://bucket/replaced"), store._part, []
+    old, new = bytes(store.CHUNK + 10), b"n" * (store.CHUNK + 10)
+    remote.write("generator.safetensors", old)
+
+    def replacing(*of):
+        parts.append(part(*of))
+        if len(parts) == 1:
+            remote.write("generator.safetensors", new)
+        return parts[-1]
+
+    monkeypatch.setattr(store, "_part", replacing)
+    with at_hand("s3://bucket/replaced", "generator.safetensors") as folder:
+        assert (folder / "generator.safetensors").read_bytes() == new
+    assert [part[:1] for part in parts] == [b"\0", b"n", b"n", b"n"]  # first it was half of each
+
+
+def test_of_a_copy_messages_name_the_url(s3, tmp_path, digits):
+    remote = RemoteFolder("s3://bucket/odd")
+    remote.write("config.yaml", settings.dumps(config_of("odd", f"--data={digits}")).encode())
+    for kind in ("generate", "evaluate"):
+        line = refused(command(f"ragdist.{kind}", "s3://bucket/odd", cwd=tmp_path))
+        assert "s3://bucket/odd holds no generator.safetensors: it appears with the run's first checkpoint" in line
+    remote.write("generator.safetensors", b"rubbish")
+    for where in ("s3://bucket/odd", "s3://bucket/odd/generator.safetensors"):
+        for kind in ("generate", "evaluate"):
+            line = refused(command(f"ragdist.{kind}", where, cwd=tmp_path))
+            assert "s3://bucket/odd/generator.safetensors is damaged" in line
 
 
 def save(folder, images: int, keep: int) -> None:

@@ -21,28 +21,42 @@ def protocol_key(protocol: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def remember(folder: Path, found: Evaluation, since: float = 0.0) -> list[dict[str, Any]]:
+def remember(folder: Path, found: Evaluation, since: float = 0.0, run: Path | None = None) -> list[dict[str, Any]]:
     """Add an evaluation to the folder's file; all of its protocol that are left, by images seen.
 
     One of the same protocol at the same images takes the other's place. What was written before the time
     ``since`` is dropped: it belongs to a run that was started anew.
 
+    Args:
+        folder: a run's, or one for results of what lies elsewhere: there each has a history of its own.
+        found: the evaluation.
+        since: by time.time().
+        run: the folder of the run that was judged, where it is one.
+
     Returns:
-        [{"images", "time", "protocol", "figures": {name: value}}, ...]
+        [{"images", "time", "protocol", "figures": {name: value}}, ...], those of the run's own folder among them.
     """
     if found.seen is None:
         return []
     row = {"images": found.seen, "time": time.time(), "protocol": protocol_key(found.protocol)}
+    own = run is not None and run.resolve() == folder.resolve()
+    if not own:
+        row["of"] = found.judged["path"]
     row["figures"] = {name: figure["value"] for name, figure in found.content()["figures"].items()}
     path = folder / FILE
-    rows = [
-        old
-        for old in read_lines(path)
-        if old.get("time", 0) >= since and (old.get("images"), old.get("protocol")) != (row["images"], row["protocol"])
-    ]
+    rows = [old for old in read_lines(path) if old.get("time", 0) >= since and not _same(old, row)]
     rows = sorted([*rows, row], key=lambda row: row["images"])
     write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
-    return [old for old in rows if old["protocol"] == row["protocol"] and old["images"] <= found.seen]
+    found_here = [old for old in rows if (old["protocol"], old.get("of")) == (row["protocol"], row.get("of"))]
+    if run and not own:
+        here = {old["images"] for old in found_here}
+        theirs = [old for old in read_lines(run / FILE) if old.get("time", 0) >= since]
+        found_here += [old for old in theirs if old.get("protocol") == row["protocol"] and old["images"] not in here]
+    return sorted((old for old in found_here if old["images"] <= found.seen), key=lambda row: row["images"])
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(one.get(name) == other.get(name) for name in ("images", "protocol", "of"))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -211,7 +211,7 @@ class InRun:
         if found is None:
             return
         self.folder.fence()
-        rows = history.remember(self.folder.path, found)
+        rows = history.remember(self.folder.path, found, run=self.folder.path)
         figures = next(row["figures"] for row in rows if row["images"] == self.images)
         value = figures[self.best_by]
         improved = value is not None and self._improves(value)

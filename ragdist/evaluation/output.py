@@ -63,7 +63,7 @@ def write(folder: Path, found: Evaluation, opened: Opened) -> Path:
     write_whole(folder / JSON, json.dumps(found.content(), indent=1) + "\n")
     metrics = history.read_lines(opened.run.metrics) if opened.run else []
     since = next((row["time"] for row in metrics if "time" in row), 0.0)
-    earlier = history.remember(folder, found, since)
+    earlier = history.remember(folder, found, since, opened.run and opened.run.path)
     write_whole(folder / PAGE, page.build(found, opened, protocol_lines(found), cells, earlier, metrics))
     return folder / PAGE
 

@@ -47,7 +47,8 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
     home = run or RunFolder(source.parent)  # a file of a run, as best.safetensors, was trained on the run's data
     if home.config.is_file() and (run or source.is_file()):
         config = settings.read(home.config)
-        cache, cache_gb = Path(config["data.cache"]).expanduser(), config["data.cache_gb"]
+        if not remote:  # another machine's disks are no matter here
+            cache, cache_gb = Path(config["data.cache"]).expanduser(), config["data.cache_gb"]
         path = path or config["data.path"]
     if not path:
         raise UserError(f"{shown} does not say what it should look like: give the data with --data WHERE")
@@ -57,7 +58,7 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
     exported = export.load(generator, device) if generator else None
     data = DataSet(path, cache, cache_gb)
     held_out = DataSet(options.held_out, cache, cache_gb) if options.held_out else None
-    out = source if run and not remote else Path(f"{source.name.removesuffix('.safetensors')}-evaluation")
+    out = source if run and not remote else Path(f"{_name(source, remote)}-evaluation")
     if exported is None:
         return Opened(FolderSamples(source, data.index.shape, options.seed), data, held_out, None, out)
     about, index = exported.about, data.index
@@ -71,6 +72,13 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
         shares = classes.class_counts(data.labels, len(index.classes)).numpy()
     name = f"{shown}/{generator.name}" if run else shown
     return Opened(GeneratorSamples(exported, name, options.seed, shares), data, held_out, run, out)
+
+
+def _name(source: Path, remote: bool) -> str:
+    """Of the folder for the results: every run in an object store has a generator.safetensors."""
+    if source.is_dir():
+        return source.name
+    return f"{source.parent.name}-{source.stem}" if remote else source.name.removesuffix(".safetensors")
 
 
 def _is_run(source: Path) -> bool:
