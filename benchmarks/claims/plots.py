@@ -5,7 +5,7 @@ import math
 import statistics
 from typing import Any
 
-from ragdist.evaluation.svg import COLOURS, short
+from ragdist.evaluation.svg import COLOURS, short, ticks
 
 _ROW, _LEFT, _WIDTH, _TOP = 18, 250, 640, 34
 _TILE = 120
@@ -22,7 +22,7 @@ def dots(groups: dict[tuple[str, str], list[dict[str, Any]]], figure: str, title
 
     height = _TOP + _ROW * len(values) + 26
     parts = [f'<text x="{_LEFT}" y="18" font-weight="bold">{html.escape(title)} (less is better)</text>']
-    for tick in _ticks(low, high):
+    for tick in log_ticks(low, high):
         parts.append(f'<path d="M{x(tick):.1f} {_TOP}V{height - 24}" stroke="#ccc"/>')
         parts.append(f'<text x="{x(tick):.1f}" y="{height - 8}" text-anchor="middle">{short(tick)}</text>')
     losses = list(dict.fromkeys(loss for loss, _ in values))
@@ -57,7 +57,7 @@ def over_rates(curves: dict[tuple[str, str], dict[float, list[float]]], title: s
         return bottom - (math.log10(max(value, 10**low)) - low) / (high - low) * (bottom - top)
 
     parts = [f'<text x="{left}" y="18" font-weight="bold">{html.escape(title)} (less is better)</text>']
-    for tick in _ticks(low, high):
+    for tick in log_ticks(low, high):
         parts.append(f'<path d="M{left} {y(tick):.1f}H{right}" stroke="#ccc"/>')
         parts.append(f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{short(tick)}</text>')
     for rate in rates:
@@ -84,10 +84,11 @@ def over_rates(curves: dict[tuple[str, str], dict[float, list[float]]], title: s
     return _svg(_WIDTH, bottom + 46, parts)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten between two powers."""
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two powers of ten: 1, 2 and 5 times such powers, or evenly spaced where they are few."""
     every = [factor * 10.0**e for e in range(math.floor(low), math.ceil(high) + 1) for factor in (1, 2, 5)]
-    return [tick for tick in every if low <= math.log10(tick) <= high]
+    found = [tick for tick in every if low <= math.log10(tick) <= high]
+    return found if len(found) >= 3 else [tick for tick in ticks(10**low, 10**high) if low <= math.log10(tick) <= high]
 
 
 def planes(points: dict[tuple[str, str], list[list[float]]]) -> str:

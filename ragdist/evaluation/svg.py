@@ -81,11 +81,11 @@ class _Chart:
     def text(self, x_ticks: bool = True) -> str:
         right, bottom = self.width - _RIGHT, _HEIGHT - _BOTTOM
         axes = [f'<path d="M{_LEFT} {_TOP}V{bottom}H{right}" fill="none" stroke="currentColor" stroke-opacity="0.6"/>']
-        for value in _ticks(*self.ys):
+        for value in ticks(*self.ys):
             y = self.y(value)
             axes.append(f'<path d="M{_LEFT} {y:.1f}H{right}" stroke="currentColor" stroke-opacity="0.12"/>')
             axes.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{short(value)}</text>')
-        for value in _ticks(*self.xs) if x_ticks else []:
+        for value in ticks(*self.xs) if x_ticks else []:
             axes.append(f'<text x="{self.x(value):.1f}" y="{bottom + 16}" text-anchor="middle">{short(value)}</text>')
         middle = (_LEFT + right) / 2
         axes.append(f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{html.escape(self.x_title)}</text>')
@@ -110,7 +110,7 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
     return (low, high) if high > low else (low - abs(low) / 2 - 0.5, low + abs(low) / 2 + 0.5)
 
 
-def _ticks(low: float, high: float, about: int = 5) -> list[float]:
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers between two."""
     step = 10 ** math.floor(math.log10((high - low) / about))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= about)
