@@ -116,7 +116,7 @@ def main() -> None:
         warm, count = every, -(-own.updates // every) * every
         config.images = (warm + count) * config.batch_size
         config.checkpoint.every = config.monitor.grid_every = 10**9  # at the end alone
-        device = pick_device(config.device)
+        device = pick_device(config.device, deterministic=config.deterministic, tf32=config.precision == "tf32")
         if device.type == "cpu":
             keep_freed_memory()
         clock = Clock(device)
@@ -137,10 +137,10 @@ def main() -> None:
             with closing(Monitor(config, run_folder, index, 0)) as monitor, redirect_stdout(sys.stderr):
                 trainer.train(monitor, after_warm_up)
             whole = clock.now() - began
+            seconds = dict(clock.seconds)
             backward = relative_backward(trainer, clock) * count
     images = count * config.batch_size
-    rare = {part: clock.seconds.pop(part) for part in rhythm}
-    seconds = dict(clock.seconds)
+    rare = {part: seconds.pop(part) for part in rhythm}
     seconds["relative term"] += backward
     seconds[NETWORKS] -= backward
     seconds["waiting for data, and the loop itself"] = whole - sum(rare.values()) - sum(seconds.values())

@@ -18,6 +18,8 @@ def check(device: torch.device) -> None:
     Raises:
         UserError: something is missing that it needs.
     """
+    if torch.are_deterministic_algorithms_enabled():  # so far PyTorch alone knows: torch.compile must, too
+        torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         torch.compile(lambda x: x.sin() + 1, fullgraph=True)(torch.zeros(16, device=device))
     except Exception as error:  # whatever it is: this run cannot compile

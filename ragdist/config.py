@@ -212,8 +212,9 @@ class Config:
     """seconds after which a worker that does not answer the others counts as dead"""
     start_timeout: float = _free(300.0)
     """seconds within which all Ray workers must have started, before others are tried"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """fp32, or bf16: the networks run under bfloat16 autocast"""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """fp32; tf32: convolutions on a GPU round their factors to 10 bits of mantissa, as its matrix units want them, and
+    elsewhere it is fp32; bf16: the networks run under bfloat16 autocast"""
     compile: bool = _free(False)
     """have torch.compile make the networks' kernels first, which takes a while: penalties still run without"""
     device: str = _free("auto")

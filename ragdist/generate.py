@@ -68,7 +68,7 @@ def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions)
     from ragdist import export, pictures, sampling
     from ragdist.world import pick_device
 
-    generator, about = export.load(path, pick_device(options.device))
+    generator, about = export.load(path, pick_device(options.device, deterministic=True))
     if about["codec"] != "image":
         raise UserError(f"{path} makes samples of the kind '{about['codec']}', which cannot be drawn")
     label = class_number(chosen, about["classes"], generator.num_classes)

@@ -1,7 +1,13 @@
-"""Memory on the CPU: let the allocator keep what an update frees, for the next update takes it again."""
+"""Memory: on the CPU let the allocator keep what an update frees; where a device has too little, say what helps."""
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ragdist.errors import UserError
 
 # glibc's <malloc.h>
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
@@ -21,3 +27,12 @@ def keep_freed_memory() -> bool:
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 64 * 2**20), (_ARENA_MAX, 1))
     done = [mallopt(ctypes.c_int(name), ctypes.c_int(value)) for name, value in settings]
     return all(done)
+
+
+@contextmanager
+def told(device: torch.device, helps: str) -> Iterator[None]:
+    """Turn a device's lack of memory into a `UserError` that ends with what helps."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"the memory of {device} ran out: {helps}") from error

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
+from ragdist import memory
 from ragdist.child import follow_parent
 from ragdist.errors import UserError
 from ragdist.world import World, pick_device
@@ -24,6 +25,7 @@ _MEETING = timedelta(seconds=30)  # for all to meet once they are ready, which t
 _PATIENCE = timedelta(hours=6)  # the others wait while rank 0 does what only one can
 _LAST_WORDS = 10.0  # seconds in which a process that failed says why
 _HERE = "127.0.0.1"
+_HELPS = "try a smaller --batch"
 
 
 def share(size: int, device: str, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -41,7 +43,8 @@ def share(size: int, device: str, work: Callable[..., Any], *arguments: Any) -> 
     """
     first = pick_device(device, deterministic=True)
     if size == 1:
-        return _call(work, World(0, 1, first), arguments)
+        with memory.told(first, _HELPS):
+            return work(World(0, 1, first), *arguments)
     spread = first.type == "cuda" and device in ("auto", "cuda")
     if spread and size > torch.cuda.device_count():
         raise UserError(
@@ -61,7 +64,8 @@ def share(size: int, device: str, work: Callable[..., Any], *arguments: Any) -> 
             others.start(rank, size, port, f"cuda:{rank}" if spread else "cpu", count, work, arguments)
         others.await_start()
         torch.set_num_threads(count)
-        found = _call(work, _met(store, 0, size, first, others.check), arguments)
+        with memory.told(first, _HELPS):
+            found = work(_met(store, 0, size, first, others.check), *arguments)
         others.end()
         return found
     except RuntimeError:  # a collective's, it may be, because another process has gone
@@ -95,13 +99,6 @@ def _met(store: dist.Store, rank: int, size: int, device: torch.device, alive: C
     group = dist.new_group(backend="gloo", timeout=_PATIENCE)
     dist.barrier()  # one that failed at once would leave others waiting to meet it
     return World(rank, size, device, size, group, alive)
-
-
-def _call(work: Callable[..., Any], world: World, arguments: tuple) -> Any:
-    try:
-        return work(world, *arguments)
-    except torch.OutOfMemoryError as error:
-        raise UserError(f"the memory of {world.device} ran out: try a smaller --batch") from error
 
 
 class _Failure(NamedTuple):
@@ -200,7 +197,8 @@ def _run(
         device = pick_device(device, deterministic=True)
         line.send("ready")
         store = dist.TCPStore(_HERE, port, size, is_master=False, timeout=_MEETING)
-        _call(work, _met(store, rank, size, device, lambda: None), arguments)
+        with memory.told(device, _HELPS):
+            work(_met(store, rank, size, device, lambda: None), *arguments)
         dist.destroy_process_group()
     except Exception as error:
         mistake = isinstance(error, UserError)

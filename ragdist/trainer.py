@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ragdist import agreement, checkpoint, compiling, export, sampling
+from ragdist import agreement, checkpoint, compiling, export, memory, sampling
 from ragdist.config import Config, flat
 from ragdist.data.index import Index
 from ragdist.errors import Diverged, Unreachable, UserError
@@ -27,6 +27,8 @@ from ragdist.signals import Ear, Heard, Signals
 from ragdist.step import Optimizers
 from ragdist.update import ALTERNATING, ONE_PASS, STATISTICS, Batch, Update, at_a_time
 from ragdist.world import World
+
+_LESS = "try --optim.micro_batch, a smaller --batch_size, or --precision bf16"
 
 
 class Outcome(NamedTuple):
@@ -122,12 +124,13 @@ class Trainer:
         Raises:
             UserError: they are not possible.
         """
-        if self.config.compile:
-            self._compile(say)
-        if self.config.evaluate_every:
-            from ragdist.evaluation.inrun import InRun
+        with memory.told(self.world.device, _LESS):
+            if self.config.compile:
+                self._compile(say)
+            if self.config.evaluate_every:
+                from ragdist.evaluation.inrun import InRun
 
-            self.evaluations = InRun(self.config, self.world, self.index, self.folder, self.ema, self.images, say)
+                self.evaluations = InRun(self.config, self.world, self.index, self.folder, self.ema, self.images, say)
 
     def _compile(self, say: Callable[[str], None]) -> None:
         objective, problem = self.config.objective, None
@@ -251,7 +254,7 @@ class Trainer:
         assert (monitor is not None) == (self.world.rank == 0)
         if monitor and self.evaluations:
             self.evaluations.say, self.evaluations.shown = monitor.say, monitor.evaluated
-        with self.feed.ahead(lambda: self.images):
+        with self.feed.ahead(lambda: self.images), memory.told(self.world.device, _LESS):
             return self._train(monitor, stop)
 
     def _train(self, monitor: Monitor | None, stop: Callable[[], bool]) -> Outcome:

@@ -77,7 +77,7 @@ class Update(nn.Module):
         options: the objective.
         batch_size: the *global* batch: losses are sums over the given slots, divided by it, so that the
             sum over micro-batches and workers is the loss of the whole.
-        precision: "fp32", or "bf16" to run the networks under autocast.
+        precision: "bf16" to run the networks under autocast; "fp32" or "tf32", which the device knows already.
         world: the workers; None: this process alone.
         compile: whether torch.compile makes the networks' code, when it is first needed; the modules stay as they are.
     """
@@ -104,6 +104,7 @@ class Update(nn.Module):
         world = world or World(0, 1, torch.device("cpu"))
         self.world_size = world.size
         self.slices = Slices(world, batch_size, self.group)
+        self.part = self.slices.part.to(world.device) if self.slices.cut else None
         self.precision = precision
         self.adversarial = ADVERSARIAL[options.adversarial]
         # Without the embeddings of labels, whose gradient would be summed in any order.
@@ -242,7 +243,7 @@ class Update(nn.Module):
         return lam * _linear(fake, gradient), self._distances(term)
 
     def _term(self, batch: Batch, real: Tensor, fake: Tensor) -> Relative:
-        options, whole, cut = self.options, self.slices.whole_groups, self.slices.cut
+        options, whole = self.options, self.slices.whole_groups
         return relative_term(
             whole(flatten(real, options.pool)),
             whole(flatten(fake, options.pool)),
@@ -251,7 +252,7 @@ class Update(nn.Module):
             relative=options.relative,
             p=options.p,
             group=self.group,
-            part=self.slices.part.to(fake.device) if cut else None,
+            part=self.part,
         )
 
     @staticmethod

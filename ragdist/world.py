@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -149,10 +150,14 @@ class Slices:
         return torch.cat([before, rows, after])
 
 
-def pick_device(name: str, *, deterministic: bool = False) -> torch.device:
-    """The device of this name, "auto" for a GPU where there is one.
+def pick_device(name: str, *, deterministic: bool = False, tf32: bool = False) -> torch.device:
+    """The device of this name, "auto" for a GPU where there is one; with its number.
 
-    ``deterministic`` has a GPU use only kernels that give the same bits every time, where PyTorch has them.
+    Args:
+        name: as PyTorch writes it, or "auto".
+        deterministic: have a GPU use only kernels that give the same bits every time, where PyTorch has them; else it
+            tries which ones are fastest for each size.
+        tf32: let convolutions on a GPU round their float32 factors to 10 bits of mantissa, as PyTorch does by default.
 
     Raises:
         UserError: there is no such device.
@@ -165,12 +170,27 @@ def pick_device(name: str, *, deterministic: bool = False) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"--device {name}: {reason}; choose cpu, or cuda where there is a GPU") from error
-    if device.type == "cuda":
-        if device.index is None:
-            device = torch.device("cuda", torch.cuda.current_device())
-        torch.cuda.set_device(device)
-    if device.type == "cuda" and deterministic:
+    if device.type != "cuda":
+        return device
+    if device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    torch.cuda.set_device(device)
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
+        # As use_deterministic_algorithms(True, warn_only=True), which imports all of torch.compile.
+        torch.set_deterministic_debug_mode("warn")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # for finding mistakes; it costs a kernel a tensor
     return device
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Without TF32, whatever a run trains with: what is measured is to be the same everywhere."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

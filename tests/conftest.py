@@ -22,6 +22,7 @@ from ragdist.data.options import ShardOptions
 from ragdist.data.writer import write_shards
 from tests.zygote import Command, Zygote
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # several workers of one machine would share its GPU; figures are the CPU's
 torch.set_num_threads(2)
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is not a wrong one
 hypothesis.settings.load_profile("any machine")

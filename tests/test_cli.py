@@ -78,7 +78,7 @@ def test_a_runs_own_configuration_is_the_base_where_none_is_named(tmp_path):
         (["--objective.lam_schedule=linear"], "--objective.lam_images 0: it must be above 0"),
         (["--workers=4:2"], "--workers 4:2: it must be auto, 0 (this process), a number as 4, or a range as 2:8"),
         (["--gpus_per_worker=2"], "--gpus_per_worker 2: it must be 1, 0 or -1"),
-        (["--precision=fp16"], "is not one of fp32, bf16"),
+        (["--precision=fp16"], "is not one of fp32, tf32, bf16"),
         (["stray"], "stray"),
         (["--images"], "--images"),
     ],

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ragdist.config import NetworkOptions
 from ragdist.export import weights_sha256
-from ragdist.networks import FAMILIES, build_discriminator, build_generator
+from ragdist.networks import FAMILIES, build_discriminator, build_generator, resnet
 
 
 def options(family: str, **more) -> dict:
@@ -96,3 +96,24 @@ def test_the_weights_are_a_function_of_the_seed_and_leave_the_global_generator_a
     ]
     assert torch.equal(torch.rand(3), expected)
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 9])
+@pytest.mark.parametrize("how", ["Doubled.apply", "_double_in_parts"])
+def test_all_ways_of_doubling_are_one(size, how):
+    """Of a GPU that is to give the same bits each time, and of torch.compile; their gradients, too."""
+    double = {"Doubled.apply": resnet.Doubled.apply, "_double_in_parts": resnet._double_in_parts}[how]
+    x = torch.randn(2, 3, size, size + 1, dtype=torch.float64, requires_grad=True)
+    usual = resnet._double(x)
+    weights = torch.randn_like(usual)
+    torch.testing.assert_close(double(x), usual, rtol=1e-12, atol=1e-12)
+    (mine,), (theirs,) = (torch.autograd.grad((y * weights).sum(), x) for y in (double(x), usual))
+    torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_doubling_keeps_the_order_of_channels_in_memory():
+    x = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    doubled = resnet.Doubled.apply(x)
+    assert doubled.is_contiguous(memory_format=torch.channels_last)
+    (gradient,) = torch.autograd.grad(doubled, x, torch.ones_like(doubled))
+    assert gradient.is_contiguous(memory_format=torch.channels_last)

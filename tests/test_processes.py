@@ -12,7 +12,7 @@ import torch
 
 from ragdist import processes
 from ragdist.errors import UserError
-from ragdist.world import World, pick_device
+from ragdist.world import World, full_precision, pick_device
 from tests.conftest import TINY, begin, command, refused
 from tests.zygote import Command
 
@@ -148,7 +148,6 @@ class Machine:
         monkeypatch.setattr(torch.cuda, "current_device", lambda: self.current)
         monkeypatch.setattr(torch.cuda, "set_device", self._set)
         monkeypatch.setattr(torch, "zeros", lambda *shape, device: None)
-        monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *more, **named: None)
 
     def _set(self, device) -> None:
         self.current = torch.cuda._utils._get_device_index(device)
@@ -168,3 +167,37 @@ def test_gpus_are_given_out_and_never_shared(monkeypatch, device, says):
     Machine(monkeypatch, 2)
     with pytest.raises(UserError, match=says):
         processes.share(3, device, fail, 9, "")
+
+
+def test_a_gpu_is_told_what_to_compute_with(monkeypatch):
+    Machine(monkeypatch, 1)
+    flags = torch.backends.cudnn
+    monkeypatch.setattr(flags, "benchmark", False)
+    monkeypatch.setattr(flags, "allow_tf32", True)
+    debug = torch.get_deterministic_debug_mode()
+    try:
+        pick_device("cuda", deterministic=True)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+        assert (flags.benchmark, flags.allow_tf32) == (False, False)
+        pick_device("cuda", tf32=True)
+        assert (flags.benchmark, flags.allow_tf32) == (True, True)
+        with full_precision():
+            assert not flags.allow_tf32
+        assert flags.allow_tf32
+    finally:
+        torch.set_deterministic_debug_mode(debug)
+        torch.utils.deterministic.fill_uninitialized_memory = True
+
+
+def out_of_memory(world: World, rank: int) -> None:
+    if world.rank == rank:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore of it.")
+    world.gather("there")
+
+
+@pytest.mark.parametrize(("size", "rank"), [(1, 0), (2, 1)])
+def test_too_little_memory_is_one_line(size, rank):
+    with pytest.raises(UserError, match=r"^the memory of cpu ran out: try a smaller --batch$"):
+        processes.share(size, "cpu", out_of_memory, rank)

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ragdist import export
+from ragdist import export, local, settings
+from ragdist.errors import UserError
+from ragdist.trainer import Trainer
 from tests.conftest import TINY, begin, command, refused
 from tests.zygote import Command
 
@@ -364,3 +366,15 @@ def test_memory_does_not_grow(tmp_path, digits):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, output
     assert least[2800] <= 1.02 * least[500]
+
+
+def test_too_little_memory_is_one_line(tmp_path, digits, monkeypatch):
+    """Here as a GPU's would be, whose allocator says so."""
+
+    def step(self, *_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore of it.")
+
+    monkeypatch.setattr(Trainer, "step", step)
+    config, _ = settings.parse([*TINY, f"--data={digits}", f"--out={tmp_path / 'run'}", "--device=cpu"], "test")
+    with pytest.raises(UserError, match=r"^the memory of cpu ran out: try --optim.micro_batch, a smaller --batch_size"):
+        local.run(config, overwrite=False)

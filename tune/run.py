@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ragdist import rayenv
+from ragdist.config import Config
 from ragdist.errors import UserError
 from ragdist.files import explain, write_whole
 from ragdist.session import everywhere, open_data
@@ -56,8 +57,8 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
             write_whole(place.search, json.dumps(plan.content(), indent=1) + "\n")
         open_data(config)
         remote = plan.options.workers_per_trial != "0"
-        device = torch.device("cpu") if remote else pick_device(config.device)
-        metric = Judge(plan, device, print).text
+        metric = Judge(plan, _device(config, remote), print).text
+        torch.cuda.empty_cache()  # a trial may be on the same GPU
         for axis in plan.axes:
             print(f"{axis.name}: {axis.text()}")
         runs = f" on each of {plan.options.seeds} seeds" if plan.options.seeds > 1 else ""
@@ -74,6 +75,12 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
         results.write(course)
         print(*results.summary(course, time.monotonic() - began), sep="\n")
     return 0
+
+
+def _device(config: Config, remote: bool) -> torch.device:
+    """Where the driver makes what all trials compare with; the head of a cluster may have no GPU."""
+    distant = os.environ.get("RAY_ADDRESS") and not torch.cuda.is_available()
+    return pick_device("cpu" if remote or distant else config.device, deterministic=config.deterministic)
 
 
 def _execute(course: Course, stop: StopOnSignal, table: Table) -> str:

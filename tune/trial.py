@@ -11,6 +11,7 @@ import torch
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
 from ragdist import compiling
+from ragdist.config import Config
 from ragdist.errors import UserError
 from ragdist.memory import keep_freed_memory
 from ragdist.world import pick_device
@@ -36,7 +37,7 @@ class TrialActor(ray.tune.Trainable):
             self.plan = plan.read(self.place.search, config["resources"])
             own = self.plan.config
             remote = own.workers != "0"
-            self.device = pick_device("cpu" if remote else own.device, deterministic=own.deterministic)
+            self.device = _device(own, not remote and config["resources"]["gpus_per_worker"] > 0)
             if self.device.type == "cpu":
                 keep_freed_memory()
                 torch.set_num_threads(max(1, int(config["threads"])))
@@ -73,7 +74,7 @@ class TrialActor(ray.tune.Trainable):
         # The workers' resources are free now; judging takes some of them.
         task = ray.remote(_judge).options(scheduling_strategy="DEFAULT", **self.judging)  # not in its own place
         try:
-            return ray.get(task.remote(str(self.place.path), str(run)))
+            return ray.get(task.remote(str(self.place.path), str(run), self.judging["num_gpus"] > 0))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
 
@@ -96,6 +97,12 @@ def _environment() -> dict[str, str]:
     return {"RAY_ADDRESS": context.gcs_address, RAY_JOB_CONFIG_JSON_ENV_VAR: job}
 
 
-def _judge(where: str, run: str) -> float:
+def _judge(where: str, run: str, gpu: bool) -> float:
     found = plan.read(SearchFolder(where).search)
-    return Judge(found, pick_device(found.config.device))(Path(run))
+    return Judge(found, _device(found.config, gpu))(Path(run))
+
+
+def _device(config: Config, gpu: bool) -> torch.device:
+    """The GPU that Ray gave to this process, the only one that it sees; without one it would see those of others."""
+    name = "cuda" if gpu else "cpu"
+    return pick_device(name, deterministic=config.deterministic, tf32=config.precision == "tf32")

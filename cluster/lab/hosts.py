@@ -57,6 +57,7 @@ def command(state: State, node: Node) -> list[str]:
     start = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
     start += [f"--node-ip-address={node.address}", f"--node-name={node.name}"]
     start += [f"--temp-dir={state.folder / node.name}", f"--object-store-memory={state.object_store}"]
+    start += ["--num-gpus=0"]  # each host would claim all that this machine has
     if node.name != HEAD:
         return [*start, f"--address={head_address(state)}:{GCS_PORT}", f"--num-cpus={state.cpus:g}"]
     start += ["--head", f"--port={GCS_PORT}", "--num-cpus=0", "--disable-usage-stats"]

@@ -15,7 +15,7 @@ from ragdist.evaluation.reals import KEPT
 from ragdist.evaluation.yardstick import IMAGE_BYTES, IMAGELY, Yardstick
 from ragdist.metrics.dataset import DataSet
 from ragdist.metrics.side import Collector
-from ragdist.world import shares
+from ragdist.world import full_precision, shares
 
 FORMAT, VERSION = "ragdist-evaluation", 1
 
@@ -85,6 +85,7 @@ class Judgement:
         """Whether rank 0 has what it needs: the steps that are left need no other rank."""
         return self.done > self.rounds
 
+    @full_precision()
     def step(self) -> int:
         """Take the next step; how many samples it made.
 

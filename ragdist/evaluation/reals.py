@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ragdist.files import write_whole
@@ -19,6 +20,7 @@ from ragdist.world import World, shares
 KEPT = 50_000  # most features that are kept; the others only count in mean and covariance
 NEIGHBOURS = 5
 _VERSION = 1
+_CPU = torch.device("cpu")
 
 
 class Reals:
@@ -29,9 +31,10 @@ class Reals:
         extractor: of the features.
         count: samples drawn from it; 0: all.
         cache: folder of what was computed before.
+        device: on which; another kind's features differ in their last bits, and copies would be none.
     """
 
-    def __init__(self, data: DataSet, extractor: Extractor, count: int, cache: Path):
+    def __init__(self, data: DataSet, extractor: Extractor, count: int, cache: Path, device: torch.device = _CPU):
         self.data, self.extractor = data, extractor
         self.numbers = data.drawn(count)
         self.folder = cache / "evaluation"
@@ -43,6 +46,8 @@ class Reals:
             "count": len(self.numbers),
             "kept": min(len(self.numbers), KEPT),
         }
+        if device.type != "cpu":
+            self.about["device"] = device.type
         self.cached = True  # whether nothing had to be computed
 
     def side(

@@ -18,7 +18,7 @@ from ragdist.metrics.dataset import DataSet
 from ragdist.metrics.features import Extractor, Laplacian, Pixels
 from ragdist.metrics.options import CHEAP, METRICS, EvaluateOptions
 from ragdist.progress import Progress
-from ragdist.world import World
+from ragdist.world import World, full_precision
 
 _NEIGHBOURLY = ("precision_recall", "density_coverage", "memorization")
 IMAGE_BYTES = 512 << 20  # most that kept images take
@@ -42,6 +42,7 @@ class Yardstick:
             cannot be had; on all ranks.
     """
 
+    @full_precision()
     def __init__(
         self,
         data: DataSet,
@@ -95,11 +96,11 @@ class Yardstick:
     def _gather_reals(self) -> None:
         """The sides of the data, on rank 0; each rank embeds its share of what is not in the cache."""
         options, world = self.options, self.world
-        self.reals = Reals(self.data, self.extractor, options.reals, self.cache)
+        self.reals = Reals(self.data, self.extractor, options.reals, self.cache, world.device)
         self.side = self.reals.side(options.batch, world, lambda total: progress(total, "real images"))
         self.held = None
         if self.held_out and "memorization" in self.names:
-            held = Reals(self.held_out, self.extractor, options.neighbours, self.cache)
+            held = Reals(self.held_out, self.extractor, options.neighbours, self.cache, world.device)
             self.held = held.side(options.batch, world, lambda total: progress(total, "held-out images"))
 
     def _measure_reals(self) -> None:

@@ -20,7 +20,8 @@ def _widths(width: int, doublings: int, max_width: int) -> list[int]:
 
 
 def _normalize(x: Tensor) -> Tensor:
-    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+    # To the type of x: under autocast a GPU takes these functions in float32, and the product would stay it.
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8).to(x.dtype)
 
 
 class DCGANGenerator(Generator):

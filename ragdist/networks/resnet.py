@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ragdist.networks.base import Discriminator, Generator, leaky, stages, variance_preserving
@@ -57,15 +58,49 @@ def _blocks(count: int, width: int, expand: int, group_width: int, total: int) -
 
 def _double(x: Tensor) -> Tensor:
     """Samples at twice the height and width, bilinear."""
-    if not torch.compiler.is_compiling():
-        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    # The same for torch.compile, which would differentiate that one by adding up in any order: other bits each time.
+    if torch.compiler.is_compiling():
+        return _double_in_parts(x)
+    if x.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return Doubled.apply(x)
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _double_in_parts(x: Tensor) -> Tensor:
+    """For torch.compile, which would differentiate the usual way by adding up in any order: other bits each time."""
     for dim in (2, 3):
         size = x.shape[dim]
         before = torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, size - 1)], dim)
         after = torch.cat([x.narrow(dim, 1, size - 1), x.narrow(dim, size - 1, 1)], dim)
         x = torch.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], dim + 1).flatten(dim, dim + 1)
     return x
+
+
+class Doubled(torch.autograd.Function):
+    """The same for a GPU that is to give the same bits each time.
+
+    There `F.interpolate` is taken apart into some thirty operations, forwards too; PyTorch's kernel has an order of its
+    own only backwards. G is differentiated once, so its backward needs none.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return torch.ops.aten.upsample_bilinear2d.vec(x, None, False, [2.0, 2.0])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        for dim in (2, 3):
+            # Pixel i went into 2i and 2i + 1 with weight 3/4, and with 1/4 into 2i - 1 and 2i + 2; one of the border
+            # stands in for what lies beyond it.
+            size = gradient.shape[dim] // 2
+            even, odd = gradient.unflatten(dim, (size, 2)).unbind(dim + 1)
+            total = 0.75 * (even + odd)
+            total.narrow(dim, 0, size - 1).add_(even.narrow(dim, 1, size - 1), alpha=0.25)
+            total.narrow(dim, 1, size - 1).add_(odd.narrow(dim, 0, size - 1), alpha=0.25)
+            total.narrow(dim, 0, 1).add_(even.narrow(dim, 0, 1), alpha=0.25)
+            total.narrow(dim, size - 1, 1).add_(odd.narrow(dim, size - 1, 1), alpha=0.25)
+            gradient = total
+        return gradient
 
 
 class ResNetGenerator(Generator):
