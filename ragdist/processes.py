@@ -4,9 +4,12 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from contextlib import suppress
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -65,7 +68,7 @@ def share(size: int, device: str, work: Callable[..., Any], *arguments: Any) -> 
         others.await_start()
         torch.set_num_threads(count)
         with memory.told(first, _HELPS):
-            found = work(_met(store, 0, size, first, others.check), *arguments)
+            found = work(_watched(others, store, size, first), *arguments)
         others.end()
         return found
     except RuntimeError:  # a collective's, it may be, because another process has gone
@@ -88,6 +91,23 @@ def _store(size: int) -> tuple[int, dist.TCPStore]:
         _HERE, port, size, is_master=True, wait_for_workers=False, timeout=_MEETING, master_listen_fd=listening.detach()
     )
     return port, store
+
+
+def _watched(others: "_Others", store: dist.Store, size: int, device: torch.device) -> World:
+    """`_met` on rank 0, in a thread, for it waits to its end for a process that has gone; raises as `check` does."""
+    met: Future[World] = Future()
+
+    def meet() -> None:
+        try:
+            met.set_result(_met(store, 0, size, device, others.check))
+        except BaseException as error:
+            met.set_exception(error)
+
+    threading.Thread(target=meet, daemon=True).start()
+    while not met.done():
+        wait_for([met], timeout=0.1)
+        others.check()
+    return met.result()
 
 
 def _met(store: dist.Store, rank: int, size: int, device: torch.device, alive: Callable[[], None]) -> World:

@@ -56,8 +56,7 @@ def begun(place: Path, *, until: str) -> tuple[Command, list[psutil.Process]]:
     end, met = time.monotonic() + 120, {}
     while time.monotonic() < end:
         assert running.poll() is None, running.communicate()
-        children = psutil.Process(running.pid).children()
-        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        workers = [child for child in psutil.Process(running.pid).children() if _is_worker(child)]
         for worker in workers:
             if worker.pid not in met and worker.net_connections():
                 met[worker.pid] = sum(worker.cpu_times()[:2])
@@ -75,6 +74,13 @@ def begun(place: Path, *, until: str) -> tuple[Command, list[psutil.Process]]:
     raise AssertionError(f"the workers have not {until}")
 
 
+def _is_worker(child: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(child.cmdline())
+    except psutil.Error:  # others come and go
+        return False
+
+
 @pytest.mark.parametrize("until", ["started", "met", "sampling"])
 def test_a_killed_worker_is_named(place, until):
     """Soon: no other waits for it while it makes its share of the samples, which takes minutes here."""
@@ -82,7 +88,7 @@ def test_a_killed_worker_is_named(place, until):
     workers[1].kill()
     _, said = running.communicate(30)
     assert running.returncode == 2
-    (line,) = said.splitlines()
+    (line,) = [line for line in said.splitlines() if "gloo/transport" not in line]  # which tells of a lost connection
     assert line.startswith("error: worker 2 of 3 was killed (SIGKILL)")
     assert not psutil.wait_procs(workers, timeout=10)[1]
 
