@@ -204,10 +204,7 @@ def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: i
 def loops(config: Config) -> dict[str, Callable[[Setup], OneUpdate]]:
     """Every loop by its title; the first, as the trainer does it, is the one that others are compared with."""
     every, batch = config.objective.penalty_every, config.batch_size
-    group, device = (
-        group_size(batch, config.objective.group),
-        pick_device(config.device, deterministic=config.deterministic, tf32=config.precision == "tf32"),
-    )
+    group, device = group_size(batch, config.objective.group), pick_device(config.device, **config.kernels)
     usual = at_a_time(batch, group, device)
     sizes = sorted({batch, max(32 // group, 1) * group} - {usual}, reverse=True)
     return {

@@ -116,7 +116,7 @@ def main() -> None:
         warm, count = every, -(-own.updates // every) * every
         config.images = (warm + count) * config.batch_size
         config.checkpoint.every = config.monitor.grid_every = 10**9  # at the end alone
-        device = pick_device(config.device, deterministic=config.deterministic, tf32=config.precision == "tf32")
+        device = pick_device(config.device, **config.kernels)
         if device.type == "cpu":
             keep_freed_memory()
         clock = Clock(device)

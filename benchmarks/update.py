@@ -120,7 +120,7 @@ def main() -> None:
     if "--config" not in " ".join(rest):
         rest = ["--config", "cifar10", *rest]
     config, _ = settings.parse(rest, sys.argv[0])
-    device = pick_device(config.device, deterministic=config.deterministic, tf32=config.precision == "tf32")
+    device = pick_device(config.device, **config.kernels)
     setup, every = Setup(config, tuple(own.shape), device), config.objective.penalty_every
     makers = loops(config)
     if own.memory:

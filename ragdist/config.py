@@ -228,6 +228,11 @@ class Config:
     evaluate: EvaluateInRunOptions = field(default_factory=EvaluateInRunOptions)
     monitor: MonitorOptions = field(default_factory=MonitorOptions)
 
+    @property
+    def kernels(self) -> dict[str, bool]:
+        """What a GPU may compute with, as `world.pick_device` takes it."""
+        return {"deterministic": self.deterministic, "tf32": self.precision == "tf32"}
+
 
 def flat(options: Any, prefix: str = "", *, free: bool = True) -> dict[str, Any]:
     """The options as {"objective.lam": 1.0, ...}; without the free ones where ``free`` is False."""

@@ -20,7 +20,7 @@ def run(config: Config, *, overwrite: bool) -> int:
     Raises:
         UserError: see the parts.
     """
-    device = pick_device(config.device, deterministic=config.deterministic, tf32=config.precision == "tf32")
+    device = pick_device(config.device, **config.kernels)
     if device.type == "cpu":
         keep_freed_memory()
     if config.compile:

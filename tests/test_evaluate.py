@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ragdist.evaluation import history, svg
-from ragdist.evaluation.evaluate import evaluate
+from ragdist.evaluation.evaluate import gather, measure
 from ragdist.evaluation.judged import FolderSamples, quantized
 from ragdist.metrics import classifier as classifiers
 from ragdist.metrics.dataset import Batch, DataSet
@@ -231,7 +231,9 @@ def planted(tmp_path_factory):
         "collapsed": fresh[:3].repeat(300, 1, 1, 1),
     }
     options = EvaluateOptions(cache=str(root / "cache"))
-    return {name: evaluate(Planted(images), train, options, held_out=held).result for name, images in kinds.items()}
+    return {
+        name: measure(gather(Planted(images), train, options, held_out=held)).result for name, images in kinds.items()
+    }
 
 
 def test_fresh_data_are_nearly_perfect(planted):

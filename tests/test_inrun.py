@@ -11,7 +11,7 @@ import torch
 from ragdist import checkpoint, export, settings
 from ragdist.data import index as index_file
 from ragdist.evaluation import history
-from ragdist.evaluation.evaluate import evaluate
+from ragdist.evaluation.evaluate import gather, measure
 from ragdist.evaluation.inrun import InRun
 from ragdist.evaluation.judged import GeneratorSamples
 from ragdist.metrics.dataset import DataSet
@@ -211,7 +211,7 @@ def judge(world: World, place: Path, generator: Path, cache: Path, features: str
         samples=601, features=features, metrics="all", cache=str(cache), batch=64, neighbours=512, reals=1000
     )
     judged = GeneratorSamples(export.load(generator, CPU), generator, 0, None)
-    found = evaluate(judged, data, options, world=world, say=lambda line: None)
+    found = measure(gather(judged, data, options, world=world, say=lambda line: None))
     return found and {name: figure["value"] for name, figure in found.content()["figures"].items()}
 
 

@@ -80,7 +80,7 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
 def _device(config: Config, remote: bool) -> torch.device:
     """Where the driver makes what all trials compare with; the head of a cluster may have no GPU."""
     distant = os.environ.get("RAY_ADDRESS") and not torch.cuda.is_available()
-    return pick_device("cpu" if remote or distant else config.device, deterministic=config.deterministic)
+    return pick_device("cpu" if remote or distant else config.device, **config.kernels)
 
 
 def _execute(course: Course, stop: StopOnSignal, table: Table) -> str:

@@ -104,5 +104,4 @@ def _judge(where: str, run: str, gpu: bool) -> float:
 
 def _device(config: Config, gpu: bool) -> torch.device:
     """The GPU that Ray gave to this process, the only one that it sees; without one it would see those of others."""
-    name = "cuda" if gpu else "cpu"
-    return pick_device(name, deterministic=config.deterministic, tf32=config.precision == "tf32")
+    return pick_device("cuda" if gpu else "cpu", **config.kernels)

@@ -1,4 +1,4 @@
-"""One evaluation at once, from what is judged and the data to the result."""
+"""One evaluation at once: what the workers have to do together, then what rank 0 does alone."""
 
 from collections.abc import Callable
 
@@ -10,19 +10,6 @@ from ragdist.evaluation.yardstick import Yardstick, progress
 from ragdist.metrics.dataset import DataSet
 from ragdist.metrics.options import EvaluateOptions
 from ragdist.world import World
-
-
-def evaluate(
-    judged: Judged,
-    data: DataSet,
-    options: EvaluateOptions,
-    *,
-    held_out: DataSet | None = None,
-    world: World | None = None,
-    say: Callable[[str], None] = print,
-) -> Evaluation | None:
-    """Judge samples by the data; the evaluation, on rank 0, None on others. See `gather` for the rest."""
-    return measure(gather(judged, data, options, held_out=held_out, world=world, say=say))
 
 
 def gather(

@@ -72,7 +72,7 @@ def _work(task: Task, context, line: Line | None) -> None:
             f"--device {config.device}: the workers have no GPU; give --gpus_per_worker 1, or another device"
         )
     device = str(ray.train.torch.get_device()) if task.gpu else "cpu"
-    device = pick_device(device, deterministic=config.deterministic, tf32=config.precision == "tf32")
+    device = pick_device(device, **config.kernels)
     if device.type == "cpu":
         keep_freed_memory()
         torch.set_num_threads(task.threads)
