@@ -20,6 +20,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from ragdist.data.options import ShardOptions
 from ragdist.data.writer import write_shards
+from tests.servers import s3_server
 from tests.zygote import Command, Zygote
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # several workers of one machine would share its GPU; figures are the CPU's
@@ -139,6 +140,21 @@ def digits(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("data") / "digits"
     write_shards("digits", out, ShardOptions(shard_samples=700))
     return out
+
+
+@pytest.fixture(scope="session")
+def s3_service() -> Iterator[dict[str, str]]:
+    """An S3 server of this session; the environment that leads clients to it."""
+    with s3_server() as environment:
+        yield environment
+
+
+@pytest.fixture
+def s3(s3_service, monkeypatch) -> dict[str, str]:
+    """The session's S3 server, which this process and its commands are led to; the environment that does."""
+    for name, value in s3_service.items():
+        monkeypatch.setenv(name, value)
+    return s3_service
 
 
 def picture(seed: int, size=(8, 8), mode: str = "RGB") -> Image.Image:

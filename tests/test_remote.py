@@ -19,7 +19,7 @@ from ragdist.data.writer import write_shards
 from ragdist.errors import UserError
 from ragdist.world import World
 from tests.conftest import TINY, command, refused
-from tests.servers import s3_server, serving
+from tests.servers import s3_client, serving
 
 TRAIN = "ragdist.train"
 BATCH = 32
@@ -107,19 +107,13 @@ def weights(cwd: Path, where, out: str, *more: str, **environment: str) -> str:
     return json.loads((cwd / out / "summary.json").read_text())["weights_sha256"]
 
 
-def test_a_run_from_http_or_s3_is_the_run_from_a_folder(tmp_path, nginx, data):
-    import boto3
-
+def test_a_run_from_http_or_s3_is_the_run_from_a_folder(tmp_path, nginx, data, s3):
     local = weights(tmp_path, data, "local")
     assert weights(tmp_path, nginx.url, "http") == local
     shutil.rmtree(tmp_path / "cache")
-    with s3_server() as environment:
-        client = boto3.client("s3", endpoint_url=environment["AWS_ENDPOINT_URL"], region_name="us-east-1",
-                              aws_access_key_id="test", aws_secret_access_key="test")  # fmt: skip
-        client.create_bucket(Bucket="bucket")
-        for path in data.iterdir():
-            client.upload_file(str(path), "bucket", f"some/where/{path.name}")
-        assert weights(tmp_path, "s3://bucket/some/where/", "s3", **environment) == local
+    for path in data.iterdir():
+        s3_client(s3).upload_file(str(path), "bucket", f"some/where/{path.name}")
+    assert weights(tmp_path, "s3://bucket/some/where/", "s3") == local
 
 
 def test_a_shard_that_was_changed_is_fetched_again_and_then_refused(tmp_path, nginx):
@@ -249,7 +243,7 @@ def test_each_node_fetches_its_share(tmp_path, nginx, nodes, lanes, batch):
         ("pipe:cat /etc/passwd", "a path, or a URL that starts with"),
         ("simplecache::{url}", "a path, or a URL that starts with"),
         ("memory://data", "a path, or a URL that starts with"),
-        ("gs://bucket/data", "pip install gcsfs"),
+        ("oss://bucket/data", "pip install ossfs"),
     ],
 )
 def test_mistakes_get_one_line(nginx, where, says):
