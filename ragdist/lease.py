@@ -95,16 +95,16 @@ class _Lease:
 
     def _write(self) -> bool:
         """Renew it if it is as it was last seen; whether it is this process's now."""
-        text = self._text()
         while True:
             condition = {"if_version": self.version} if self.version else {"only_if_new": True}
             try:
-                self.version = self.store.write(LOCK, text, **(condition if self.conditional else {}))
+                self.version = self.store.write(LOCK, self._text(), **(condition if self.conditional else {}))
                 return True
             except NotImplementedError:
                 self._go_without()
-            except FileExistsError:  # or the answer to an earlier attempt at this very write was lost
-                return token_of(self._look()) == self.claim.token
+            except FileExistsError:
+                if (text := self._look()) is not None:  # the answer to an earlier attempt may have been lost
+                    return token_of(text) == self.claim.token
             except FileNotFoundError as error:
                 if condition.get("only_if_new"):
                     raise UserError(

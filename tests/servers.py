@@ -1,6 +1,7 @@
 """Real servers on the loopback interface: nginx, and an S3-compatible one."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -127,10 +128,13 @@ def serving(root: Path, folder: Path, host: str = "127.0.0.1") -> Iterator[Nginx
 
 
 class Gate:
-    """A port of this machine that leads to another one while it is open; shut, it refuses and cuts what there is."""
+    """A port of this machine that leads to another one while it is open; shut, it refuses and cuts what there is.
 
-    def __init__(self, target: int):
-        self.target, self.port = target, free_port()
+    It lets ``rate`` bytes a second through each connection in either direction; with 0 they stay open and nothing comes.
+    """
+
+    def __init__(self, target: int, rate: float = math.inf):
+        self.target, self.port, self.rate = target, free_port(), rate
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
         self.open()
@@ -163,7 +167,10 @@ class Gate:
 
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
-            while data := source.recv(65536):
+            while data := source.recv(65536 if self.rate == math.inf else 8192):
+                while not self.rate:
+                    time.sleep(0.05)
+                time.sleep(len(data) / self.rate)
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
 

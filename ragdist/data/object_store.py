@@ -160,7 +160,7 @@ def _store(root: str, path: str, *, sending: bool) -> ObjectStore:
     """The store of a bucket, made once with what the environment says."""
     global _used
     if _inherited:  # obstore's threads do not exist here, and every request would wait for them for ever
-        raise RuntimeError(
+        raise UserError(
             f"{root}: this process is a fork of one that used an object store: start it by spawn or forkserver"
         )
     _used = True
