@@ -144,6 +144,15 @@ def test_each_shard_is_fetched_once(tmp_path, nginx, expected):
     assert len(left) == 36, "a shard and a table each, and nothing half-fetched"
 
 
+def test_loader_processes_ask_an_object_store_by_themselves(tmp_path, data, s3, expected):
+    """Each makes its own connections, while the process that started them has used others."""
+    for path in data.iterdir():
+        s3_client(s3).upload_file(str(path), "bucket", f"loaders/{path.name}")
+    reading = Reading("s3://bucket/loaders", tmp_path / "cache")
+    assert reading.read(loader_workers=3) == expected
+    assert len(cached(tmp_path / "cache")) == 36
+
+
 def test_reading_starts_before_the_data_set_has_arrived(tmp_path, nginx):
     """At 80 KB/s a connection and one lane: the first update needs one shard of eighteen."""
     arrived = []

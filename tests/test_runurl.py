@@ -4,7 +4,10 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,8 +18,9 @@ from ragdist.athand import at_hand
 from ragdist.data import store
 from ragdist.errors import UserError
 from ragdist.runurl import RemoteFolder, UrlPlace, _Mirror
+from ragdist.session import tensorboard
 from tests.conftest import TINY, begin, command, refused
-from tests.servers import Gate, s3_client
+from tests.servers import Gate, free_port, s3_client
 
 TRAIN = "ragdist.train"
 
@@ -104,6 +108,33 @@ def test_a_run_in_a_store_is_drawn_and_judged_as_it_is(s3, tmp_path, digits):
     one, other = found.values()
     assert one == other
     assert "Over the training" in (tmp_path / "seen-evaluation/evaluation.html").read_text()
+
+
+def test_tensorboard_reads_a_run_by_the_command_that_it_prints(s3, tmp_path, digits):
+    result = train(tmp_path, digits, "s3://bucket/curves", images=640)
+    assert result.returncode == 0, result.stderr
+    printed = re.search(r"^TensorBoard:  tensorboard (--logdir s3://bucket/curves)$", result.stdout, re.M)
+    argv = [sys.executable, "-m", "tensorboard.main", *printed[1].split(), f"--port={free_port()}"]
+    board = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+    try:
+        while not (said := re.search(r"at (http://\S+)", line := board.stderr.readline())):
+            assert line, "it ended"
+        tags, end = {}, time.monotonic() + 60
+        while "loss/loss_g" not in tags.get(".", {}):
+            assert time.monotonic() < end, tags
+            time.sleep(0.2)
+            with urllib.request.urlopen(f"{said[1]}data/plugin/scalars/tags") as answer:
+                tags = json.load(answer)
+    finally:
+        board.kill()
+        board.communicate()
+
+
+def test_what_tensorboard_needs_is_said_where_it_is_missing(monkeypatch):
+    assert tensorboard("runs/a") == "tensorboard --logdir runs/a"
+    assert tensorboard("s3://bucket/a") == "tensorboard --logdir s3://bucket/a"
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    assert tensorboard("s3://bucket/a") == "tensorboard --logdir s3://bucket/a   (first: pip install boto3)"
 
 
 def test_what_is_not_in_a_store_is_one_line(s3, tmp_path):
