@@ -196,6 +196,8 @@ def _made(root: str, sending: bool, environment: tuple[tuple[str, str], ...]) ->
         "read_timeout": timedelta(seconds=_SENDING if sending else STALL),
         "timeout": _FOREVER,
     }
+    if kind == "s3" and (bundle := os.environ.get("AWS_CA_BUNDLE")):
+        client["root_certificate"] = Path(bundle).expanduser().read_bytes()
     return from_url(root, client_options=client, retry_config={"max_retries": 0}, **options)
 
 
@@ -252,6 +254,8 @@ def _translated(error: Exception, root: str, conditional: bool) -> Exception:
         return Refused("the bucket is in another region: set AWS_REGION to its region")
     if 400 <= status < 500 and status not in (408, 425, 429):
         return Refused(said)
+    if "InvalidCertificate" in text:
+        return Refused("the server's certificate is of no authority that this machine trusts: set AWS_CA_BUNDLE")
     return Broken(said)
 
 

@@ -133,7 +133,7 @@ class Store:
 
         Args:
             name: the file's.
-            data: what it holds then.
+            data: what it holds then; for conditions something new, as equal contents may have equal versions.
             only_if_new: there must be none yet.
             if_version: this must be its version still; empty: any.
 
