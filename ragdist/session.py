@@ -12,6 +12,7 @@ from ragdist.data.store import Store, scheme
 from ragdist.errors import UserError
 from ragdist.files import write_whole
 from ragdist.monitor import Monitor
+from ragdist.ray_internals import WORKING_DIRECTORIES
 from ragdist.rundir import RunFolder
 from ragdist.trainer import Outcome, Trainer
 
@@ -25,7 +26,7 @@ def everywhere(where: str, option: str) -> str:
     if not where or scheme(where):
         return where
     path = Store(where).local
-    if not path.is_absolute() and "/runtime_resources/working_dir_files/" in os.getcwd():
+    if not path.is_absolute() and WORKING_DIRECTORIES in os.getcwd():
         raise UserError(
             f"{option} {where}: in a Ray job that would lie in Ray's temporary copy of the working directory; give an "
             "absolute path that all nodes share, or a URL"

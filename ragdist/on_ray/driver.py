@@ -14,6 +14,7 @@ import ray
 from ray.autoscaler.sdk import request_resources
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ragdist import ray_internals
 from ragdist.config import Config
 from ragdist.errors import UserError
 from ragdist.objective.relative import group_size
@@ -266,7 +267,7 @@ class Driver:
         """End an attempt whatever it does: Ray ends all that a driver has started when it leaves."""
         news = self._show(attempt)
         # A thread that still holds what is Ray's when Ray is shut down ends the process.
-        cluster.end_controllers()
+        ray_internals.end_controllers()
         attempt.join(_STOP)
         ray.shutdown()
         cluster.connect()
