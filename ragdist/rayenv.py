@@ -2,8 +2,27 @@
 
 import os
 import secrets
+from importlib.util import find_spec
 
 from ragdist import ray_internals
+from ragdist.errors import UserError
+
+
+def require(what: str, otherwise: str = "") -> None:
+    """Whether Ray is there: some platforms and versions of Python have none, and much goes without.
+
+    Args:
+        what: needs it.
+        otherwise: what can be done without.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not find_spec("ray"):
+        oldest = ".".join(map(str, ray_internals.OLDEST))
+        raise UserError(
+            f"{what} needs Ray, which is not installed here: pip install 'ray[default,train,tune]>={oldest}'{otherwise}"
+        )
 
 
 def prepare(worker_timeout: float) -> None:
