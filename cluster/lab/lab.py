@@ -224,11 +224,17 @@ class Lab:
     def preempt(self, name: str) -> None:
         """SIGTERM to ``ray start``, as a cloud does before it takes a machine back; the node then drains.
 
+        A Ray before 2.57 would end at once: there the node is drained first, and SIGTERM comes at the end.
+
         Raises:
             UserError: it is dead already.
         """
         self._need_alive(name)
-        if not processes.send(self.state.node(name).process, signal.SIGTERM):
+        node = self.state.node(name)
+        if warning := hosts.notice(self.state, node):
+            argv, log = hosts.inside(self.name, name, warning), self.state.folder / f"{name}-notice.log"
+            processes.spawn(argv, log, hosts.environment(self.state))
+        elif not processes.send(node.process, signal.SIGTERM):
             raise UserError(f"`ray start` on {name} is dead already")
 
     def cut(self, name: str) -> None:

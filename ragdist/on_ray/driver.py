@@ -134,7 +134,8 @@ class Driver:
         need = need_of(self.nodes, self.size, config.cpus_per_worker, gpus)
         # One wish for the whole cluster: of several runs the last one's holds.
         count = self.size.low if self.size.high == AS_MANY_AS_FIT else self.size.high
-        request_resources(bundles=[need] * count)
+        bundle = {name: int(amount) for name, amount in need.items()}  # Ray before 2.56 takes no 1.0
+        request_resources(bundles=[bundle] * count)
         return need
 
     def _survey(self) -> None:
