@@ -343,6 +343,7 @@ def anonymous_memory(pid: int) -> int:
     return sum(int(line.split()[1]) for line in status if line.startswith(("RssAnon", "RssShmem")))
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell what kind of memory it is")
 def test_memory_does_not_grow(tmp_path, digits):
     """The training process's own, without pages of files, which come and go: the least of 400 updates, at both ends.
 
