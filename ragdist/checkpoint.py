@@ -13,8 +13,6 @@ import io
 import json
 import os
 import shutil
-import socket
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,11 +21,11 @@ import torch
 
 from ragdist.errors import UserError
 from ragdist.files import discard_on_error, sync, sync_folder
+from ragdist.ownership import abandoned, owner_name
 from ragdist.world import World
 
 FORMAT, VERSION = "ragdist-checkpoint", 1
-_PART = ".part-"
-_STALE = 86_400.0  # seconds
+_PART = ".part-"  # of a checkpoint that is being written or deleted: NAME.OWNER follows
 
 
 class Checkpoint(NamedTuple):
@@ -61,9 +59,9 @@ def save(
         UserError: the disk refuses; the checkpoints that were there still are.
     """
     target = path_of(folder, images)
-    part = folder / f"{_PART}{target.name}-{_me()}"
+    part = folder / f"{_PART}{target.name}.{owner_name()}"
     for left in folder.glob(f"{_PART}*"):
-        if _abandoned(left):
+        if left == part or _abandoned(left):
             shutil.rmtree(left, ignore_errors=True)
     with discard_on_error(part, f"cannot write the checkpoint {target} (the ones before it are kept)"):
         part.mkdir()
@@ -89,23 +87,14 @@ def save(
 def _remove(path: Path) -> None:
     """Delete a checkpoint, first its name: a kill half-way must not leave a part of it under that name."""
     if path.exists():
-        gone = path.with_name(f"{_PART}{path.name}-old-{_me()}")
+        gone = path.with_name(f"{_PART}{path.name}.old.{owner_name()}")
         path.rename(gone)
         shutil.rmtree(gone)
 
 
-def _me() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"
-
-
 def _abandoned(part: Path) -> bool:
-    """Whether nobody writes this part any more: its process is dead, or, on another node, it is a day old."""
-    owner = part.name
-    host, _, pid = owner.rpartition("-")
-    if host.endswith("-" + socket.gethostname()):
-        return pid == str(os.getpid()) or not Path(f"/proc/{pid}").exists()
-    with suppress(OSError):
-        return time.time() - part.stat().st_mtime > _STALE
+    with suppress(FileNotFoundError):
+        return abandoned(part.name.rpartition(".")[2], part.stat().st_mtime)
     return False
 
 

@@ -10,7 +10,6 @@ import shutil
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,14 +19,15 @@ from ragdist import checkpoint, settings
 from ragdist.config import Config
 from ragdist.data.store import Store, filesystem, retried, scheme
 from ragdist.errors import UserError
-from ragdist.files import me
+from ragdist.locks import me
+from ragdist.ownership import abandoned, owner_name
 from ragdist.rundir import RunFolder
 from ragdist.runplace import Claim, compare
 
 LOCK = "lock"
 BEAT = 10.0  # seconds between two signs of life in the lock
 PATIENCE = 2.5  # beats to wait for a sign of life of another process
-_PREFIX = "ragdist-run-"
+_PREFIX, _KEPT = "ragdist-run-", "ragdist-not-uploaded-"  # names of local folders
 _CONTINUED = ("metrics.jsonl", "evaluations.jsonl", "best.safetensors")  # files that a run goes on from
 PUSH = 30.0  # seconds between two looks for changed files
 
@@ -55,7 +55,7 @@ class UrlPlace:
         Raises:
             UserError: another process uses it, it cannot be written, or it holds a run of another configuration.
         """
-        claim = Claim(uuid.uuid4().hex)
+        claim = Claim()
         self._wait_for_lock()
         lock = _Lock(self.remote, claim)
         try:
@@ -97,7 +97,7 @@ class UrlPlace:
         If the last upload fails, the folder stays, and the error names it.
         """
         _sweep()
-        local = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        local = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{owner_name()}."))
         mirror = _Mirror(self.remote, local, config.checkpoint.keep)
         keep = False
         try:
@@ -108,7 +108,10 @@ class UrlPlace:
             mirror.finish()
             keep = False
         except UserError as error:
-            raise (type(error)(f"{error}; what was not uploaded is in {local}") if keep else error) from error
+            if not keep:
+                raise
+            kept = local.rename(local.with_name(local.name.replace(_PREFIX, _KEPT)))
+            raise type(error)(f"{error}; what was not uploaded is in {kept}") from error
         finally:
             if not keep:
                 shutil.rmtree(local, ignore_errors=True)
@@ -140,9 +143,16 @@ class UrlPlace:
 def _sweep() -> None:
     """Delete the folders of processes that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+        owner = folder.name.removeprefix(_PREFIX).partition(".")[0]
+        if abandoned(owner, _last_change(folder)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_change(folder: Path) -> float:
+    """When anything in a folder was changed last, by time.time()."""
+    with suppress(OSError):  # it goes
+        return max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
+    return time.time()
 
 
 def _is_of_a_run(name: str) -> bool:

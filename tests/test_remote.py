@@ -17,6 +17,7 @@ from ragdist.data.reader import ShardReader, SlotDataset, Updates, make_loader
 from ragdist.data.shardfiles import ShardFiles
 from ragdist.data.writer import write_shards
 from ragdist.errors import UserError
+from ragdist.ownership import owner_name
 from ragdist.world import World
 from tests.conftest import TINY, command, refused
 from tests.servers import s3_server, serving
@@ -304,21 +305,18 @@ def test_a_file_that_is_cut_in_the_cache_is_fetched_again(tmp_path, nginx, expec
 
 def test_a_fetch_that_was_killed_leaves_its_place_to_others(tmp_path, nginx, expected):
     """What a dead process of this host was fetching goes at once, and does not count against the limit."""
-    import os
-    import socket
     import subprocess
     import sys
 
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    mine = f"{os.getpid()}-1"
-    for number, owner in enumerate((f"{dead.stdout.strip()}-0", mine)):
-        part = tmp_path / "cache" / "aa" / f"{'a' * 63}{number}.part-{socket.gethostname()}-{owner}"
+    code = "from ragdist.ownership import owner_name; print(owner_name())"
+    dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    mine = owner_name()
+    for number, owner in enumerate((dead, mine)):
+        part = tmp_path / "cache" / "aa" / f"{'a' * 63}{number}.part-{owner}.0"
         part.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(bytes(1000))
     assert Reading(nginx.url, tmp_path / "cache").read() == expected
-    assert [path.name.rpartition(".")[2] for path in (tmp_path / "cache" / "aa").glob("a*.part*")] == [
-        f"part-{socket.gethostname()}-{mine}"
-    ]
+    assert [path.name.partition(".")[2] for path in (tmp_path / "cache" / "aa").glob("a*.part*")] == [f"part-{mine}.0"]
 
 
 @pytest.mark.parametrize("table", [b"PK\x03\x04 no table", b"\x93NUMPY\x01\x00v\x00{'descr': '<u8', 'fortran_order': "

@@ -262,6 +262,7 @@ def test_what_cannot_be_uploaded_stays_and_is_named(s3, tmp_path):
         (folder.path / "metrics.jsonl").write_text("{}\n")
     left = Path(str(caught.value).rpartition(" ")[2])
     assert (left / "metrics.jsonl").is_file()
+    assert left.name.startswith("ragdist-not-uploaded-"), "the next command would sweep it"
 
 
 def test_a_lost_claim_ends_the_run_without_a_trace_of_it(s3, tmp_path, digits, monkeypatch):

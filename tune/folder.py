@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ragdist.errors import UserError
-from ragdist.files import explain, locked, write_whole
+from ragdist.files import explain, write_whole
+from ragdist.locks import locked_folder
 
 RUNNING, FINISHED, STOPPED, DIVERGED, CRASHED = "running", "finished", "stopped", "diverged", "crashed"
 ENDED = (FINISHED, STOPPED, DIVERGED)  # a trial that crashed is tried again when the search continues
@@ -77,7 +78,7 @@ class SearchFolder:
             Unreachable: another process uses it.
             UserError: it cannot be written.
         """
-        with locked(self.path, "the search"):
+        with locked_folder(self.path, "the search"):
             with explain(f"cannot write the search to {self.path}"):
                 self.trials.mkdir(exist_ok=True)
                 self.stopping.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """What a lab writes to disk before it makes anything, so that another process can take it down."""
 
-import fcntl
 import json
+import math
 import os
 import re
 import shutil
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ragdist import files
+from ragdist import files, locks
 from ragdist.errors import UserError
 
 # Short, because Ray puts Unix sockets below it and the kernel allows their paths 107 bytes.
@@ -112,8 +112,7 @@ def names() -> list[str]:
 def locked() -> Iterator[None]:
     """Hold the lock of all labs: whoever makes or changes one does it alone."""
     ROOT.mkdir(mode=0o700, exist_ok=True)
-    with open(ROOT / "lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locks.locked(ROOT / "lock", seconds=math.inf):
         yield
 
 

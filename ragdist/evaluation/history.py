@@ -3,13 +3,17 @@
 import hashlib
 import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ragdist.errors import Unreachable
 from ragdist.evaluation.judging import Evaluation
 from ragdist.files import write_whole
+from ragdist.locks import Busy, locked
 
-FILE = "evaluations.jsonl"
+FILE, LOCK = "evaluations.jsonl", ".evaluations.lock"
+_PATIENCE = 60.0  # seconds to wait for another process, which takes a moment
 _SAME = ("samples", "reals", "neighbours", "seed")  # of the protocol: only such figures are comparable
 
 
@@ -33,6 +37,9 @@ def remember(folder: Path, found: Evaluation, since: float = 0.0, run: Path | No
         since: by time.time().
         run: the folder of the run that was judged, where it is one.
 
+    Raises:
+        Unreachable: another process keeps the file locked.
+
     Returns:
         [{"images", "time", "protocol", "figures": {name: value}}, ...], those of the run's own folder among them.
     """
@@ -43,16 +50,26 @@ def remember(folder: Path, found: Evaluation, since: float = 0.0, run: Path | No
     if not own:
         row["of"] = found.judged["path"]
     row["figures"] = {name: figure["value"] for name, figure in found.content()["figures"].items()}
-    path = folder / FILE
-    rows = [old for old in read_lines(path) if old.get("time", 0) >= since and not _same(old, row)]
-    rows = sorted([*rows, row], key=lambda row: row["images"])
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+    rows = _add(folder, row, since)
     found_here = [old for old in rows if (old["protocol"], old.get("of")) == (row["protocol"], row.get("of"))]
     if run and not own:
         here = {old["images"] for old in found_here}
         theirs = [old for old in read_lines(run / FILE) if old.get("time", 0) >= since]
         found_here += [old for old in theirs if old.get("protocol") == row["protocol"] and old["images"] not in here]
     return sorted((old for old in found_here if old["images"] <= found.seen), key=lambda row: row["images"])
+
+
+def _add(folder: Path, row: dict[str, Any], since: float) -> list[dict[str, Any]]:
+    path = folder / FILE
+    with ExitStack() as held:
+        try:  # a run that judges itself, and a command that judges it meanwhile, must not lose each other's rows
+            held.enter_context(locked(folder / LOCK, seconds=_PATIENCE))
+        except Busy as error:
+            raise Unreachable(f"{path} is in use by {error}: wait for it or stop it") from error
+        rows = [old for old in read_lines(path) if old.get("time", 0) >= since and not _same(old, row)]
+        rows = sorted([*rows, row], key=lambda row: row["images"])
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return rows
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
