@@ -1,11 +1,11 @@
 """Shards are the same bytes however many processes write them and however often they are killed."""
 
-import fcntl
 import io
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -25,6 +25,7 @@ from ragdist.data.options import ShardOptions
 from ragdist.data.pack import shard_name
 from ragdist.data.writer import write_shards
 from ragdist.errors import UserError
+from ragdist.locks import locked
 from tests.conftest import begin, command, picture, refused
 from tests.test_shards import members
 from tests.zygote import Command
@@ -176,7 +177,7 @@ def test_the_second_of_two_is_refused(tmp_path, array, undisturbed):
     process = start(array, "out", tmp_path)
     wait_for((tmp_path / ".out.part" / "records").is_dir, process)
     line = refused(command(SHARDS, array, "out", cwd=tmp_path))
-    assert f"out is being written by another process ({process.pid})" in line
+    assert f"out is being written by process {process.pid} on {socket.gethostname()}: wait for it" in line
     output = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert content(tmp_path / "out") == undisturbed, "the first is not disturbed"
@@ -189,7 +190,7 @@ def test_a_killed_writing_process_is_one_line_and_the_command_continues(tmp_path
     workers[0].kill()
     _, error = process.communicate(timeout=60)
     assert process.returncode == 2, error
-    assert error.strip().splitlines()[-1].startswith("error: a writing process was killed")
+    assert error.strip().splitlines()[-1].startswith("error: a working process was killed")
     assert "Traceback" not in error
     write_shards(str(array), tmp_path / "out", ShardOptions(shard_samples=SIZE))
     assert content(tmp_path / "out") == undisturbed
@@ -227,7 +228,7 @@ def test_an_odd_image_is_found_by_any_process(tmp_path, array):
 
 
 def test_writing_processes_need_no_pytorch():
-    code = "import sys; import ragdist.data.pool; print('torch' in sys.modules)"
+    code = "import sys; import ragdist.data.workers, ragdist.data.pack; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "False", result.stderr
 
@@ -369,8 +370,9 @@ def test_the_lock_is_of_the_process_and_not_of_a_file_left_behind(tmp_path, clas
     (tmp_path / ".out.part" / "lock").write_text("123")
     write_shards(str(class_folders), tmp_path / "out", ShardOptions())
     (tmp_path / ".next.part").mkdir()
-    with open(tmp_path / ".next.part" / "lock", "w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="being written by another process"):
-            write_shards(str(class_folders), tmp_path / "next", ShardOptions())
+    with (
+        locked(tmp_path / ".next.part" / "lock"),
+        pytest.raises(UserError, match=f"next is being written by process {os.getpid()} on"),
+    ):
+        write_shards(str(class_folders), tmp_path / "next", ShardOptions())
     assert (tmp_path / ".next.part").exists()
