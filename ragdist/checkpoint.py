@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ragdist import migrations
 from ragdist.errors import UserError
 from ragdist.files import discard_on_error, sync, sync_folder
 from ragdist.world import World
@@ -129,7 +130,7 @@ def load_newest(folder: Path, device: torch.device) -> tuple[Checkpoint | None, 
     """The newest checkpoint that is whole, and a line for each newer one that is not.
 
     Raises:
-        UserError: a whole one of another format; or there are some and none is whole.
+        UserError: a whole one of a newer version; or there are some and none is whole.
     """
     broken = []
     for path in reversed(listed(folder)):
@@ -137,12 +138,9 @@ def load_newest(folder: Path, device: torch.device) -> tuple[Checkpoint | None, 
             broken.append(f"{path}: {reason}")
             continue
         meta = json.loads((path / "meta.json").read_text())
-        if (meta.get("format"), meta.get("version")) != (FORMAT, VERSION):
-            raise UserError(
-                f"{path} is '{meta.get('format')}' version {meta.get('version')}, not {FORMAT} {VERSION}: "
-                "continue it with the ragdist that wrote it"
-            )
+        migrations.check_format(meta, FORMAT, VERSION, str(path))
         state = torch.load(path / "state.pt", map_location=device, weights_only=True)
+        state, meta = (migrations.RECORDS.migrated(part, str(path)) for part in (state, meta))
         return Checkpoint(path, state, meta), broken
     if broken:
         raise UserError(f"no checkpoint is whole ({'; '.join(broken)}): restore one, or give --overwrite to start anew")

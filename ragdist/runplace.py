@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ragdist import settings
+from ragdist import migrations, settings
 from ragdist.config import Config
 from ragdist.data.store import scheme
 from ragdist.errors import UserError
@@ -50,6 +50,11 @@ def compare(out: str, config: Config, saved: dict[str, Any]) -> None:
             f"{out} holds a run of another configuration ({'; '.join(changed)}): "
             "give the same options to continue it, another --out, or --overwrite to start anew"
         )
+
+
+def summary_of(text: str | bytes) -> dict[str, Any]:
+    """What summary.json says, whichever version wrote it."""
+    return migrations.RECORDS.migrated(json.loads(text), "summary.json")
 
 
 class FolderPlace:
@@ -92,7 +97,7 @@ class FolderPlace:
 
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run."""
-        return json.loads(self.folder.summary.read_text()) if self.folder.summary.is_file() else None
+        return summary_of(self.folder.summary.read_text()) if self.folder.summary.is_file() else None
 
     def token(self) -> str | None:
         """Whose claim this node sees here."""

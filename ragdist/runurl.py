@@ -4,7 +4,6 @@ Files are uploaded whole, in the background. A checkpoint counts once its manife
 last; it is deleted manifest first. So whatever breaks off, the newest one with a manifest is whole.
 """
 
-import json
 import os
 import shutil
 import tempfile
@@ -22,7 +21,7 @@ from ragdist.data.store import Store, filesystem, retried, scheme
 from ragdist.errors import UserError
 from ragdist.files import me
 from ragdist.rundir import RunFolder
-from ragdist.runplace import Claim, compare
+from ragdist.runplace import Claim, compare, summary_of
 
 LOCK = "lock"
 BEAT = 10.0  # seconds between two signs of life in the lock
@@ -116,7 +115,7 @@ class UrlPlace:
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run."""
         data = self.remote.read("summary.json")
-        return json.loads(data) if data else None
+        return summary_of(data) if data else None
 
     def token(self) -> str | None:
         """Whose claim this node sees here."""

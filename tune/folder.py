@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ragdist import migrations
 from ragdist.errors import UserError
 from ragdist.files import explain, locked, write_whole
 
@@ -47,6 +48,10 @@ class Trial:
     def at(self, images: int) -> Rung | None:
         """The rung of so many images."""
         return next((rung for rung in self.rungs if rung.images == images), None)
+
+
+def _names(kind: type) -> set[str]:
+    return {item.name for item in fields(kind)}
 
 
 class SearchFolder:
@@ -100,9 +105,13 @@ class SearchFolder:
 
     def read_one(self, path: Path) -> Trial:
         try:
-            content = json.loads(path.read_text())
-            return Trial(**{**content, "rungs": [Rung(**rung) for rung in content["rungs"]]})
-        except (ValueError, TypeError, KeyError) as error:
+            content = migrations.RECORDS.migrated(json.loads(path.read_text()), str(path))
+            rungs = [migrations.RECORDS.migrated(rung, str(path)) for rung in content["rungs"]]
+            unknown = {*content} - _names(Trial) | {key for rung in rungs for key in rung} - _names(Rung)
+            migrations.refuse_unknown(sorted(unknown), str(path), None)
+            options = migrations.OPTIONS.renamed(content["options"], str(path))
+            return Trial(**{**content, "options": options, "rungs": [Rung(**rung) for rung in rungs]})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path} is damaged: delete {path.parent}, and the trial is made again") from error
 
     def write(self, trial: Trial) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +18,7 @@ from ragdist.data.places import Tar, mapped
 from ragdist.data.store import Store
 from ragdist.data.tars import shown
 from ragdist.data.workers import Advance, each
-from ragdist.errors import UserError
+from ragdist.errors import TooNew, UserError
 from ragdist.progress import Progress
 
 
@@ -65,16 +65,15 @@ def check(where: str, options: CheckOptions) -> Summary:
     content = index_file.find(store)
     try:
         index = index_file.loads(content, store.locate(INDEX))
+    except TooNew:
+        raise
     except UserError as error:  # damage, not the user's mistake
         print(error)
         return Summary(wrong=1)
     summary = Summary(len(index.shards), index.samples)
     progress = Progress(index.samples, unit="samples checked", first=False)
     with TemporaryDirectory(prefix="ragdist-check-") as scratch, closing(progress):
-        jobs = [
-            Job(store, Index(index.codec, index.shape, index.classes, (shard,)), Path(scratch))
-            for shard in index.shards
-        ]
+        jobs = [Job(store, replace(index, shards=(shard,)), Path(scratch)) for shard in index.shards]
         for result in each(check_shard, jobs, options.processes, progress):
             for line in result.wrong:
                 progress.say(line)

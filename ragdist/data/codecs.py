@@ -23,6 +23,7 @@ class Codec(Protocol):
     """What a kind of sample needs."""
 
     payload: tuple[str, ...]  # the extensions of its members in a shard
+    spec: frozenset[str]  # keys that an index's spec may have for it
     draws: int  # uniform numbers that augmentation takes for a slot
 
     def decode(self, data: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -45,6 +46,7 @@ class ImageCodec:
     """JPEG, PNG and WebP through torchvision's decoders: uint8 [channels, height, width]."""
 
     payload = ("jpg", "jpeg", "png", "webp")
+    spec = frozenset()
     draws = 3  # row and column of the crop, flip
 
     def decode(self, data: Tensor, shape: tuple[int, ...]) -> Tensor:

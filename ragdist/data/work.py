@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import PIL
 
@@ -27,6 +28,9 @@ from ragdist.errors import UserError
 from ragdist.files import write_whole
 
 _BYTES_DEPEND_ON = ("size", "fit", "channels", "format", "quality", "shard_samples", "seed")
+# So do options that joined later, with what everything was before. The plan names them only where they are something
+# else: so what an earlier version has half written is gone on with.
+_ALSO: dict[str, Any] = {}
 
 
 class Work:
@@ -137,7 +141,8 @@ def plan(source: Source, options: ShardOptions) -> str:
     return json.dumps(
         {
             "source": content.hexdigest(),
-            "options": {name: values[name] for name in _BYTES_DEPEND_ON},
+            "options": {name: values[name] for name in _BYTES_DEPEND_ON}
+            | {name: values[name] for name, before in _ALSO.items() if values[name] != before},
             "pillow": PIL.__version__,
         }
     )

@@ -6,11 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ragdist import migrations
 from ragdist.evaluation.judging import Evaluation
 from ragdist.files import write_whole
 
 FILE = "evaluations.jsonl"
-_SAME = ("samples", "reals", "neighbours", "seed")  # of the protocol: only such figures are comparable
+# Of the protocol: only such figures are comparable. What joins them enters the key only where it is not what it was.
+_SAME = ("samples", "reals", "neighbours", "seed")
 
 
 def protocol_key(protocol: dict[str, Any]) -> str:
@@ -60,7 +62,7 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of JSON lines; lines that are none are left out, as is a file that is not there."""
+    """The rows of a file of JSON lines of any version; lines that are none are left out, as is a missing file."""
     rows = []
     if path.is_file():
         for line in path.read_text(errors="replace").splitlines():
@@ -69,7 +71,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             except json.JSONDecodeError:
                 continue
             if isinstance(row, dict):
-                rows.append(row)
+                rows.append(migrations.RECORDS.migrated(row, str(path)))
     return rows
 
 
