@@ -13,7 +13,7 @@ from torch import Tensor
 
 import ragdist
 from ragdist import migrations, settings
-from ragdist.data.index import Index
+from ragdist.data.index import Index, check_spec
 from ragdist.errors import UserError
 from ragdist.files import write_whole
 from ragdist.networks import Generator, build_generator
@@ -94,6 +94,7 @@ def load(path: Path, device: torch.device) -> Exported:
     if weights_sha256(state) != about["weights_sha256"]:
         raise UserError(f"{path} is damaged (its weights are not those it names): copy it again")
     about["network"] = network = _network_of_today(about["network"], path, about.get("ragdist"))
+    check_spec(about["codec"], about["spec"], str(path), about.get("ragdist"))
     shape = about["sample_shape"]
     generator = build_generator(network, shape, num_classes(network, about["classes"]))
     generator.load_state_dict(state)

@@ -5,17 +5,29 @@ import random
 from dataclasses import asdict, dataclass, field, replace
 
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 import ragdist
 from ragdist import config as config_file
-from ragdist import migrations, settings
+from ragdist import export, local, migrations, settings
 from ragdist.config import Config, ObjectiveOptions, flat
+from ragdist.data import foreign, places, work
+from ragdist.data.options import IndexOptions, ShardOptions
+from ragdist.data.sources import open_source
+from ragdist.data.survey import Found
 from ragdist.errors import TooNew, UserError
+from ragdist.evaluation import history
 from ragdist.migrations import Added, Removed, Renamed, Revalued, Table
+from ragdist.rundir import RunFolder
+from tests import golden
 from tests.conftest import command, refused
+from tune import plan as plans
+from tune import space
+from tune.folder import SearchFolder
 
 NEWER = "99.0.0"
 
@@ -165,7 +177,7 @@ LATER = (
 @pytest.fixture
 def later(monkeypatch) -> None:
     """A version with another option, in which some things were called something else before."""
-    for module in (config_file, settings):
+    for module in (config_file, settings, plans, space):
         monkeypatch.setattr(module, "Config", Wider)
     monkeypatch.setattr(migrations, "OPTIONS", Table(LATER))
 
@@ -202,6 +214,88 @@ def test_a_file_of_the_users_says_what_it_says(tmp_path, later):
     assert settings.parse(argv[:2], "train")[0].optim.ema_images == 3000
 
 
+def test_a_golden_run_goes_on_with_another_option(tmp_path, monkeypatch, later):
+    """A real run of the first version: its checkpoint is one of the same run, and the next one names the option."""
+    monkeypatch.chdir(golden.copied(golden.VERSIONS[0], tmp_path / "golden"))
+    for images in (3264, 3328):
+        config, _ = settings.parse(["--out=finished", f"--images={images}", "--evaluate_every=0"], "train")
+        assert config.objective.parts == 4
+        assert local.run(config, overwrite=False) == 0
+        meta = json.loads((RunFolder("finished").checkpoints / f"images-{images:012d}/meta.json").read_text())
+        assert meta["config"]["objective.parts"] == 4
+        assert meta["ragdist"] == ragdist.__version__
+    with pytest.raises(UserError, match=r"another configuration \(objective.parts 4 -> 8\)"):
+        local.run(settings.parse(["--out=finished", "--objective.parts=8"], "train")[0], overwrite=False)
+
+
+def test_a_golden_search_goes_on_with_another_option(tmp_path, later):
+    place = SearchFolder(golden.copied(golden.VERSIONS[0], tmp_path / "golden") / "killed")
+    saved = json.loads(place.search.read_text())
+    saved["space"]["objective.space"] = {"choice": ["dots", "feature"]}
+    saved["space"]["optim.averaged_images"] = saved["space"].pop("optim.ema_images")
+    place.search.write_text(json.dumps(saved))
+    plan = plans.read(place.search)
+    plans.same(plan, place.search)
+    assert plan.config.objective.parts == 4
+    assert {axis.name: axis.choices for axis in plan.axes} == {
+        "objective.lam": (),
+        "objective.space": ("pixel", "feature"),
+        "optim.ema_images": (),
+    }
+    trial = json.loads((place.trial(1) / "trial.json").read_text())
+    trial["options"]["optim.averaged_images"] = trial["options"].pop("optim.ema_images")
+    trial["options"]["objective.space"] = "dots"
+    (place.trial(1) / "trial.json").write_text(json.dumps(trial))
+    read = place.read_one(place.trial(1) / "trial.json")
+    assert read.options["objective.space"] == "pixel"
+    assert {"objective.lam", "optim.ema_images", "objective.space"} == read.options.keys()
+
+
+def test_a_search_says_its_own_options_in_the_words_of_today(tmp_path, monkeypatch):
+    place = SearchFolder(golden.copied(golden.VERSIONS[0], tmp_path / "golden") / "searched")
+    saved = json.loads(place.search.read_text())
+    saved["budget"] = saved.pop("budget_images")
+    del saved["inception_weights"]
+    place.search.write_text(json.dumps(saved))
+    rows = (Renamed("9", "budget", "budget_images"), Added("9", "inception_weights", "mine"))
+    monkeypatch.setattr(migrations, "SEARCH", Table(rows))
+    plan = plans.read(place.search)
+    assert (plan.budget, plan.options.inception_weights) == (3200, "mine")
+
+
+def test_a_generator_of_before_is_read(tmp_path, monkeypatch):
+    """Its network's options by other names; one that is missing."""
+    place = golden.copied(golden.VERSIONS[0], tmp_path / "golden")
+    file = place / "finished/generator.safetensors"
+    about = export.about(file)
+    del about["network"]["depth"]
+    about["network"]["latent"] = about["network"].pop("z_dim")
+    about["seen"] = about.pop("images")
+    save_file(load_file(file), file, {"ragdist": json.dumps(about)})
+    rows = (Renamed("9", "network.latent", "network.z_dim"), Added("9", "network.depth", 2))
+    monkeypatch.setattr(migrations, "OPTIONS", Table(rows))
+    monkeypatch.setattr(migrations, "RECORDS", Table((Renamed("9", "seen", "images"),)))
+    found = export.load(file, torch.device("cpu"))
+    assert found.about["images"] == export.about(file)["images"] == 3200
+    assert found.about["network"] == export.load(place / "continued.safetensors", torch.device("cpu")).about["network"]
+
+
+def test_records_of_before_are_read(tmp_path, monkeypatch):
+    """As when images were counted under another name: a run goes on, and its history is whole."""
+    place = golden.copied(golden.VERSIONS[0], tmp_path / "golden")
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(migrations, "RECORDS", Table((Renamed("9", "seen", "images"),)))
+    for name in ("metrics.jsonl", "evaluations.jsonl", "summary.json"):
+        file = place / "finished" / name
+        file.write_text(file.read_text().replace('"images":', '"seen":'))
+    config, _ = settings.parse(["--out=finished"], "train")
+    assert local.run(config, overwrite=False) == 0
+    assert settings.parse(["--out=finished", "--images=4800"], "train")[0].images == 4800
+    assert local.run(replace(config, images=4800), overwrite=False) == 0
+    assert [row["images"] for row in history.read_lines(RunFolder("finished").evaluations)] == [1600, 3200, 4800]
+    assert all("images" in row for row in history.read_lines(RunFolder("finished").metrics))
+
+
 def test_what_there_is_no_more_is_refused_where_it_mattered(later):
     tree = written_before()
     tree["objective"]["sign"] = -1
@@ -227,3 +321,30 @@ def test_files_say_which_version_wrote_them(tmp_path):
     assert yaml.safe_load(settings.dumps(Config()))["version"] == ragdist.__version__
     (tmp_path / "mine.yaml").write_text(json.dumps({"version": ragdist.__version__, "seed": 3}))
     assert settings.parse(["--config", str(tmp_path / "mine.yaml")], "train")[0].seed == 3
+
+
+def test_shards_that_were_half_written_before_an_option_are_gone_on_with(tmp_path, monkeypatch):
+    """As if --root decided bytes, and had come later: the plan is what it was until somebody says it."""
+    source = open_source("digits", ShardOptions(), tmp_path)
+    before = work.plan(source, ShardOptions())
+    monkeypatch.setattr(work, "_ALSO", {"root": ""})
+    assert work.plan(source, ShardOptions()) == before
+    assert work.plan(source, ShardOptions(root="elsewhere")) != before
+
+
+def test_notes_that_another_version_left_are_passed_over(tmp_path):
+    place = golden.copied(golden.VERSIONS[0], tmp_path / "golden")
+    tars = [places.look_at(place) for place in places.tars([str(place / "indexed")])]
+    notes, asked = place / "notes", IndexOptions(label="class")
+    notes.mkdir()
+    jobs = foreign._jobs(tars, notes, asked)
+    foreign._survey(jobs, processes=1)
+    assert all(foreign._noted(job) for job in jobs)
+    (plan,) = notes.glob("*.json")
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"spec": {}}))
+    found = Found.load(jobs[0].note)
+    found.seconds = 1.5
+    found.save(jobs[0].note)
+    again = foreign._jobs(tars, notes, asked)
+    assert [job.plan for job in again] == [job.plan for job in jobs]
+    assert [foreign._noted(job) for job in again] == [False, True]

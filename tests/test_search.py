@@ -14,6 +14,7 @@ import yaml
 
 from ragdist import settings
 from ragdist.errors import UserError
+from tests import golden
 from tests.conftest import TINY, command
 from tests.test_capacity import node
 from tune import search
@@ -75,6 +76,21 @@ def test_a_killed_search_goes_on_with_the_same_command(searched):
         assert after[number].rungs[: len(trial.rungs)] == trial.rungs, "rungs that were reached were not climbed again"
     assert [after[n].name for n in (0, 1)] == ["default", "lambda 0"]
     assert [after[n].state for n in (0, 1)] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize("version", golden.VERSIONS)
+def test_a_search_that_an_earlier_version_began_goes_on_with_the_same_command(version, tmp_path):
+    place = golden.copied(version, tmp_path / version)
+    (said,) = (words for words in golden.about(version)["commands"] if "--out=killed" in words.split())
+    whole, before = (SearchFolder(place / name).read() for name in ("searched", "killed"))
+    result = command(*said.split(), cwd=place, **QUIET)
+    assert result.returncode == 0, result.stdout + result.stderr
+    after = SearchFolder(place / "killed").read()
+    assert after[0] == before[0]
+    assert after[1].rungs[:1] == before[1].rungs
+    assert [trial.state for trial in after] == ["finished"] * 3
+    assert [trial.options for trial in after] == [trial.options for trial in whole]
+    assert [trial.value for trial in after] == pytest.approx([trial.value for trial in whole], rel=0.1)
 
 
 def test_a_trial_that_diverges_has_its_reason(searched):

@@ -80,7 +80,7 @@ class Index:
         return sum(shard.bytes for shard in self.shards)
 
     def _content(self) -> dict[str, Any]:
-        """What the file says but for the digest; shards without the fields in ``_PLACES``."""
+        """What the file says, but for the digest."""
         content = {"format": FORMAT, "version": self.version, "samples": self.samples, **_filled(self)}
         del content["shards"]  # which go last
         return content | {"shards": [_filled(shard) for shard in self.shards]}
@@ -170,10 +170,16 @@ def loads(text: str | bytes, path: str) -> Index:
         raise UserError(f"{path} was changed after it was written (its digest does not fit): write the shards again")
     if index.codec not in CODECS:
         raise UserError(f"{path} holds samples of the kind '{index.codec}'{nearest(index.codec, CODECS)}")
-    migrations.refuse_unknown([f"spec.{key}" for key in index.spec if key not in CODECS[index.codec].spec], path, None)
+    check_spec(index.codec, index.spec, path)
     if not index.samples:
         raise UserError(f"{path} holds no samples")
     return index
+
+
+def check_spec(codec: str, spec: dict[str, Any], where: str, version: str | None = None) -> None:
+    """Raises TooNew where a file says of its samples what their codec does not know; ``version`` wrote it."""
+    known = CODECS[codec].spec if codec in CODECS else spec
+    migrations.refuse_unknown([f"spec.{key}" for key in spec if key not in known], where, version)
 
 
 def _known(content: dict, kind: type) -> dict[str, Any]:

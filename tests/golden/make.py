@@ -244,10 +244,9 @@ def fetched(place: Place) -> None:
         port = re.search(r"port (\d+)", server.stdout.readline())[1]
         words = [*MLP, f"--data=http://127.0.0.1:{port}/", "--data.cache=cache/fetched"]
         place.run("ragdist.train", *words, "--out=remote", "--images=64")
-        files = [file for file in (place.path / "cache/fetched").rglob("*") if file.is_file()]
-        for file in sorted(files, key=lambda file: file.stat().st_size)[1:]:  # one is enough
-            file.unlink()
-            file.parent.rmdir()
+        files = {file: file.stat().st_size for file in (place.path / "cache/fetched").rglob("*")}
+        for file in sorted((file for file in files if files[file] > 10_000), key=files.get)[1:]:
+            file.unlink()  # one shard is enough
     finally:
         server.kill()
         server.wait()
