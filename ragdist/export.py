@@ -89,6 +89,8 @@ def load(path: Path, device: torch.device) -> Exported:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
     except SafetensorError as error:
         raise UserError(f"{path} is damaged ({error}): copy it again, or continue the run to write it anew") from error
+    if about.get("format") != FORMAT:
+        raise UserError(f"{path} is not a generator that ragdist wrote")
     migrations.check_format(about, FORMAT, VERSION, str(path))
     about = {"spec": {}} | migrations.RECORDS.migrated(about, str(path))
     if weights_sha256(state) != about["weights_sha256"]:
