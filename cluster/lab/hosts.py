@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 from cluster.lab import network, processes
@@ -54,7 +53,7 @@ def environment(state: State) -> dict[str, str]:
 def command(state: State, node: Node) -> list[str]:
     """``ray start`` for a node."""
     # Each host has its own folder: nodes that share one guess each other's socket names when started at once.
-    start = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
+    start = [state.python, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
     start += [f"--node-ip-address={node.address}", f"--node-name={node.name}"]
     start += [f"--temp-dir={state.folder / node.name}", f"--object-store-memory={state.object_store}"]
     start += ["--num-gpus=0"]  # each host would claim all that this machine has

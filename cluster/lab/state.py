@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -43,6 +44,7 @@ class State:
         notice: seconds between a preempted node's SIGTERM and its end.
         object_store: bytes of a node's object store.
         environment: variables that all hosts get in addition.
+        python: the interpreter that runs Ray on all hosts.
         nodes: by name, in the order of their making; dead ones stay.
         watcher: PID and start time of the process that waits for the owner's end.
     """
@@ -54,6 +56,7 @@ class State:
     notice: float
     object_store: int
     environment: dict[str, str]
+    python: str = sys.executable
     nodes: dict[str, Node] = field(default_factory=dict)
     watcher: list[int] | None = None
 
