@@ -1,14 +1,11 @@
 """What several tests need: tiny data sets, a real run in a real process."""
 
-import contextlib
-import fcntl
 import functools
 import io
 import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -16,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from xdist.scheduler import LoadFileScheduling
 
 from ragdist.data.options import ShardOptions
 from ragdist.data.writer import write_shards
@@ -45,8 +41,9 @@ TINY = [
 # Longest first: two processes take one file after the other, and the last to end should be short ones.
 LONGEST = (
     "test_cluster",
-    "test_search",
+    "test_cluster_of_changing_size",
     "test_lab",
+    "test_search",
     "test_ray_start",
     "test_run",
     "test_world",
@@ -58,70 +55,11 @@ LONGEST = (
     "test_bad_samples",
     "test_generate",
 )
-# A Ray cluster of one node is ten processes, each of which takes seconds to start: never two at a time.
-CLUSTERS = ("test_cluster", "test_search", "test_lab", "test_ray_start")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))  # within a file and beyond these as they were
-
-
-class Scheduling(LoadFileScheduling):
-    """A file is a unit of work, and all that start clusters are one."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        path = super()._split_scope(nodeid)
-        return "clusters" if Path(path).stem in CLUSTERS else path
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item):
-    if item.path.stem in CLUSTERS:
-        return (yield)
-    folder = _shared_folder(item.config)
-    with _locked(folder / "gate", fcntl.LOCK_EX):
-        pass
-    with _locked(folder / "running", fcntl.LOCK_SH):
-        return (yield)
-
-
-@pytest.fixture
-def quiet(request) -> Callable[[], contextlib.AbstractContextManager]:
-    """For claims about seconds: ``with quiet():`` no test of another process runs.
-
-    Others pass a gate before each test, which is shut first: else the next one would begin as the last one ends.
-    """
-
-    assert request.path.stem in CLUSTERS, "it would wait for itself"
-
-    @contextlib.contextmanager
-    def alone() -> Iterator[None]:
-        folder = _shared_folder(request.config)
-        with _locked(folder / "gate", fcntl.LOCK_EX), _locked(folder / "running", fcntl.LOCK_EX):
-            yield
-
-    return alone
-
-
-@contextlib.contextmanager
-def _locked(path: Path, how: int) -> Iterator[None]:
-    with path.open("a") as file:
-        fcntl.flock(file, how)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # a process that was forked meanwhile would hold it on
-
-
-def _shared_folder(config: pytest.Config) -> Path:
-    """A folder that all processes of this session share."""
-    own = config._tmp_path_factory.getbasetemp()
-    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log) -> Scheduling:
-    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

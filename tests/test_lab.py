@@ -1,10 +1,8 @@
 """`cluster.lab`: a real Ray cluster on this machine, hurt in every way that it can be."""
 
 import contextlib
-import importlib.util
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,17 +15,14 @@ import pytest
 from cluster.lab import Lab, dashboard, hosts, network, state
 from cluster.lab.__main__ import main
 from ragdist.errors import UserError
+from tests import warm
 from tests.conftest import command, refused
+from tests.driven import NEEDS_A_LAB
 
 NAME = "pytest"
 CHECKOUT = Path(__file__).parents[1]
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root"),
-    pytest.mark.skipif(not (shutil.which("ip") and shutil.which("tc")), reason="a lab needs iproute2"),
-    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="a lab needs Ray"),
-]
+pytestmark = NEEDS_A_LAB
 
 # Where each of as many tasks as there are workers has run, on a worker with a CPU for one.
 TASKS = """
@@ -43,7 +38,8 @@ print("ran on", *sorted(ray.get([where.remote(), where.remote()])))
 
 @pytest.fixture(scope="module")
 def lab():
-    with Lab.up(NAME, nodes=2, notice=20, say=print) as lab:
+    environment = {"PYTHONPATH": str(CHECKOUT), **warm.SETTINGS}
+    with Lab.up(NAME, nodes=2, notice=20, environment=environment, python=warm.python(), say=print) as lab:
         yield lab
 
 
@@ -74,7 +70,7 @@ def test_every_node_has_its_own_address_and_processes(lab):
 
 
 def test_tasks_run_on_every_worker_and_none_on_the_head(lab):
-    done = lab.run("node1", [sys.executable, "-c", TASKS], timeout=300)
+    done = lab.run("node1", [warm.python(), "-c", TASKS], timeout=300)
     assert f"ran on {lab.address('node1')} {lab.address('node2')}" in done.stdout, done.stderr
 
 
