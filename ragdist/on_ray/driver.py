@@ -5,6 +5,7 @@ a node that is going to be preempted, room for more workers), which leaves a che
 dies. The next attempt goes on from the newest checkpoint with as many workers as there is room for.
 """
 
+import os
 import tempfile
 import time
 from contextlib import suppress
@@ -31,7 +32,8 @@ from ragdist.worldsize import AS_MANY_AS_FIT, WorldSize
 
 _LOOK = 0.2  # seconds between two looks at the desk
 _SURVEY = 1.0  # seconds between two looks at the cluster's nodes
-_STEADY = 10.0  # seconds for which there must be room for more workers before a run grows
+# Seconds for which there must be room for more workers before a run grows.
+_STEADY = float(os.environ.get("RAGDIST_STEADY_SECONDS", "10"))
 _SETTLE = 5.0  # seconds within which the resources of workers that ended become free
 _STOP = 20.0  # seconds within which workers that have not begun to train must end when asked to
 _CLEAN_UP = 60.0  # seconds that Ray may take to end the workers

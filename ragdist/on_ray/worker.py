@@ -22,7 +22,7 @@ from ragdist.errors import Unreachable, UserError
 from ragdist.files import explain
 from ragdist.memory import keep_freed_memory
 from ragdist.monitor import Monitor
-from ragdist.on_ray.line import Line
+from ragdist.on_ray.line import SILENCE, Line
 from ragdist.runplace import place_of
 from ragdist.session import finish, introduction, notes
 from ragdist.trainer import Trainer
@@ -56,7 +56,8 @@ def work(task: Task) -> None:
         "process": os.getpid(),
     }
     ray.get(task.desk.join.remote(task.attempt, rank, about))
-    line = Line(task.desk, task.attempt) if rank == 0 else None
+    silence = min(SILENCE, 2 * task.config.collective_timeout)
+    line = Line(task.desk, task.attempt, silence) if rank == 0 else None
     try:
         with closing(line) if line else nullcontext():
             _work(task, context, line)
