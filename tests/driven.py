@@ -30,8 +30,14 @@ PATIENCE = 300  # seconds for what takes tens at most where nothing else runs: a
 
 
 def new_lab(name: str, nodes: int) -> Lab:
-    # Ray's workers are nice by default; here other tests would starve them.
-    environment = {"PYTHONPATH": str(CHECKOUT), "RAY_worker_niceness": "0", "PYTHONUNBUFFERED": "1", **warm.SETTINGS}
+    environment = {
+        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONUNBUFFERED": "1",
+        "RAY_worker_niceness": "0",  # Ray's workers are nice by default; here other tests would starve them
+        "RAGDIST_STEADY_SECONDS": "3",
+        "RAGDIST_SHARED_SECONDS": "3",
+        **warm.SETTINGS,
+    }
     return Lab.up(
         name, nodes=nodes, notice=30, environment=environment, python=warm.python(), seconds=PATIENCE, say=print
     )
@@ -46,13 +52,11 @@ def options(data, out, images: int, workers: str, *more: str) -> list[str]:
 class Driver:
     """A driver on the lab's head, and what it says, with times."""
 
-    def __init__(self, lab: Lab, log: Path, *arguments: str, **environment: str):
+    def __init__(self, lab: Lab, log: Path, *arguments: str):
         self.lab, self.log = lab, log
         with open(log, "a") as file:
             argv = [warm.python(), "-m", "ragdist.train", *arguments]
-            self.process = lab.popen(
-                "head", argv, env=environment, cwd=log.parent, stdout=file, stderr=subprocess.STDOUT
-            )
+            self.process = lab.popen("head", argv, cwd=log.parent, stdout=file, stderr=subprocess.STDOUT)
 
     @property
     def text(self) -> str:

@@ -23,7 +23,7 @@ def test_a_run_shrinks_and_grows_with_the_cluster_and_outlives_it(digits, tmp_pa
     """A node is killed, one added, one preempted, one cut off and healed, the head dies: never a hang, nothing lost."""
     run = tmp_path / "run"
     with new_lab("old", 3) as lab:
-        driver = Driver(lab, tmp_path / "log", *options(digits, run, 5_000_000, "1:3"), RAGDIST_STEADY_SECONDS="3")
+        driver = Driver(lab, tmp_path / "log", *options(digits, run, 5_000_000, "1:3"))
         try:
             driver.wait_for("images  L_G")
             assert "starting 3 workers" in driver.text

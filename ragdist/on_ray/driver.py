@@ -5,7 +5,6 @@ a node that is going to be preempted, room for more workers), which leaves a che
 dies. The next attempt goes on from the newest checkpoint with as many workers as there is room for.
 """
 
-import os
 import tempfile
 import time
 from contextlib import suppress
@@ -18,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ragdist.config import Config
 from ragdist.errors import UserError
 from ragdist.objective.relative import group_size
-from ragdist.on_ray import cluster
+from ragdist.on_ray import cluster, waits
 from ragdist.on_ray.attempt import Attempt
 from ragdist.on_ray.capacity import Node, choose, need_of, room
 from ragdist.on_ray.desk import Desk, News
@@ -32,8 +31,6 @@ from ragdist.worldsize import AS_MANY_AS_FIT, WorldSize
 
 _LOOK = 0.2  # seconds between two looks at the desk
 _SURVEY = 1.0  # seconds between two looks at the cluster's nodes
-# Seconds for which there must be room for more workers before a run grows.
-_STEADY = float(os.environ.get("RAGDIST_STEADY_SECONDS", "10"))
 _SETTLE = 5.0  # seconds within which the resources of workers that ended become free
 _STOP = 20.0  # seconds within which workers that have not begun to train must end when asked to
 _CLEAN_UP = 60.0  # seconds that Ray may take to end the workers
@@ -251,7 +248,7 @@ class Driver:
                     asked_at = now
                 more = self._choose(attempt.workers + room(self.nodes, self.need, free=True))
                 roomy_since = (roomy_since or now) if more > attempt.workers else None
-                if roomy_since and news.done >= 0 and now - roomy_since > _STEADY:
+                if roomy_since and news.done >= 0 and now - roomy_since > waits.STEADY:
                     self._say(f"room for {_workers(more)}: writing a checkpoint and going on with them")
                     asked_at = now
             if asked_at is not None:

@@ -48,10 +48,11 @@ class Probe:
     def see(self, out: str, token: str) -> str:
         """What is wrong with a place for runs, if anything: it shows no ``token``, or cannot be written."""
         from ragdist.errors import UserError
+        from ragdist.on_ray import waits
         from ragdist.runplace import place_of
 
         place = place_of(out)
-        end = time.monotonic() + 15
+        end = time.monotonic() + waits.SHARED
         try:
             while place.token() != token:
                 if time.monotonic() > end:
