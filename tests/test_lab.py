@@ -17,7 +17,7 @@ from cluster.lab.__main__ import main
 from ragdist.errors import UserError
 from tests import warm
 from tests.conftest import command, refused
-from tests.driven import NEEDS_A_LAB
+from tests.driven import NEEDS_A_LAB, PATIENCE
 
 NAME = "pytest"
 CHECKOUT = Path(__file__).parents[1]
@@ -39,21 +39,28 @@ print("ran on", *sorted(ray.get([where.remote(), where.remote()])))
 @pytest.fixture(scope="module")
 def lab():
     environment = {"PYTHONPATH": str(CHECKOUT), **warm.SETTINGS}
-    with Lab.up(NAME, nodes=2, notice=20, environment=environment, python=warm.python(), say=print) as lab:
+    with Lab.up(
+        NAME, nodes=2, notice=20, environment=environment, python=warm.python(), seconds=PATIENCE, say=print
+    ) as lab:
         yield lab
 
 
 def lab_command(*arguments: str) -> subprocess.CompletedProcess:
-    return command("cluster.lab", *arguments, cwd=CHECKOUT, timeout=300)
+    return command("cluster.lab", *arguments, cwd=CHECKOUT, timeout=PATIENCE)
 
 
 def left_of(name: str) -> list[str]:
-    """What a lab has left on the machine."""
+    """What a lab has left on the machine, on which others may come and go meanwhile."""
+    before = subnets_of_others(name)
     links = [line.split()[0] for line in network.run("ip", "-br", "link").splitlines() if line.startswith("rlab")]
-    numbers = {state.load(other).subnet for other in state.names() if other != name}
+    numbers = before | subnets_of_others(name)
     links = [link for link in links if int(re.match(r"rlab(\d+)", link)[1]) not in numbers]
     found = subprocess.run(["pgrep", "-af", str(state.folder(name))], capture_output=True, text=True).stdout
     return [*links, *network.namespaces(name), *map(str, state.ROOT.glob(name)), *found.splitlines()]
+
+
+def subnets_of_others(name: str) -> set[int]:
+    return {found.subnet for other in state.names() if other != name and (found := state.load(other))}
 
 
 def test_every_node_has_its_own_address_and_processes(lab):
@@ -70,7 +77,7 @@ def test_every_node_has_its_own_address_and_processes(lab):
 
 
 def test_tasks_run_on_every_worker_and_none_on_the_head(lab):
-    done = lab.run("node1", [warm.python(), "-c", TASKS], timeout=300)
+    done = lab.run("node1", [warm.python(), "-c", TASKS], timeout=PATIENCE)
     assert f"ran on {lab.address('node1')} {lab.address('node2')}" in done.stdout, done.stderr
 
 
@@ -161,7 +168,7 @@ def test_a_short_cut_does_no_harm(lab):
 
 def test_a_cut_node_is_found_dead_and_its_processes_live_on(lab):
     lab.cut("node1")
-    seconds = lab.wait_for("node1", alive=False, seconds=60)
+    seconds = lab.wait_for("node1", alive=False, seconds=PATIENCE)
     print(f"cut node: dead after {seconds:.1f} s")
     assert lab.pids("node1")
     lab.heal("node1")
@@ -171,7 +178,7 @@ def test_a_cut_node_is_found_dead_and_its_processes_live_on(lab):
 def test_a_killed_node_is_found_dead(lab):
     lab.kill("node2")
     assert lab.pids("node2") == []
-    seconds = lab.wait_for("node2", alive=False, seconds=60)
+    seconds = lab.wait_for("node2", alive=False, seconds=PATIENCE)
     print(f"killed node: dead after {seconds:.1f} s")
     assert "dead already" in refused(lab_command("kill", "node2", "--name", NAME))
 
@@ -180,7 +187,7 @@ def test_an_added_node_takes_the_next_number_and_a_preempted_one_goes_by_itself(
     assert "node3: alive" in lab_command("add", "--name", NAME).stdout
     assert "node3" in lab.alive()
     lab.preempt("node3")
-    seconds = lab.wait_for("node3", alive=False, seconds=60)
+    seconds = lab.wait_for("node3", alive=False, seconds=PATIENCE)
     print(f"preempted idle node: gone after {seconds:.1f} s")
     while lab.pids("node3"):
         time.sleep(0.2)
@@ -199,7 +206,7 @@ def test_a_node_that_ray_gives_up_on_is_started_again(lab):
                     os.kill(pid, signal.SIGSTOP)
                     frozen = pid
     assert "node4" not in lab.alive()
-    assert adding.wait(120) == 0
+    assert adding.wait(PATIENCE) == 0
     assert "node4" in lab.alive()
     assert frozen not in lab.pids("node4")
 
@@ -215,7 +222,7 @@ def test_a_lab_goes_with_its_owner_even_when_it_is_half_made():
         owner.send_signal(signal.SIGKILL)
         owner.wait()
         begin = time.monotonic()
-        while (left := left_of("orphan")) and time.monotonic() - begin < 20:
+        while (left := left_of("orphan")) and time.monotonic() - begin < PATIENCE:
             time.sleep(0.1)
         assert left == []
         print(f"orphaned lab: gone after {time.monotonic() - begin:.1f} s")
