@@ -148,7 +148,8 @@ def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_sto
         make = "import boto3; s3 = boto3.client('s3'); s3.create_bucket(Bucket='bucket')\n"
         make += f"import pathlib; [s3.upload_file(str(p), 'bucket', 'd/' + p.name) for p in pathlib.Path('{data}').iterdir()]"
         subprocess.run([sys.executable, "-c", make], env=os.environ | s3, check=True)
-        arguments = options("s3://bucket/d", "s3://bucket/run", 14_400, "auto", f"--data.cache={tmp_path / 'cache'}")
+        arguments = options("s3://bucket/d", "s3://bucket/run", 14_400, "auto", f"--data.cache={tmp_path / 'cache'}",
+                            "--monitor.tensorboard=true")  # fmt: skip
         environment = {"env_vars": s3 | {"RAY_JOB_STOP_WAIT_TIME_S": "30"}}
         client = os.environ | lab.environment()
         code = tmp_path / "code"
