@@ -210,7 +210,8 @@ class Request:
 
 def _take_files(files: list[int], numbers: list[int]) -> None:
     """Give each file the number that it has in the launcher."""
-    aside = [os.dup2(number, 1000 + place) for place, number in enumerate(files)]
+    free = 1 + max([*files, *numbers])
+    aside = [os.dup2(number, free + place) for place, number in enumerate(files)]
     for number in files:
         os.close(number)
     for number, wanted in zip(aside, numbers, strict=True):
