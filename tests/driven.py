@@ -29,6 +29,11 @@ EVERY = 1200  # images between checkpoints
 PATIENCE = 300  # seconds for what takes tens at most where nothing else runs: against hanging
 
 
+def own_name(name: str) -> str:
+    """A lab's name that no other process of this machine uses."""
+    return f"{name}-{os.getpid()}"
+
+
 def new_lab(name: str, nodes: int) -> Lab:
     environment = {
         "PYTHONPATH": str(CHECKOUT),
@@ -39,7 +44,13 @@ def new_lab(name: str, nodes: int) -> Lab:
         **warm.SETTINGS,
     }
     return Lab.up(
-        name, nodes=nodes, notice=30, environment=environment, python=warm.python(), seconds=PATIENCE, say=print
+        own_name(name),
+        nodes=nodes,
+        notice=30,
+        environment=environment,
+        python=warm.python(),
+        seconds=PATIENCE,
+        say=print,
     )
 
 

@@ -17,9 +17,10 @@ from cluster.lab.__main__ import main
 from ragdist.errors import UserError
 from tests import warm
 from tests.conftest import command, refused
-from tests.driven import NEEDS_A_LAB, PATIENCE
+from tests.driven import NEEDS_A_LAB, PATIENCE, own_name
 
-NAME = "pytest"
+NAME = own_name("pytest")
+ORPHAN = own_name("orphan")
 CHECKOUT = Path(__file__).parents[1]
 
 pytestmark = NEEDS_A_LAB
@@ -212,23 +213,23 @@ def test_a_node_that_ray_gives_up_on_is_started_again(lab):
 
 
 def test_a_lab_goes_with_its_owner_even_when_it_is_half_made():
-    script = "from cluster.lab import Lab; Lab.up('orphan', nodes=1, say=print)"
+    script = f"from cluster.lab import Lab; Lab.up('{ORPHAN}', nodes=1, say=print)"
     owner = subprocess.Popen([sys.executable, "-c", script], cwd=CHECKOUT, env=os.environ | {"PYTHONPATH": "."})
     try:
-        while not network.namespaces("orphan"):
+        while not network.namespaces(ORPHAN):
             assert owner.poll() is None
             time.sleep(0.05)
         time.sleep(2)  # Ray is starting on the head
         owner.send_signal(signal.SIGKILL)
         owner.wait()
         begin = time.monotonic()
-        while (left := left_of("orphan")) and time.monotonic() - begin < PATIENCE:
+        while (left := left_of(ORPHAN)) and time.monotonic() - begin < PATIENCE:
             time.sleep(0.1)
         assert left == []
         print(f"orphaned lab: gone after {time.monotonic() - begin:.1f} s")
     finally:
         owner.kill()
-        lab_command("down", "--name", "orphan")
+        lab_command("down", "--name", ORPHAN)
 
 
 def test_down_leaves_nothing(lab):
