@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import functools
 import io
 import os
 import subprocess
@@ -14,21 +13,23 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from xdist.scheduler import LoadFileScheduling
 
 from ragdist.data.options import ShardOptions
 from ragdist.data.writer import write_shards
-from tests.zygote import Command, Zygote
+from tests.fork_server import Command, fork_server
 
+GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")  # for tests/gpu
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # several workers of one machine would share its GPU; figures are the CPU's
-torch.set_num_threads(2)
+# Tests run side by side, one to a core: threads that wait for each other would take each other's time. Where it matters
+# how many there are a test says so. Here and not by PyTorch's function: commands and their processes are to know it, too.
+os.environ["OMP_NUM_THREADS"] = "1"
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is not a wrong one
 hypothesis.settings.load_profile("any machine")
 
 # A network that makes an update take milliseconds, read by the run itself, with a picture at both ends; tests of what
-# surrounds it need no more. Those of loader processes and of pictures ask for them.
+# surrounds it need no more. Those of loader processes, of pictures and of TensorBoard ask for them.
 TINY = [
     "--network.family=mlp",
     "--network.g_width=32",
@@ -39,6 +40,7 @@ TINY = [
     "--objective.group=16",
     "--data.loader_workers=0",
     "--monitor.grid_every=1000000",
+    "--monitor.tensorboard=false",
 ]
 
 
@@ -178,9 +180,9 @@ def command(
 ) -> subprocess.CompletedProcess:
     """Run ``python -m module`` as a user does, and wait for it."""
     argv, whole = [module, *map(str, arguments)], os.environ | environment
-    misfits = zygote().misfits(whole)
+    misfits = fork_server().misfits(whole)
     if not misfits:
-        return zygote().run(argv, cwd, whole, timeout)
+        return fork_server().run(argv, cwd, whole, timeout)
     assert set(misfits) <= set(environment), f"every command would start slowly: {misfits}"
     argv = [sys.executable, "-m", *argv]
     return subprocess.run(argv, cwd=cwd, env=whole, capture_output=True, text=True, timeout=timeout)
@@ -189,14 +191,8 @@ def command(
 def begin(module: str, *arguments: str, cwd: Path) -> Command:
     """Begin ``python -m module`` as on a terminal of its own."""
     argv = [module, *map(str, arguments)]
-    assert not zygote().misfits(dict(os.environ))
-    return zygote().start(argv, cwd, dict(os.environ), session=True)
-
-
-@functools.cache
-def zygote() -> Zygote:
-    """This process's, from its first command on."""
-    return Zygote()
+    assert not fork_server().misfits(dict(os.environ))
+    return fork_server().start(argv, cwd, dict(os.environ), session=True)
 
 
 def refused(result: subprocess.CompletedProcess) -> str:

@@ -28,7 +28,7 @@ def place(tmp_path_factory, digits):
     """A folder with a tiny run on the digits, whose classifier is not trained for long."""
     cwd = tmp_path_factory.mktemp("evaluate")
     data = shutil.copytree(digits, cwd / "digits")
-    options = [f"--data={data}", "--out=run", "--images=960", "--checkpoint.every=320", "--monitor.tensorboard=false"]
+    options = [f"--data={data}", "--out=run", "--images=960", "--checkpoint.every=320"]
     result = command("ragdist.train", *TINY, *options, cwd=cwd)
     assert result.returncode == 0, result.stderr
     with pytest.MonkeyPatch.context() as patch:

@@ -14,7 +14,7 @@ from ragdist import processes
 from ragdist.errors import UserError
 from ragdist.world import World, full_precision, pick_device
 from tests.conftest import TINY, begin, command, refused
-from tests.zygote import Command
+from tests.fork_server import Command
 
 LONG = ["--samples=50_000_000", "--metrics=frechet", "--workers=3"]
 
@@ -23,7 +23,7 @@ LONG = ["--samples=50_000_000", "--metrics=frechet", "--workers=3"]
 def place(tmp_path_factory, digits) -> Path:
     """A folder with a tiny run."""
     cwd = tmp_path_factory.mktemp("workers")
-    options = [f"--data={digits}", "--out=run", "--images=320", "--monitor.tensorboard=false"]
+    options = [f"--data={digits}", "--out=run", "--images=320"]
     result = command("ragdist.train", *TINY, *options, cwd=cwd)
     assert result.returncode == 0, result.stderr
     return cwd

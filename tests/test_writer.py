@@ -26,8 +26,8 @@ from ragdist.data.pack import shard_name
 from ragdist.data.writer import write_shards
 from ragdist.errors import UserError
 from tests.conftest import begin, command, picture, refused
+from tests.fork_server import Command
 from tests.test_shards import members
-from tests.zygote import Command
 
 SHARDS = "ragdist.shards"
 COUNT, SIZE = 5000, 400  # samples of the test's array, and of its shards
