@@ -119,7 +119,6 @@ def test_mistakes_in_a_file(tmp_path, content, says):
         (["--data={digits}", "--out=/proc/nowhere"], "cannot write the run"),
         (["--data={flat}", "--network.labels=true"], "have no labels"),
         (["--data={odd}", "--config=cifar10", "--batch_size=2"], "make the shards with --size"),
-        (["--data={digits}", "--monitor.wandb=project"], "pip install wandb"),
         (["--data=x", "--data.source=nowhere"], "no source 'nowhere'"),
     ],
 )
