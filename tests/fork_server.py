@@ -201,6 +201,7 @@ def become(request: int, out: int, err: int) -> None:
     for stream, number in ((out, 1), (err, 2)):
         os.dup2(stream, number)
         os.close(stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells have what they run beside them ignore
     sys.stdout.reconfigure(line_buffering=False)  # the fork server's may have been a terminal
     os.environ.clear()
     os.environ.update(wanted["environment"])
