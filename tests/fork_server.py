@@ -24,7 +24,8 @@ from pathlib import Path
 
 READ_AT_START = ("PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "LD_", "MALLOC_", "GLIBC_", "TORCH", "PYTORCH_", "CUDA_",
                  "LC_", "LANG", "TZ")  # fmt: skip
-SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR")  # in whoever imports them
+SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")  # in whoever imports them
+READ_LATER = "TORCHINDUCTOR_"  # by what torch.compile imports, which the server does not
 
 
 class ForkServer:
@@ -52,7 +53,7 @@ class ForkServer:
     def misfits(self, environment: dict[str, str]) -> list[str]:
         """Variables with which a command would have started otherwise than this process did."""
         names = {name for name in {*environment, *self.environment} if name.startswith(READ_AT_START)}
-        names -= {*SET_BY_LIBRARIES}
+        names -= {*SET_BY_LIBRARIES, *(name for name in names if name.startswith(READ_LATER))}
         return [name for name in sorted(names) if environment.get(name) != self.environment.get(name)]
 
     def start(self, argv: list[str], cwd: Path, environment: dict[str, str], *, session: bool = False) -> "Command":
