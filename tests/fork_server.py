@@ -69,7 +69,7 @@ class ForkServer:
             )
         for output in outputs:
             output.start()
-        ours.settimeout(120)  # the first has to wait for the imports
+        ours.settimeout(300)  # the first has to wait for the imports
         return Command(argv, _number(ours.recv(8)), ours, outputs)
 
     def run(self, argv: list[str], cwd: Path, environment: dict[str, str], timeout: float):

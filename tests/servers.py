@@ -61,6 +61,10 @@ class Nginx:
         self.process = subprocess.Popen(
             ["nginx", "-c", folder / "nginx.conf", "-p", folder, "-e", folder / "error.log"], start_new_session=True
         )
+        # It writes its number once the port is its own: another process may have taken that meanwhile, and would answer.
+        while not (folder / "nginx.pid").exists():
+            assert self.process.poll() is None, (folder / "error.log").read_text()
+            time.sleep(0.01)
         wait_for_http(f"{self.url}/")
 
     def requests(self) -> list[tuple[int, int, str]]:

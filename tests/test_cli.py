@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -152,14 +151,15 @@ def test_each_command_starts_in_a_process_of_its_own(module, arguments, says, tm
     assert says in refused(command(module, *arguments, cwd=tmp_path, PYTHONHASHSEED="1"))
 
 
-def test_help_is_quick_and_complete(tmp_path):
-    # Fastest of three: the machine that runs the tests may be busy.
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        result = subprocess.run([sys.executable, "-m", TRAIN, "--help"], cwd=tmp_path, capture_output=True, text=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 2
+def test_help_is_complete_and_waits_for_no_pytorch(tmp_path):
+    """Importing it would take most of the time; how long that is says benchmarks/start.py."""
+    code = (
+        "import sys, ragdist.train\n"
+        "try: ragdist.train.main(['--help'])\n"
+        "finally: assert 'torch' not in sys.modules, 'it was imported'"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
     assert "--objective.lam" in result.stdout
     assert "--data WHERE" in result.stdout
     assert "cifar10" in result.stdout

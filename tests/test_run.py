@@ -20,6 +20,7 @@ from tests.conftest import TINY, begin, command, refused
 from tests.fork_server import Command
 
 TRAIN = "ragdist.train"
+HANGS = 240  # seconds after which nothing is slow any more
 
 
 def summary(run: Path) -> dict:
@@ -34,7 +35,7 @@ def start(cwd: Path, data: Path, out: str, *more: str, images: int) -> Command:
     return begin(TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more, cwd=cwd)
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = HANGS) -> None:
     end = time.time() + seconds
     while not condition():
         assert time.time() < end, "it did not happen"
@@ -168,7 +169,7 @@ def test_nothing_outlives_a_killed_trainer(tmp_path, digits):
     assert len(children) >= 3
     process.kill()
     process.communicate()
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=HANGS)
     for left in alive:
         left.kill()
     assert not alive
@@ -199,7 +200,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_continues(tmp_path, digits, w
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.read_text())
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loader process gets it too
-    output = "".join(process.communicate(timeout=60))
+    output = "".join(process.communicate(timeout=HANGS))
     assert process.returncode == 130, output
     assert "stopped at" in output
     assert "Traceback" not in output
@@ -363,7 +364,7 @@ def test_memory_does_not_grow(tmp_path, digits):
                 if update * b <= images < (update + 400) * b and (now := anonymous_memory(process.pid)):
                     least[update] = min(least.get(update, now), now)
             time.sleep(0.05)
-        output = "".join(process.communicate(timeout=60))
+        output = "".join(process.communicate(timeout=HANGS))
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

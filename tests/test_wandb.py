@@ -70,5 +70,7 @@ def test_all_that_is_logged_arrives(run):
 
 def test_without_the_package_there_is_one_line(tmp_path, digits):
     (tmp_path / "wandb.py").write_text("raise ImportError('not installed')\n")  # found before any other
-    line = refused(command("ragdist.train", *TINY, f"--data={digits}", "--out=run", "--monitor.wandb=project", cwd=tmp_path))
+    line = refused(
+        command("ragdist.train", *TINY, f"--data={digits}", "--out=run", "--monitor.wandb=project", cwd=tmp_path)
+    )
     assert "pip install wandb" in line
