@@ -30,7 +30,9 @@ def caches(tmp_path_factory):
     """What is compiled here is compiled once, and anew in each run of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
-        patch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")  # more are processes, which take longer to start than to compile
+        patch.setenv(
+            "TORCHINDUCTOR_COMPILE_THREADS", "1"
+        )  # more are processes, which take longer to start than to compile
         yield
 
 
