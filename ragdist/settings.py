@@ -37,6 +37,8 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
     for action in parser._actions:  # jsonargparse offers to read each group from a file of its own
         if action.option_strings == ["--data"]:
             action.metavar, action.help = "WHERE", "folder of shards or its URL, short for --data.path"
+        if action.option_strings == ["--print_config"]:
+            action.help = "print the configuration as the YAML that --config takes, and end"
     if "--data.path" in argv and "--data.source" not in argv:
         argv = [*argv, "--data.source", ""]  # a mistyped folder must not be filled with the preset's data
     if name is None and not {"-h", "--help"} & set(argv):

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from ragdist import settings
-from ragdist.config import FREE, Config
+from ragdist.config import Config
 from ragdist.errors import UserError, nearest
 
 KINDS = ("uniform", "loguniform", "int", "choice")
@@ -108,7 +108,7 @@ def parse(content: Any, config: Config, where: str) -> list[Axis]:
             raise UserError(f"--space {where}: unknown option {name}{nearest(name, known)}")
         if name in _NOT_SEARCHED:
             raise UserError(f"--space {where}: {name} is not searched: {_NOT_SEARCHED[name]}")
-        if known[name].metadata == FREE:
+        if known[name].metadata.get("free"):
             raise UserError(f"--space {where}: {name} does not change what is trained: there is nothing to search")
         axis = _axis(name, values, f"--space {where}: {name}")
         axes.append(_typed(axis, known[name].type, config, f"--space {where}: {name}"))
