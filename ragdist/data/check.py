@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ragdist.data import index as index_file
+from ragdist.data import witness
 from ragdist.data.codecs import CODECS
 from ragdist.data.index import INDEX, NO_LABEL, Index, Shard
 from ragdist.data.options import CheckOptions
@@ -29,6 +30,7 @@ class Job:
     store: Store
     index: Index  # with this shard alone
     scratch: Path  # folder for a copy of a remote tar
+    reader: str = ""  # another reader of tars that must give the same: webdataset
 
 
 @dataclass
@@ -50,11 +52,12 @@ class Summary:
     wrong_shards: int = 0
 
 
-def check(where: str, options: CheckOptions) -> Summary:
+def check(where: str, options: CheckOptions, reader: str = "") -> Summary:
     """Check a data set, and print what is broken as it is found, one line each.
 
     Args:
         where: its folder, by path or URL.
+        reader: "webdataset": read the shards with it as well and say what it loses or gives otherwise.
 
     Raises:
         UserError: there is no data set.
@@ -72,7 +75,7 @@ def check(where: str, options: CheckOptions) -> Summary:
     progress = Progress(index.samples, unit="samples checked", first=False)
     with TemporaryDirectory(prefix="ragdist-check-") as scratch, closing(progress):
         jobs = [
-            Job(store, Index(index.codec, index.shape, index.classes, (shard,)), Path(scratch))
+            Job(store, Index(index.codec, index.shape, index.classes, (shard,)), Path(scratch), reader)
             for shard in index.shards
         ]
         for result in each(check_shard, jobs, options.processes, progress):
@@ -111,6 +114,8 @@ def check_shard(job: Job, advance: Advance) -> Result:
                     else:
                         done += 1
                     advance(1)
+                if job.reader:
+                    wrong += witness.compare(data, place, table, job.index)
     except UserError as error:
         wrong.append(str(error))
     return Result(done, tuple(wrong))
