@@ -10,7 +10,7 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS build
 ARG TORCH=cuda
 ARG TORCH_INDEX_URL=
-ARG EXTRAS=s3,tune
+ARG EXTRAS=
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
@@ -24,14 +24,14 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/r
     if [ "$TORCH" = cpu ] && [ -z "$TORCH_INDEX_URL" ]; then \
         echo 'TORCH=cpu needs --build-arg TORCH_INDEX_URL=: the index of PyTorch CPU builds' >&2; exit 1; fi; \
     pip install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} -c constraints.txt torch torchvision
-# hadolint ignore=DL3013
-RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
-    pip install -c constraints.txt 'ray[default,train,tune]'
+# Then all else that it depends on, from the file that names it: a package without a module yet, and a layer of its own.
 COPY pyproject.toml README.md LICENSE ./
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
+    pip install -c constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 COPY ragdist ragdist
 COPY tune tune
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
-    pip install -c constraints.txt ".[$EXTRAS]" && \
+    pip install --no-deps --force-reinstall . && \
     python -c "import torch, torchvision.io, ray, ragdist; kind = 'cuda' if torch.version.cuda else 'cpu'; \
 assert kind == '$TORCH', f'TORCH=$TORCH, and the index gave a {kind} build'"
 

@@ -1,14 +1,16 @@
-"""What Ray costs: a step on one Ray worker against this process, and the time from submitting a job to training.
+"""What Ray costs: a step on one Ray worker against this process; as root also starts, and restarts after a failure.
 
-    python -m benchmarks.cluster [--rounds 3] [--images 20000] [any option of ragdist.train]      (the job: as root)
+    python -m benchmarks.cluster [--rounds 3] [--images 20000] [any option of ragdist.train]
 
-Runs of both kinds in turn. A step's time is the median of the readings in metrics.jsonl, the first left out.
+Runs of both kinds in turn. A step's time is the median of the readings in metrics.jsonl, the first left out. A start is
+timed from submitting a job to its first update, a restart from what hurts an elastic run to its next update.
 """
 
 import argparse
 import json
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -66,6 +68,49 @@ def submitted(folder: Path, rest: list[str]) -> dict[str, float]:
     }
 
 
+def recovered(folder: Path, rest: list[str]) -> dict[str, float]:
+    """Seconds from what hurts an elastic run on a lab of three nodes until it trains again."""
+    from cluster.lab import Lab
+
+    found = {}
+    log = folder / "recovered.log"
+    with Lab.up("recover", nodes=3, environment={"PYTHONPATH": str(HERE), "RAY_worker_niceness": "0"}) as lab:
+        command = [sys.executable, "-m", "ragdist.train", "--data", str(folder / "digits"), "--out",
+                   str(folder / "recovered"), "--images", "100000000", "--workers", "1:3", "--checkpoint.every", "3200",
+                   *rest]  # fmt: skip
+        with log.open("w") as file:
+            driver = lab.popen("head", command, stdout=file, stderr=subprocess.STDOUT)
+
+        def training(times: int) -> None:
+            while len(re.findall(r"training (again|[\d.]+ s after)", log.read_text())) < times:
+                if driver.poll() is not None:
+                    raise RuntimeError(log.read_text())
+                time.sleep(0.05)
+
+        training(1)
+        for times, (what, hurt) in enumerate(
+            {
+                "SIGKILL of a worker": lambda: os.kill(_worker(lab, lab.nodes[0]), signal.SIGKILL),
+                "SIGKILL of a node": lambda: lab.kill(lab.nodes[-1]),
+                "a node cut off": lambda: lab.cut(lab.nodes[0]),
+            }.items(),
+            start=2,
+        ):
+            time.sleep(10)  # checkpoints are written
+            began = time.monotonic()
+            hurt()
+            training(times)
+            found[what] = time.monotonic() - began
+        driver.kill()
+        driver.wait()
+    return found
+
+
+def _worker(lab, node: str) -> int:
+    """The process of a Ray Train worker on a host."""
+    return next(pid for pid in lab.pids(node) if b"RayTrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--rounds", type=int, default=3)
@@ -86,6 +131,9 @@ def main() -> None:
         if os.geteuid() == 0:
             print()
             print(table(["", "seconds"], [[what, f"{s:.1f}"] for what, s in submitted(folder, rest).items()]))
+            print()
+            again = recovered(folder, rest)
+            print(table(["training again after", "seconds"], [[what, f"{s:.1f}"] for what, s in again.items()]))
 
 
 if __name__ == "__main__":

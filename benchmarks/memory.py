@@ -6,7 +6,6 @@ Each measurement is a process of its own, with and without in turn: what an allo
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 
@@ -16,6 +15,7 @@ from benchmarks.loops import Setup, ours
 from benchmarks.measure import machine, seconds, spread, table
 from benchmarks.update import round_of
 from ragdist import settings
+from ragdist.machine import peak_memory
 from ragdist.memory import keep_freed_memory
 
 
@@ -27,7 +27,7 @@ def measure(keep: bool, arguments: list[str]) -> None:
     run = round_of(ours(Setup(config, (3, 32, 32), torch.device("cpu")), one_pass=True), config.objective.penalty_every)
     run()
     images = config.objective.penalty_every * config.batch_size
-    print(images / seconds(run), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(images / seconds(run), peak_memory() / 2**20)
 
 
 def main() -> None:

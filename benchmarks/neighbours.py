@@ -6,12 +6,12 @@ within the fakes, and between them.
 """
 
 import argparse
-import resource
 import time
 
 import torch
 
 from benchmarks.measure import machine, table
+from ragdist.machine import peak_memory
 from ragdist.metrics import density_coverage, memorization, precision_recall
 from ragdist.metrics.neighbours import crossing, nearest_others
 
@@ -30,7 +30,7 @@ def main() -> None:
         for n in (options.samples, options.reals)
     )
     reals[: len(fakes) // 100] = fakes[: len(fakes) // 100][: len(reals)]  # some copies
-    before, rows = _peak(), []
+    before, rows = peak_memory(), []
 
     def timed(name: str, work):
         start, cpu = time.perf_counter(), time.process_time()
@@ -45,14 +45,9 @@ def main() -> None:
     rows.append(["all", f"{time.perf_counter() - start:.1f}", f"{time.process_time() - cpu:.1f}"])
     print(f"{machine()}; {len(fakes):,} samples, {len(reals):,} reals, {options.features:,} features\n")
     print(table(["pass", "seconds", "CPU seconds"], rows))
-    print(f"\npeak memory {_peak() / 1e6:,.0f} MB, {before / 1e6:,.0f} MB of them before the passes")
+    print(f"\npeak memory {peak_memory() / 1e6:,.0f} MB, {before / 1e6:,.0f} MB of them before the passes")
     pair = density_coverage.from_crossing(found, spacing[:, 4], real=1)
     print(precision_recall.from_crossing(found), pair, f"copies {memorization.copies(found.to_real):.2%}")
-
-
-def _peak() -> int:
-    """Bytes that this process has had in memory at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from benchmarks.readers.prepare import RESUME, prepared, resume_at
 from ragdist.errors import run_command
 
 WORKERS = 2
-LIMIT, OURS = "operator", "local"
+LIMIT, OURS = "decoder", "local"
 # Of (reader, what) a figure each round: images per second, or what `fresh.measure` finds.
 Rates = dict[tuple[str, str], list[float]]
 Found = dict[tuple[str, str], list[dict[str, float]]]
@@ -101,17 +101,19 @@ def _ratio(figures: list[float], others: list[float], digits: int) -> str:
 
 
 def picture(rates: Rates, names: list[str]) -> str:
-    """Bars of batches on one core and with loaders; the decoder's is of samples."""
+    """Bars of batches on one core and with loaders; the decoders' are of samples."""
     series: dict[str, dict[str, list[float]]] = {"batches, one core": {}, f"{WORKERS} loaders": {}}
     for name in names:
-        for figures, what in zip(series.values(), (SAMPLES if name == LIMIT else BATCHES, "workers"), strict=True):
+        here = BATCHES if BATCHES in ENTRIES[name].measured else SAMPLES
+        for figures, what in zip(series.values(), (here, "workers"), strict=True):
             if (name, what) in rates:
                 figures[ENTRIES[name].title] = rates[name, what]
     return bars(series, "images/s")
 
 
 def versions() -> str:
-    packages = ["torchvision", "pillow", "webdataset"] + ["mosaicml-streaming"] * installed(ENTRIES["streaming"])
+    packages = ["torchvision", "simplejpeg", "pillow", "webdataset"]
+    packages += ["mosaicml-streaming"] * installed(ENTRIES["streaming"])
     return ", ".join(f"{package} {version(package)}" for package in packages)
 
 

@@ -13,21 +13,20 @@ import io
 import json
 import os
 import shutil
-import socket
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from ragdist import migrations
 from ragdist.errors import UserError
 from ragdist.files import discard_on_error, sync, sync_folder
+from ragdist.ownership import abandoned, owner_name
 from ragdist.world import World
 
 FORMAT, VERSION = "ragdist-checkpoint", 1
-_PART = ".part-"
-_STALE = 86_400.0  # seconds
+_PART = ".part-"  # of a checkpoint that is being written or deleted: NAME.OWNER follows
 
 
 class Checkpoint(NamedTuple):
@@ -61,9 +60,9 @@ def save(
         UserError: the disk refuses; the checkpoints that were there still are.
     """
     target = path_of(folder, images)
-    part = folder / f"{_PART}{target.name}-{_me()}"
+    part = folder / f"{_PART}{target.name}.{owner_name()}"
     for left in folder.glob(f"{_PART}*"):
-        if _abandoned(left):
+        if left == part or _abandoned(left):
             shutil.rmtree(left, ignore_errors=True)
     with discard_on_error(part, f"cannot write the checkpoint {target} (the ones before it are kept)"):
         part.mkdir()
@@ -89,23 +88,14 @@ def save(
 def _remove(path: Path) -> None:
     """Delete a checkpoint, first its name: a kill half-way must not leave a part of it under that name."""
     if path.exists():
-        gone = path.with_name(f"{_PART}{path.name}-old-{_me()}")
+        gone = path.with_name(f"{_PART}{path.name}.old.{owner_name()}")
         path.rename(gone)
         shutil.rmtree(gone)
 
 
-def _me() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"
-
-
 def _abandoned(part: Path) -> bool:
-    """Whether nobody writes this part any more: its process is dead, or, on another node, it is a day old."""
-    owner = part.name
-    host, _, pid = owner.rpartition("-")
-    if host.endswith("-" + socket.gethostname()):
-        return pid == str(os.getpid()) or not Path(f"/proc/{pid}").exists()
-    with suppress(OSError):
-        return time.time() - part.stat().st_mtime > _STALE
+    with suppress(FileNotFoundError):
+        return abandoned(part.name.rpartition(".")[2], part.stat().st_mtime)
     return False
 
 
@@ -129,7 +119,7 @@ def load_newest(folder: Path, device: torch.device) -> tuple[Checkpoint | None, 
     """The newest checkpoint that is whole, and a line for each newer one that is not.
 
     Raises:
-        UserError: a whole one of another format; or there are some and none is whole.
+        UserError: a whole one of a newer version; or there are some and none is whole.
     """
     broken = []
     for path in reversed(listed(folder)):
@@ -137,12 +127,9 @@ def load_newest(folder: Path, device: torch.device) -> tuple[Checkpoint | None, 
             broken.append(f"{path}: {reason}")
             continue
         meta = json.loads((path / "meta.json").read_text())
-        if (meta.get("format"), meta.get("version")) != (FORMAT, VERSION):
-            raise UserError(
-                f"{path} is '{meta.get('format')}' version {meta.get('version')}, not {FORMAT} {VERSION}: "
-                "continue it with the ragdist that wrote it"
-            )
+        migrations.check_format(meta, FORMAT, VERSION, str(path))
         state = torch.load(path / "state.pt", map_location=device, weights_only=True)
+        state, meta = (migrations.RECORDS.migrated(part, str(path)) for part in (state, meta))
         return Checkpoint(path, state, meta), broken
     if broken:
         raise UserError(f"no checkpoint is whole ({'; '.join(broken)}): restore one, or give --overwrite to start anew")

@@ -5,10 +5,11 @@ import re
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import jsonargparse
 
+from ragdist import helptext
 from ragdist.errors import UserError, nearest
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -36,8 +37,40 @@ def config_file(name: str) -> Path:
     raise UserError(f"--config {name}: no preset and no file of that name{nearest(name, presets())}")
 
 
+class _Formatter(jsonargparse.DefaultHelpFormatter):
+    """jsonargparse's lines of help with the default alone behind them: choices stand before, types are plain."""
+
+    def _expand_help(self, action: Any) -> str:
+        return re.sub(r" \((type: .+?, )?default: ?(.*)\)$", _default, super()._expand_help(action), flags=re.DOTALL)
+
+
+def _default(found: re.Match) -> str:
+    if found[2] in ("", "null") or (found[2] == "False" and not found[1]):  # a flag like --overwrite
+        return ""
+    return f" (default: {found[2]})"
+
+
 class Parser(jsonargparse.ArgumentParser):
-    """jsonargparse's parser; what it refuses becomes a `UserError` of one line."""
+    """jsonargparse's parser; what it refuses becomes a `UserError` of one line.
+
+    ``--help`` shows the options that their fields mark as common, ``--help all`` and ``--help GROUP`` the others.
+    """
+
+    _common: ClassVar[dict[str, bool]] = {}  # of a parser that takes a dataclass's options: which are marked
+
+    def __init__(self, **options: Any):
+        super().__init__(formatter_class=_Formatter, **options)
+
+    def add_class_arguments(self, theclass: type, *args: Any, **options: Any) -> Any:
+        self._common = self._common or helptext.marks(theclass)  # jsonargparse calls it for nested ones in turn
+        return super().add_class_arguments(theclass, *args, **options)
+
+    def parse_args(self, args: list[str] | None = None, *more: Any, **options: Any) -> Any:
+        about = helptext.topic(arguments() if args is None else args)
+        if about is not None:
+            print(helptext.select(self, self._common, about), end="")
+            self.exit()
+        return super().parse_args(args, *more, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise UserError(self._one_line(str(message)))

@@ -1,18 +1,22 @@
 """Every option of a run: one tree of dataclasses, one described line an option.
 
 An option marked ``free`` may differ when a run is continued; any other decides the run's weights, and
-a run with another value is another run. Time is counted in images seen.
+a run with another value is another run. Time is counted in images seen. One
+marked ``common`` is shown by `--help`.
 """
 
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-FREE = {"free": True}
+
+def common(default: Any) -> Any:
+    """An option that is used often: `--help` shows it without being asked for all."""
+    return field(default=default, metadata={"common": True})
 
 
-def _free(default: Any) -> Any:
-    return field(default=default, metadata=FREE)
+def _free(default: Any, *, common: bool = False) -> Any:
+    return field(default=default, metadata={"free": True, "common": common})
 
 
 @dataclass
@@ -30,7 +34,7 @@ class DataOptions:
     """contiguous parts of the data that are read side by side"""
     window: int = 16_384
     """samples of a lane that are shuffled together"""
-    loader_workers: int = _free(1)
+    loader_workers: int = _free(1, common=True)
     """processes that read and decode; 0: the training process itself"""
     prefetch: int = _free(4)
     """batches that each of them keeps ready"""
@@ -40,9 +44,9 @@ class DataOptions:
     """most gigabytes that are kept there"""
     max_bad: float = _free(0.001)
     """share of the samples that may turn out to be unreadable, and are replaced, before the run stops"""
-    crop_padding: int = 0
+    crop_padding: int = common(0)
     """augmentation of the reals: pad by so many pixels (mirrored) and crop at random; 0: off"""
-    flip: bool = False
+    flip: bool = common(False)
     """augmentation of the reals: mirror left and right at random"""
 
 
@@ -50,13 +54,13 @@ class DataOptions:
 class NetworkOptions:
     """Generator and discriminator."""
 
-    family: Literal["mlp", "dcgan", "resnet"] = "resnet"
+    family: Literal["mlp", "dcgan", "resnet"] = common("resnet")
     """mlp: fully connected, any samples; dcgan: strided convolutions; resnet: residual, grouped convolutions"""
     z_dim: int = 64
     """length of the latent z"""
-    g_width: int = 64
+    g_width: int = common(64)
     """G's channels at the full size, doubled at each halving (mlp: its widest layer)"""
-    d_width: int = 64
+    d_width: int = common(64)
     """D's channels at the full size, doubled at each halving (mlp: its widest layer)"""
     max_width: int = 512
     """most channels at any size (dcgan, resnet)"""
@@ -68,7 +72,7 @@ class NetworkOptions:
     """channels of a group of the 3x3 convolutions (resnet)"""
     depth: int = 3
     """hidden layers (mlp)"""
-    labels: bool = False
+    labels: bool = common(False)
     """condition G and D on the labels of the data"""
 
 
@@ -76,15 +80,15 @@ class NetworkOptions:
 class ObjectiveOptions:
     """What G and D minimize."""
 
-    adversarial: Literal["relativistic", "nonsaturating", "original"] = "relativistic"
+    adversarial: Literal["relativistic", "nonsaturating", "original"] = common("relativistic")
     """relativistic: pairs of a real and a fake; nonsaturating: Goodfellow's; original: the method's text, literally"""
-    lam: float = 1.0
+    lam: float = common(1.0)
     """weight of the relative term; 0: off"""
     lam_schedule: Literal["constant", "linear", "cosine"] = "constant"
     """how that weight goes to zero over lam_images"""
     lam_images: int = 0
     """images after which it is zero (linear, cosine)"""
-    pairing: Literal["cover", "nearest", "random", "assignment", "all"] = "cover"
+    pairing: Literal["cover", "nearest", "random", "assignment", "all"] = common("cover")
     """who is compared: each real and its nearest fake, each fake and its nearest real, any two, one to one, all"""
     relative: bool = True
     """subtract the same term between fakes, so that it vanishes where fakes are distributed as the data are"""
@@ -96,9 +100,9 @@ class ObjectiveOptions:
     """samples are averaged down to at most so many values an axis before they are compared"""
     group: int = 32
     """slots that are compared with each other (the largest divisor of the batch up to this)"""
-    r1: float = 0.1
+    r1: float = common(0.1)
     """weight of R1, the gradient penalty at the reals; 0: off"""
-    r2: float = 0.1
+    r2: float = common(0.1)
     """weight of R2, the gradient penalty at the fakes; 0: off"""
     penalty_every: int = 8
     """updates from one computation of the penalties to the next, where they count so many times"""
@@ -110,9 +114,9 @@ class OptimOptions:
 
     update: Literal["one_pass", "alternating"] = "one_pass"
     """both networks from one pass, or D and then G (the reference)"""
-    g_lr: float = 2e-4
+    g_lr: float = common(2e-4)
     """G's learning rate (Adam)"""
-    d_lr: float = 2e-4
+    d_lr: float = common(2e-4)
     """D's learning rate (Adam)"""
     beta1: float = 0.0
     """Adam's decay of the first moment"""
@@ -128,7 +132,7 @@ class OptimOptions:
     """half-life of G's moving average"""
     ema_ramp: float = 0.05
     """at the start the half-life is at most this share of the images seen"""
-    micro_batch: int = _free(0)
+    micro_batch: int = _free(0, common=True)
     """most slots a worker computes at a time, to save memory; 0: all of its slots, in one process on a CPU some 64"""
     max_skipped: int = _free(100)
     """updates that may be skipped because a loss or gradient is not finite before the run stops"""
@@ -138,7 +142,7 @@ class OptimOptions:
 class CheckpointOptions:
     """What is kept of a run so that it can go on."""
 
-    every: int = _free(50_000)
+    every: int = _free(50_000, common=True)
     """images from one checkpoint to the next; one is also written at the end and on Ctrl-C"""
     keep: int = _free(3)
     """checkpoints kept; older ones are deleted"""
@@ -180,7 +184,7 @@ class MonitorOptions:
     """images from one sample grid to the next; 0: a twentieth of the run"""
     tensorboard: bool = _free(True)
     """write TensorBoard events"""
-    wandb: str = _free("")
+    wandb: str = _free("", common=True)
     """project to log to at Weights & Biases as well; empty: none"""
 
 
@@ -189,17 +193,17 @@ class Config:
     """One run."""
 
     data: DataOptions = field(default_factory=DataOptions)
-    out: str = _free("")
+    out: str = _free("", common=True)
     """folder of the run; started again it continues. Empty: runs/ and the config's name"""
-    images: int = _free(1_000_000)
+    images: int = _free(1_000_000, common=True)
     """images to train on; a finished run is extended by a larger number"""
-    evaluate_every: int = _free(0)
+    evaluate_every: int = _free(0, common=True)
     """images from one evaluation of the EMA generator to the next, and one at the end; 0: none"""
-    batch_size: int = 64
+    batch_size: int = common(64)
     """global batch: reals, and fakes, of one update over all workers"""
-    seed: int = 0
+    seed: int = common(0)
     """seed of everything that is random"""
-    workers: str = _free("auto")
+    workers: str = _free("auto", common=True)
     """0: this process; 4: so many Ray workers; 2:8: elastic; auto: as many as a Ray cluster has room for where there
     is one (a Ray job, or RAY_ADDRESS), else 0"""
     gpus_per_worker: int = _free(-1)
@@ -212,12 +216,12 @@ class Config:
     """seconds after which a worker that does not answer the others counts as dead"""
     start_timeout: float = _free(300.0)
     """seconds within which all Ray workers must have started, before others are tried"""
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16"] = common("fp32")
     """fp32; tf32: convolutions on a GPU round their factors to 10 bits of mantissa, as its matrix units want them, and
     elsewhere it is fp32; bf16: the networks run under bfloat16 autocast"""
     compile: bool = _free(False)
     """have torch.compile make the networks' kernels first, which takes a while: penalties still run without"""
-    device: str = _free("auto")
+    device: str = _free("auto", common=True)
     """cpu, cuda, cuda:1, ...; auto: a GPU where there is one"""
     deterministic: bool = _free(True)
     """on a GPU use only kernels that give the same bits every time"""
@@ -241,6 +245,6 @@ def flat(options: Any, prefix: str = "", *, free: bool = True) -> dict[str, Any]
         value, name = getattr(options, item.name), f"{prefix}{item.name}"
         if dataclasses.is_dataclass(value):
             found |= flat(value, f"{name}.", free=free)
-        elif free or item.metadata != FREE:
+        elif free or not item.metadata.get("free"):
             found[name] = value
     return found

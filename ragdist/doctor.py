@@ -1,7 +1,5 @@
 """``python -m ragdist.doctor``: what is wrong with a cluster, and how to mend it."""
 
-from importlib.util import find_spec
-
 from ragdist import cli, rayenv
 from ragdist.errors import UserError, run_command
 from ragdist.on_ray.options import DoctorOptions
@@ -19,8 +17,7 @@ def main(argv: list[str] | None = None) -> int:
         if getattr(options, name) <= 0:
             raise UserError(f"--{name} {getattr(options, name)}: it must be above 0")
 
-    if not find_spec("ray"):
-        raise UserError("the doctor needs Ray: pip install 'ragdist[ray]'")
+    rayenv.require("the doctor")
     rayenv.prepare(options.timeout)
     from ragdist.on_ray import checkup
 

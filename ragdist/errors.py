@@ -18,6 +18,10 @@ class Unreachable(UserError):
     """Something outside this process does not answer, or not yet: another process or another try may have it."""
 
 
+class TooNew(UserError):
+    """A file was written by a newer ragdist and says what this one does not know."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the closest of the known names, or their list when none is close."""
     known = list(known)

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ragdist.data.index import Index
+import ragdist
+from ragdist import migrations, settings
+from ragdist.data.index import Index, check_spec
 from ragdist.errors import UserError
 from ragdist.files import write_whole
 from ragdist.networks import Generator, build_generator
@@ -21,7 +23,7 @@ FORMAT, VERSION = "ragdist-generator", 1
 
 class Exported(NamedTuple):
     generator: Generator
-    about: dict[str, Any]  # network, sample_shape, classes, codec, images, weights_sha256
+    about: dict[str, Any]  # network, sample_shape, classes, codec, spec, images, weights_sha256
 
 
 def weights_sha256(state: dict[str, Tensor]) -> str:
@@ -47,10 +49,12 @@ def save(path: Path, generator: Generator, network: dict[str, Any], index: Index
     about = {
         "format": FORMAT,
         "version": VERSION,
+        "ragdist": ragdist.__version__,
         "network": network,
         "sample_shape": list(index.shape),
         "classes": list(index.classes),
         "codec": index.codec,
+        "spec": index.spec,
         "images": images,
         "weights_sha256": weights_sha256(state),
         **more,
@@ -64,7 +68,7 @@ def about(path: Path) -> dict[str, Any]:
 
     try:
         with safe_open(path, "pt") as file:
-            return json.loads((file.metadata() or {}).get("ragdist", "{}"))
+            return migrations.RECORDS.migrated(json.loads((file.metadata() or {}).get("ragdist", "{}")), str(path))
     except (OSError, SafetensorError, ValueError):
         return {}
 
@@ -73,7 +77,7 @@ def load(path: Path, device: torch.device) -> Exported:
     """The generator of a file, in evaluation mode.
 
     Raises:
-        UserError: the file is missing, damaged, or no exported generator.
+        UserError: the file is missing, damaged, of a newer version, or no exported generator.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -85,11 +89,20 @@ def load(path: Path, device: torch.device) -> Exported:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
     except SafetensorError as error:
         raise UserError(f"{path} is damaged ({error}): copy it again, or continue the run to write it anew") from error
-    if (about.get("format"), about.get("version")) != (FORMAT, VERSION):
-        raise UserError(f"{path} is not a generator that this version of ragdist wrote")
+    if about.get("format") != FORMAT:
+        raise UserError(f"{path} is not a generator that ragdist wrote")
+    migrations.check_format(about, FORMAT, VERSION, str(path))
+    about = {"spec": {}} | migrations.RECORDS.migrated(about, str(path))
     if weights_sha256(state) != about["weights_sha256"]:
         raise UserError(f"{path} is damaged (its weights are not those it names): copy it again")
-    network, shape = about["network"], about["sample_shape"]
+    about["network"] = network = _network_of_today(about["network"], path, about.get("ragdist"))
+    check_spec(about["codec"], about["spec"], str(path), about.get("ragdist"))
+    shape = about["sample_shape"]
     generator = build_generator(network, shape, num_classes(network, about["classes"]))
     generator.load_state_dict(state)
     return Exported(generator.to(device).eval().requires_grad_(False), about)
+
+
+def _network_of_today(network: dict[str, Any], path: Path, version: str | None) -> dict[str, Any]:
+    options = settings.of_today({f"network.{name}": value for name, value in network.items()}, str(path), version)
+    return {name.removeprefix("network."): value for name, value in options.items() if name.startswith("network.")}

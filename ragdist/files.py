@@ -1,15 +1,14 @@
 """Files that are written whole or not at all."""
 
 import errno
-import fcntl
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ragdist.errors import Unreachable, UserError
+from ragdist.errors import UserError
+from ragdist.ownership import owner_name
 
 
 def sync(path: Path) -> None:
@@ -29,7 +28,7 @@ def sync_folder(path: Path) -> None:
 
 def write_whole(path: Path, data: str | bytes) -> None:
     """Write a file so that after any interruption it holds the old content or the new, never a part."""
-    part = path.with_name(f".{path.name}.part-{os.getpid()}")
+    part = path.with_name(f".{path.name}.part-{owner_name()}")
     part.write_bytes(data if isinstance(data, bytes) else data.encode())
     sync(part)
     part.rename(path)
@@ -75,38 +74,3 @@ def discard_on_error(folder: Path, what: str) -> Iterator[None]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def me() -> str:
-    """This process, for messages."""
-    return f"process {os.getpid()} on {socket.gethostname()}"
-
-
-@contextmanager
-def locked(folder: Path, what: str, note: str = "") -> Iterator[None]:
-    """The folder, made where there is none, locked until the context or this process ends.
-
-    Args:
-        folder: its file "lock" says who uses it, and in the second line ``note``.
-        what: what cannot be written where the system refuses, as "the run".
-
-    Raises:
-        Unreachable: another process uses it.
-        UserError: it cannot be written.
-    """
-    with explain(f"cannot write {what} to {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / "lock", "a+")  # noqa: SIM115 - held as long as the context lasts
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise Unreachable(f"{folder} is in use by {lock.readline().strip()}: wait for it or stop it") from error
-        except OSError:
-            pass  # a file system without locks: as good as it gets
-        with explain(f"cannot write {what} to {folder}"):
-            lock.truncate(0)
-            lock.write(f"{me()}\n{note}\n")
-            lock.flush()
-        yield

@@ -4,11 +4,9 @@ import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 
 from ragdist import rayenv, worldsize
 from ragdist.config import Config
-from ragdist.errors import UserError
 
 
 def launch(config: Config, *, overwrite: bool = False) -> int:
@@ -24,8 +22,7 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
             from ragdist import local
         return local.run(config, overwrite=overwrite)
 
-    if not find_spec("ray"):
-        raise UserError(f"--workers {config.workers} needs Ray: pip install 'ragdist[ray]', or --workers 0")
+    rayenv.require(f"--workers {config.workers}", ", or give --workers 0 to train in this process")
     rayenv.prepare(config.collective_timeout)
     with _importing():
         from ragdist.on_ray import driver

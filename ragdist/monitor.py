@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ragdist import pictures, settings
+from ragdist import migrations, pictures, settings
 from ragdist.config import Config, flat
 from ragdist.data.index import Index
 from ragdist.errors import UserError
@@ -198,7 +198,7 @@ def _cut(path: Path, images: int) -> None:
             row: dict[str, Any] = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if row["images"] <= images:
+        if migrations.RECORDS.migrated(row, str(path))["images"] <= images:
             kept.append(line + "\n")
     part = path.with_name(f".{path.name}.part")
     part.write_text("".join(kept))

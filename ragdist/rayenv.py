@@ -2,16 +2,27 @@
 
 import os
 import secrets
+from importlib.util import find_spec
 
-# Ray Train hands these on to its controller and workers.
-_SETTINGS = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon a dead worker is noticed
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",  # then the cluster is looked at again
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # the driver watches, and has a checkpoint written
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
+from ragdist import ray_internals
+from ragdist.errors import UserError
+
+
+def require(what: str, otherwise: str = "") -> None:
+    """Whether Ray is there: some platforms and versions of Python have none, and much goes without.
+
+    Args:
+        what: needs it.
+        otherwise: what can be done without.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not find_spec("ray"):
+        oldest = ".".join(map(str, ray_internals.OLDEST))
+        raise UserError(
+            f"{what} needs Ray, which is not installed here: pip install 'ray[default,train,tune]>={oldest}'{otherwise}"
+        )
 
 
 def prepare(worker_timeout: float) -> None:
@@ -20,11 +31,9 @@ def prepare(worker_timeout: float) -> None:
     Args:
         worker_timeout: seconds after which a worker that does not answer counts as dead.
     """
-    settings = _SETTINGS | {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": f"{worker_timeout:g}"}
+    os.environ.setdefault(ray_internals.SILENCE, f"{worker_timeout:g}")
+    for name, variable in ray_internals.SETTINGS.items():
+        os.environ.setdefault(name, variable.value)
     if not os.environ.get("RAY_ADDRESS"):
         # The cluster of this machine and this run: nobody else knows the token, so nobody else can use it.
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        settings |= {"RAY_USAGE_STATS_ENABLED": "0"}
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
+        os.environ |= {ray_internals.AUTH_MODE: "token", ray_internals.AUTH_TOKEN: secrets.token_hex(32)}

@@ -8,28 +8,31 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ragdist import settings
+from ragdist import migrations, settings
 from ragdist.config import Config
 from ragdist.data.store import scheme
 from ragdist.errors import UserError
-from ragdist.files import explain, locked, write_whole
+from ragdist.files import explain, write_whole
+from ragdist.locks import locked_folder
 from ragdist.rundir import RunFolder
 
 
 class Claim:
     """The right to write to a run."""
 
-    def __init__(self, token: str):
-        self.token = token  # in the run's file "lock"
-        self.lost = False  # whether someone else took it, which can happen to a URL
+    def __init__(self, seen: Callable[[], str | None] = lambda: None):
+        self.token = uuid.uuid4().hex  # in the run's file "lock"
+        self.seen = seen  # looks up whose token is there now; None: it cannot be seen
+        self.lost = False  # whether someone else took it: at a URL, or in a folder of a file system without locks
 
     def check(self) -> None:
         """Raises UserError if it is lost."""
+        self.lost = self.lost or self.seen() not in (None, self.token)
         if self.lost:
             raise UserError("another process took this run over and goes on with it: this one stopped")
 
@@ -52,6 +55,11 @@ def compare(out: str, config: Config, saved: dict[str, Any]) -> None:
         )
 
 
+def summary_of(text: str | bytes) -> dict[str, Any]:
+    """What summary.json says, whichever version wrote it."""
+    return migrations.RECORDS.migrated(json.loads(text), "summary.json")
+
+
 class FolderPlace:
     """A folder that every node of the run sees."""
 
@@ -67,8 +75,8 @@ class FolderPlace:
             Unreachable: another process uses it.
             UserError: it cannot be written, or it holds a run of another configuration.
         """
-        claim = Claim(uuid.uuid4().hex)
-        with locked(self.path, "the run", claim.token):
+        claim = Claim(self.token)
+        with locked_folder(self.path, "the run", claim.token):
             with explain(f"cannot write the run to {self.path}"):
                 self._prepare(config, overwrite)
             yield claim
@@ -92,15 +100,16 @@ class FolderPlace:
 
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run."""
-        return json.loads(self.folder.summary.read_text()) if self.folder.summary.is_file() else None
+        return summary_of(self.folder.summary.read_text()) if self.folder.summary.is_file() else None
 
     def token(self) -> str | None:
         """Whose claim this node sees here."""
         try:
             os.listdir(self.path)  # over NFS a look into the folder renews what this node knows of its files
-            return (self.path / "lock").read_text().split()[-1]
-        except (OSError, IndexError):
+            lines = (self.path / "lock").read_text().splitlines()
+        except OSError:
             return None
+        return lines[1] if len(lines) > 1 else None
 
     def delete(self) -> None:
         """Delete all of it; nobody has claimed it."""

@@ -4,30 +4,26 @@ Files are uploaded whole, in the background. A checkpoint counts once its manife
 last; it is deleted manifest first. So whatever breaks off, the newest one with a manifest is whole.
 """
 
-import json
 import os
 import shutil
 import tempfile
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ragdist import checkpoint, settings
 from ragdist.config import Config
-from ragdist.data.store import Store, filesystem, retried, scheme
+from ragdist.data.store import Store, scheme, service
 from ragdist.errors import UserError
-from ragdist.files import me
+from ragdist.lease import LOCK, lease, token_of
+from ragdist.ownership import abandoned, owner_name
 from ragdist.rundir import RunFolder
-from ragdist.runplace import Claim, compare
+from ragdist.runplace import Claim, compare, summary_of
 
-LOCK = "lock"
-BEAT = 10.0  # seconds between two signs of life in the lock
-PATIENCE = 2.5  # beats to wait for a sign of life of another process
-_PREFIX = "ragdist-run-"
+_PREFIX, _KEPT = "ragdist-run-", "ragdist-not-uploaded-"  # names of local folders
 _CONTINUED = ("metrics.jsonl", "evaluations.jsonl", "best.safetensors")  # files that a run goes on from
 PUSH = 30.0  # seconds between two looks for changed files
 
@@ -55,29 +51,10 @@ class UrlPlace:
         Raises:
             UserError: another process uses it, it cannot be written, or it holds a run of another configuration.
         """
-        claim = Claim(uuid.uuid4().hex)
-        self._wait_for_lock()
-        lock = _Lock(self.remote, claim)
-        try:
+        claim = Claim()
+        with lease(self.remote.store, claim):
             self._prepare(config, overwrite)
             yield claim
-        finally:
-            lock.release()
-
-    def _wait_for_lock(self) -> None:
-        before = self.remote.read(LOCK)
-        if before is None:
-            return
-        owner = before.decode(errors="replace").splitlines()[0]
-        print(f"{self.url} is locked by {owner}: waiting {PATIENCE * BEAT:.0f} s to see whether it lives", flush=True)
-        end = time.monotonic() + PATIENCE * BEAT
-        while time.monotonic() < end:
-            time.sleep(1)
-            now = self.remote.read(LOCK)
-            if now is None:
-                return
-            if now != before:
-                raise UserError(f"{self.url} is in use by {owner}: wait for it or stop it")
 
     def _prepare(self, config: Config, overwrite: bool) -> None:
         saved = self.remote.read(settings.CONFIG)
@@ -97,7 +74,7 @@ class UrlPlace:
         If the last upload fails, the folder stays, and the error names it.
         """
         _sweep()
-        local = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        local = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{owner_name()}."))
         mirror = _Mirror(self.remote, local, config.checkpoint.keep)
         keep = False
         try:
@@ -108,7 +85,10 @@ class UrlPlace:
             mirror.finish()
             keep = False
         except UserError as error:
-            raise (type(error)(f"{error}; what was not uploaded is in {local}") if keep else error) from error
+            if not keep:
+                raise
+            kept = local.rename(local.with_name(local.name.replace(_PREFIX, _KEPT)))
+            raise type(error)(f"{error}; what was not uploaded is in {kept}") from error
         finally:
             if not keep:
                 shutil.rmtree(local, ignore_errors=True)
@@ -116,12 +96,11 @@ class UrlPlace:
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run."""
         data = self.remote.read("summary.json")
-        return json.loads(data) if data else None
+        return summary_of(data) if data else None
 
     def token(self) -> str | None:
         """Whose claim this node sees here."""
-        lines = (self.remote.read(LOCK) or b"").decode().splitlines()
-        return lines[1] if len(lines) > 1 else None
+        return token_of(self.remote.read(LOCK))
 
     def delete(self) -> None:
         """Delete all of it; nobody has claimed it."""
@@ -140,9 +119,16 @@ class UrlPlace:
 def _sweep() -> None:
     """Delete the folders of processes that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+        owner = folder.name.removeprefix(_PREFIX).partition(".")[0]
+        if abandoned(owner, _last_change(folder)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_change(folder: Path) -> float:
+    """When anything in a folder was changed last, by time.time()."""
+    with suppress(OSError):  # it goes
+        return max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
+    return time.time()
 
 
 def _is_of_a_run(name: str) -> bool:
@@ -162,8 +148,7 @@ class RemoteFolder:
     def __init__(self, url: str):
         self.url = url
         self.store = Store(url)
-        self.fs = filesystem(url)
-        self.root = url.partition("://")[2]
+        service(url).check(url)
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -172,20 +157,18 @@ class RemoteFolder:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        self._write(name, lambda: self.fs.pipe_file(f"{self.root}/{name}", data))
+        with self._explained():
+            self.store.write(name, data)
 
     def put(self, local: Path, name: str) -> None:
         """Upload a file; FileNotFoundError if it is not there any more."""
+        with self._explained(local):
+            self.store.upload(local, name)
 
-        def upload() -> None:
-            with open(local, "rb"):  # else a missing bucket looks the same
-                self.fs.put_file(str(local), f"{self.root}/{name}")
-
-        self._write(name, upload, local)
-
-    def _write(self, name: str, work: Callable[[], None], local: Path | None = None) -> None:
+    @contextmanager
+    def _explained(self, local: Path | None = None) -> Iterator[None]:
         try:
-            retried(f"{self.url}/{name}", work, writing=True)
+            yield
         except FileNotFoundError as error:
             if local and not local.exists():
                 raise
@@ -193,61 +176,17 @@ class RemoteFolder:
 
     def get(self, name: str, local: Path) -> None:
         local.parent.mkdir(parents=True, exist_ok=True)
-        retried(f"{self.url}/{name}", lambda: self.fs.get_file(f"{self.root}/{name}", str(local)))
+        self.store.fetch(name, self.store.stat(name)[0], local)
 
     def list(self) -> list[str]:
         """Names of all files below, sorted."""
-
-        def find() -> list[str]:
-            self.fs.invalidate_cache()
-            return self.fs.find(self.root)
-
-        try:
-            found = retried(self.url, find)
-        except FileNotFoundError:
-            return []
-        return sorted(path.removeprefix(self.root).lstrip("/") for path in found)
+        return sorted(self.store.list())
 
     def remove(self, names: "list[str]") -> None:
         """Delete files, in this order; those that are gone already are fine."""
         for name in names:
-            try:
-                retried(f"{self.url}/{name}", lambda name=name: self.fs.rm_file(f"{self.root}/{name}"), writing=True)
-            except FileNotFoundError:
-                continue
-
-
-class _Lock:
-    """A file that says who writes to the run, renewed as a sign of life."""
-
-    def __init__(self, remote: RemoteFolder, claim: Claim):
-        self.remote, self.claim = remote, claim
-        self.beat = 0
-        self._write()
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lock", daemon=True)
-        self._thread.start()
-
-    def _write(self) -> None:
-        self.remote.write(LOCK, f"{me()}\n{self.claim.token}\n{self.beat}\n".encode())
-        self.beat += 1
-
-    def _keep(self) -> None:
-        while not self._end.wait(BEAT):
-            try:
-                lines = (self.remote.read(LOCK) or b"").decode().splitlines()
-                if len(lines) > 1 and lines[1] != self.claim.token:
-                    self.claim.lost = True  # this process was thought dead; the other goes on
-                    return
-                self._write()
-            except UserError:
-                continue  # the store cannot be reached: uploads meet that, too, and say so
-
-    def release(self) -> None:
-        self._end.set()
-        self._thread.join()
-        if not self.claim.lost:
-            self.remote.remove([LOCK])
+            with suppress(FileNotFoundError):
+                self.store.delete(name)
 
 
 class _Mirror:

@@ -1,5 +1,6 @@
 """What a run says and writes around its training, wherever it executes."""
 
+import importlib.util
 import json
 import os
 import time
@@ -12,6 +13,7 @@ from ragdist.data.store import Store, scheme
 from ragdist.errors import UserError
 from ragdist.files import write_whole
 from ragdist.monitor import Monitor
+from ragdist.ray_internals import WORKING_DIRECTORIES
 from ragdist.rundir import RunFolder
 from ragdist.trainer import Outcome, Trainer
 
@@ -25,7 +27,7 @@ def everywhere(where: str, option: str) -> str:
     if not where or scheme(where):
         return where
     path = Store(where).local
-    if not path.is_absolute() and "/runtime_resources/working_dir_files/" in os.getcwd():
+    if not path.is_absolute() and WORKING_DIRECTORIES in os.getcwd():
         raise UserError(
             f"{option} {where}: in a Ray job that would lie in Ray's temporary copy of the working directory; give an "
             "absolute path that all nodes share, or a URL"
@@ -86,6 +88,17 @@ def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome, bad_samples: i
     write_whole(folder.summary, json.dumps(summary, indent=1) + "\n")
 
 
+# What TensorBoard reads a URL with, by its scheme: S3 with code of its own on boto3, others through fsspec.
+_READS_EVENTS = {"s3": "boto3", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "oss": "ossfs"}
+
+
+def tensorboard(out: str) -> str:
+    """The command that shows a run's curves, and what it needs that is not installed."""
+    package = _READS_EVENTS.get(scheme(out) or "")
+    missing = package is not None and importlib.util.find_spec(package) is None
+    return f"tensorboard --logdir {out}" + (f"   (first: pip install {package})" if missing else "")
+
+
 def closing_words(config: Config, outcome: Outcome) -> str:
     if not outcome.finished:
         return (
@@ -98,7 +111,7 @@ def closing_words(config: Config, outcome: Outcome) -> str:
             f"{outcome.images:,} images in {outcome.seconds:,.0f} s",
             f"run:          {config.out}",
             f"samples:      {samples}/images-{outcome.images:012d}.png, and how they came about: {samples}/course.png",
-            f"TensorBoard:  tensorboard --logdir {config.out}",
+            f"TensorBoard:  {tensorboard(config.out)}",
             f"next:         python -m ragdist.generate {config.out} --n 64 --seed 1 --out grid.png",
         ]
     )

@@ -1,5 +1,7 @@
 """A run's configuration from the command line, the preset, and the run's own folder."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -7,12 +9,14 @@ from typing import Any
 
 import yaml
 
-from ragdist import cli, worldsize
+import ragdist
+from ragdist import cli, migrations, worldsize
 from ragdist.config import Config, flat
 from ragdist.errors import UserError
 
 DEFAULT = "digits"
 CONFIG = "config.yaml"
+VERSION = "version"  # beside the options: which ragdist wrote them
 
 
 def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
@@ -24,7 +28,7 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
     Raises:
         UserError: an option, value or file that is wrong.
     """
-    argv = _expanded(argv)
+    argv = migrations.OPTIONS.words(_expanded(argv))
     name, argv = _config_argument(argv)
     parser = cli.Parser(
         prog=prog,
@@ -37,6 +41,8 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
     for action in parser._actions:  # jsonargparse offers to read each group from a file of its own
         if action.option_strings == ["--data"]:
             action.metavar, action.help = "WHERE", "folder of shards or its URL, short for --data.path"
+        if action.option_strings == ["--print_config"]:
+            action.help = "print the configuration as the YAML that --config takes, and end"
     if "--data.path" in argv and "--data.source" not in argv:
         argv = [*argv, "--data.source", ""]  # a mistyped folder must not be filled with the preset's data
     if name is None and not {"-h", "--help"} & set(argv):
@@ -44,7 +50,7 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
         own = Path(out) / CONFIG if out else None
         name = str(own) if own and own.is_file() else DEFAULT
     if name is not None:
-        argv = ["--config", str(cli.config_file(name)), *argv]
+        argv = ["--config", _as_of_today(cli.config_file(name)), *argv]
     try:
         values = parser.parse_args(argv)
     except UserError as error:
@@ -74,6 +80,31 @@ def _config_argument(argv: list[str]) -> tuple[str | None, list[str]]:
     if at + 1 == len(argv):
         raise UserError(f"--config needs a name; presets: {', '.join(cli.presets())}")
     return argv[at + 1], argv[:at] + argv[at + 2 :]
+
+
+def _as_of_today(path: Path) -> str:
+    """What the parser is given for a file: its path; its content in the words of today where these are others.
+
+    Raises:
+        UserError: it is of a newer version, and has options that there are none of here.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return str(path)  # what is wrong with it is the parser's to say
+    if not isinstance(tree, dict) or not all(isinstance(name, str) for name in tree):
+        return str(path)
+    said = _flattened(tree)
+    version = said.pop(VERSION, None)
+    found = migrations.OPTIONS.renamed(said, str(path))
+    if migrations.newer(version):
+        migrations.refuse_unknown([key for key in found if key not in flat(Config())], str(path), version)
+    first = flat(Config(), free=False).keys() - migrations.OPTIONS.missing.keys()
+    if version is not None or first <= found.keys():  # a run's or a search's: it says all that there was to say
+        found = migrations.OPTIONS.migrated(said, str(path))
+    if version is None and found == said:
+        return str(path)
+    return yaml.safe_dump(_nested(found), sort_keys=False)
 
 
 def check(config: Config) -> None:
@@ -137,15 +168,15 @@ def check(config: Config) -> None:
 
 
 def dumps(config: Config) -> str:
-    """The configuration as YAML, which --config takes."""
-    return yaml.safe_dump(asdict(config), sort_keys=False)
+    """The configuration as YAML, which --config takes, with the version that wrote it."""
+    return yaml.safe_dump({VERSION: ragdist.__version__, **asdict(config)}, sort_keys=False)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A saved configuration as {"objective.lam": 1.0, ...}.
+    """A saved configuration as {"objective.lam": 1.0, ...}, whichever version wrote it.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: the file is damaged, or of a newer version.
     """
     try:
         return loads(path.read_text(), str(path))
@@ -156,17 +187,51 @@ def read(path: Path) -> dict[str, Any]:
 def loads(text: str, path: str) -> dict[str, Any]:
     """The same from the file's content; ``path`` is for messages."""
     try:
-        tree = yaml.safe_load(text)
-        return {
-            f"{group}.{key}" if isinstance(content, dict) else group: value
-            for group, content in tree.items()
-            for key, value in (content.items() if isinstance(content, dict) else [("", content)])
-        }
+        saved = _flattened(yaml.safe_load(text))
     except (yaml.YAMLError, AttributeError) as error:
         raise UserError(f"{path} is damaged: restore it, or give --overwrite to start anew") from error
+    version = saved.pop(VERSION, None)
+    return of_today(saved, path, version)
+
+
+def of_today(saved: Mapping[str, Any], where: str, version: str | None = None) -> dict[str, Any]:
+    """Options as a run, a generator or a search of any version wrote them down, in the words of today.
+
+    Args:
+        saved: by their full names.
+        where: the file, for messages.
+        version: that wrote them; None: the file does not say.
+
+    Raises:
+        UserError: a newer version wrote options that there are none of here, or values that are not offered any more.
+    """
+    found = migrations.OPTIONS.migrated(saved, where)
+    known = flat(Config())
+    migrations.refuse_unknown([key for key in found if key not in known], where, version)
+    return found
+
+
+def _flattened(tree: dict[str, Any]) -> dict[str, Any]:
+    """{"objective": {"lam": 1.0}, ...} as {"objective.lam": 1.0, ...}."""
+    return {
+        f"{group}.{key}" if isinstance(content, dict) else group: value
+        for group, content in tree.items()
+        for key, value in (content.items() if isinstance(content, dict) else [("", content)])
+    }
+
+
+def _nested(options: dict[str, Any]) -> dict[str, Any]:
+    """The reverse; numbers as 1e-4, which YAML 1.1 takes for texts, are made such as it takes for numbers."""
+    tree: dict[str, Any] = {}
+    for name, value in options.items():
+        group, _, key = name.rpartition(".")
+        if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+            value = float(value)
+        (tree.setdefault(group, {}) if group else tree)[key] = value
+    return tree
 
 
 def differences(config: Config, saved: dict[str, Any]) -> list[str]:
-    """What of the saved configuration a continuation may not change but does: ``key: old -> new``."""
+    """What of the saved configuration, in the words of today, a continuation may not change: ``key: old -> new``."""
     mine = flat(config, free=False)
     return [f"{key} {saved.get(key)} -> {value}" for key, value in mine.items() if saved.get(key) != value]

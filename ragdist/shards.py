@@ -103,12 +103,18 @@ def check(argv: list[str]) -> int:
         description="Check every shard, table and sample of a data set. Exit code: 0 all is well, 1 something is not.",
     )
     parser.add_argument("where", help="folder or URL of the index")
+    parser.add_argument(
+        "--with",
+        dest="reader",
+        choices=["webdataset"],
+        help="compare with what that library reads, and say what it loses",
+    )
     parser.add_class_arguments(CheckOptions, None, as_group=False)
     values = parser.parse_args(argv)
 
     from ragdist.data import check as checking
 
-    found = checking.check(values.where, cli.build(CheckOptions, values))
+    found = checking.check(values.where, cli.build(CheckOptions, values), values.reader or "")
     if not found.wrong:
         print(f"{values.where}: all is well: {found.samples:,} samples in {found.shards} shards")
         return 0

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ragdist import agreement, checkpoint, compiling, export, memory, sampling
+import ragdist
+from ragdist import agreement, checkpoint, compiling, export, memory, sampling, settings
 from ragdist.config import Config, flat
 from ragdist.data.index import Index
 from ragdist.errors import Diverged, Unreachable, UserError
@@ -173,9 +174,9 @@ class Trainer:
                 f"{where} was trained on other data (index {its['data'][:12]}, not {mine['data'][:12]}): "
                 "give the --data it was trained on, another --out, or --overwrite"
             )
-        if its["config"] != mine["config"]:
-            keys = [key for key, value in mine["config"].items() if its["config"].get(key) != value]
-            raise UserError(f"{where} is of another configuration ({', '.join(keys)}): give --overwrite")
+        its_config = settings.of_today(its["config"], where, its.get("ragdist"))
+        if changed := settings.differences(self.config, its_config):
+            raise UserError(f"{where} is of another configuration ({'; '.join(changed)}): give --overwrite")
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.ema.load_state_dict(state["ema"])
@@ -225,6 +226,7 @@ class Trainer:
             "bad": [[*place, what] for place, what in self.feed.bad.items()],
             "world_size": self.world.size,
             "torch": torch.__version__,
+            "ragdist": ragdist.__version__,
         }
         keep, spared = self.config.checkpoint.keep, self.folder.spared
         checkpoint.save(self.folder.checkpoints, self.images, self.state(), meta, keep=keep, spared=spared)

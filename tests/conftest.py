@@ -1,34 +1,33 @@
 """What several tests need: tiny data sets, a real run in a real process."""
 
-import contextlib
-import fcntl
-import functools
 import io
 import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from xdist.scheduler import LoadFileScheduling
 
 from ragdist.data.options import ShardOptions
 from ragdist.data.writer import write_shards
-from tests.zygote import Command, Zygote
+from tests.fork_server import Command, fork_server
+from tests.servers import s3_server
 
+GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")  # for tests/gpu
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # several workers of one machine would share its GPU; figures are the CPU's
-torch.set_num_threads(2)
+# Tests run side by side, one to a core: threads that wait for each other would take each other's time. Where it matters
+# how many there are a test says so. Here and not by PyTorch's function: commands and their processes are to know it, too.
+os.environ["OMP_NUM_THREADS"] = "1"
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is not a wrong one
 hypothesis.settings.load_profile("any machine")
 
 # A network that makes an update take milliseconds, read by the run itself, with a picture at both ends; tests of what
-# surrounds it need no more. Those of loader processes and of pictures ask for them.
+# surrounds it need no more. Those of loader processes, of pictures and of TensorBoard ask for them.
 TINY = [
     "--network.family=mlp",
     "--network.g_width=32",
@@ -39,89 +38,37 @@ TINY = [
     "--objective.group=16",
     "--data.loader_workers=0",
     "--monitor.grid_every=1000000",
+    "--monitor.tensorboard=false",
 ]
 
 
 # Longest first: two processes take one file after the other, and the last to end should be short ones.
 LONGEST = (
     "test_cluster",
-    "test_search",
+    "test_cluster_of_changing_size",
     "test_lab",
+    "test_search",
     "test_ray_start",
+    "test_digits",
     "test_run",
+    "test_compile",
+    "test_processes",
     "test_world",
     "test_runurl",
     "test_remote",
+    "test_evaluate",
+    "test_inrun",
+    "test_bad_samples",
+    "test_metrics_features",
     "test_foreign",
     "test_writer",
-    "test_digits",
-    "test_bad_samples",
     "test_generate",
 )
-# A Ray cluster of one node is ten processes, each of which takes seconds to start: never two at a time.
-CLUSTERS = ("test_cluster", "test_search", "test_lab", "test_ray_start")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))  # within a file and beyond these as they were
-
-
-class Scheduling(LoadFileScheduling):
-    """A file is a unit of work, and all that start clusters are one."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        path = super()._split_scope(nodeid)
-        return "clusters" if Path(path).stem in CLUSTERS else path
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item):
-    if item.path.stem in CLUSTERS:
-        return (yield)
-    folder = _shared_folder(item.config)
-    with _locked(folder / "gate", fcntl.LOCK_EX):
-        pass
-    with _locked(folder / "running", fcntl.LOCK_SH):
-        return (yield)
-
-
-@pytest.fixture
-def quiet(request) -> Callable[[], contextlib.AbstractContextManager]:
-    """For claims about seconds: ``with quiet():`` no test of another process runs.
-
-    Others pass a gate before each test, which is shut first: else the next one would begin as the last one ends.
-    """
-
-    assert request.path.stem in CLUSTERS, "it would wait for itself"
-
-    @contextlib.contextmanager
-    def alone() -> Iterator[None]:
-        folder = _shared_folder(request.config)
-        with _locked(folder / "gate", fcntl.LOCK_EX), _locked(folder / "running", fcntl.LOCK_EX):
-            yield
-
-    return alone
-
-
-@contextlib.contextmanager
-def _locked(path: Path, how: int) -> Iterator[None]:
-    with path.open("a") as file:
-        fcntl.flock(file, how)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # a process that was forked meanwhile would hold it on
-
-
-def _shared_folder(config: pytest.Config) -> Path:
-    """A folder that all processes of this session share."""
-    own = config._tmp_path_factory.getbasetemp()
-    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log) -> Scheduling:
-    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -139,6 +86,21 @@ def digits(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("data") / "digits"
     write_shards("digits", out, ShardOptions(shard_samples=700))
     return out
+
+
+@pytest.fixture(scope="session")
+def s3_service() -> Iterator[dict[str, str]]:
+    """An S3 server of this session; the environment that leads clients to it."""
+    with s3_server() as environment:
+        yield environment
+
+
+@pytest.fixture
+def s3(s3_service, monkeypatch) -> dict[str, str]:
+    """The session's S3 server, which this process and its commands are led to; the environment that does."""
+    for name, value in s3_service.items():
+        monkeypatch.setenv(name, value)
+    return s3_service
 
 
 def picture(seed: int, size=(8, 8), mode: str = "RGB") -> Image.Image:
@@ -178,9 +140,9 @@ def command(
 ) -> subprocess.CompletedProcess:
     """Run ``python -m module`` as a user does, and wait for it."""
     argv, whole = [module, *map(str, arguments)], os.environ | environment
-    misfits = zygote().misfits(whole)
+    misfits = fork_server().misfits(whole)
     if not misfits:
-        return zygote().run(argv, cwd, whole, timeout)
+        return fork_server().run(argv, cwd, whole, timeout)
     assert set(misfits) <= set(environment), f"every command would start slowly: {misfits}"
     argv = [sys.executable, "-m", *argv]
     return subprocess.run(argv, cwd=cwd, env=whole, capture_output=True, text=True, timeout=timeout)
@@ -189,14 +151,8 @@ def command(
 def begin(module: str, *arguments: str, cwd: Path) -> Command:
     """Begin ``python -m module`` as on a terminal of its own."""
     argv = [module, *map(str, arguments)]
-    assert not zygote().misfits(dict(os.environ))
-    return zygote().start(argv, cwd, dict(os.environ), session=True)
-
-
-@functools.cache
-def zygote() -> Zygote:
-    """This process's, from its first command on."""
-    return Zygote()
+    assert not fork_server().misfits(dict(os.environ))
+    return fork_server().start(argv, cwd, dict(os.environ), session=True)
 
 
 def refused(result: subprocess.CompletedProcess) -> str:

@@ -1,25 +1,57 @@
 """A run on a lab, what is known of it from outside, and ways to hurt it."""
 
+import importlib.util
 import json
+import os
 import re
+import shutil
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from cluster.lab import Lab
+from tests import warm
 from tests.conftest import TINY
 
+# Of what starts a lab.
+NEEDS_A_LAB = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root"),
+    pytest.mark.skipif(not (shutil.which("ip") and shutil.which("tc")), reason="a lab needs iproute2"),
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="a lab needs Ray"),
+]
 CHECKOUT = Path(__file__).parents[1]
 EVERY = 1200  # images between checkpoints
-PATIENCE = 300  # seconds for what takes tens where nothing else runs; what a claim is made about is asserted beside
+PATIENCE = 300  # seconds for what takes tens at most where nothing else runs: against hanging
+
+
+def own_name(name: str) -> str:
+    """A lab's name that no other process of this machine uses."""
+    return f"{name}-{os.getpid()}"
 
 
 def new_lab(name: str, nodes: int) -> Lab:
-    # Ray's workers are nice by default; here other tests would starve them.
-    environment = {"PYTHONPATH": str(CHECKOUT), "RAY_worker_niceness": "0", "PYTHONUNBUFFERED": "1"}
-    return Lab.up(name, nodes=nodes, notice=30, environment=environment, seconds=PATIENCE, say=print)
+    environment = {
+        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONUNBUFFERED": "1",
+        "RAY_worker_niceness": "0",  # Ray's workers are nice by default; here other tests would starve them
+        "RAGDIST_STEADY_SECONDS": "3",
+        "RAGDIST_SHARED_SECONDS": "3",
+        **warm.SETTINGS,
+    }
+    return Lab.up(
+        own_name(name),
+        nodes=nodes,
+        notice=30,
+        environment=environment,
+        python=warm.python(),
+        seconds=PATIENCE,
+        say=print,
+    )
 
 
 def options(data, out, images: int, workers: str, *more: str) -> list[str]:
@@ -34,7 +66,7 @@ class Driver:
     def __init__(self, lab: Lab, log: Path, *arguments: str):
         self.lab, self.log = lab, log
         with open(log, "a") as file:
-            argv = [sys.executable, "-m", "ragdist.train", *arguments]
+            argv = [warm.python(), "-m", "ragdist.train", *arguments]
             self.process = lab.popen("head", argv, cwd=log.parent, stdout=file, stderr=subprocess.STDOUT)
 
     @property

@@ -1,11 +1,14 @@
 """Real servers on the loopback interface: nginx, and an S3-compatible one."""
 
+import json
+import math
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -61,6 +64,10 @@ class Nginx:
         self.process = subprocess.Popen(
             ["nginx", "-c", folder / "nginx.conf", "-p", folder, "-e", folder / "error.log"], start_new_session=True
         )
+        # It writes its number once the port is its own: another process may have taken that meanwhile, and would answer.
+        while not (folder / "nginx.pid").exists():
+            assert self.process.poll() is None, (folder / "error.log").read_text()
+            time.sleep(0.01)
         wait_for_http(f"{self.url}/")
 
     def requests(self) -> list[tuple[int, int, str]]:
@@ -95,18 +102,21 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for_http(url: str, seconds: float = 30) -> None:
-    """Wait until something answers, whatever it says."""
+def wait_for_http(url: str, seconds: float = 60, expected: int | None = None) -> None:
+    """Wait until something answers, whatever it says, or with the status that is expected."""
     end = time.time() + seconds
     while True:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
+        status = None
+        with suppress(OSError):
+            try:
+                with urllib.request.urlopen(url, timeout=5) as answer:
+                    status = answer.status
+            except urllib.error.HTTPError as error:
+                status = error.code
+        if status is not None and expected in (None, status):
             return
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            assert time.time() < end, f"nothing answers at {url}"
-            time.sleep(0.05)
+        assert time.time() < end, f"{url} answers {status}"
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -122,10 +132,13 @@ def serving(root: Path, folder: Path, host: str = "127.0.0.1") -> Iterator[Nginx
 
 
 class Gate:
-    """A port of this machine that leads to another one while it is open; shut, it refuses and cuts what there is."""
+    """A port of this machine that leads to another one while it is open; shut, it refuses and cuts what there is.
 
-    def __init__(self, target: int):
-        self.target, self.port = target, free_port()
+    It lets ``rate`` bytes a second through each connection in either direction; with 0 they stay open and nothing comes.
+    """
+
+    def __init__(self, target: int, rate: float = math.inf):
+        self.target, self.port, self.rate = target, free_port(), rate
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
         self.open()
@@ -158,28 +171,72 @@ class Gate:
 
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
-            while data := source.recv(65536):
+            while data := source.recv(65536 if self.rate == math.inf else 8192):
+                while not self.rate:
+                    time.sleep(0.05)
+                time.sleep(len(data) / self.rate)
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
 
 
+_IDENTITIES = {
+    "identities": [
+        {
+            "name": "tests",
+            "credentials": [{"accessKey": "test", "secretKey": "secret"}],
+            "actions": ["Admin", "Read", "List", "Tagging", "Write"],
+        },
+        {"name": "anonymous", "actions": ["Read:open", "List:open"]},
+    ]
+}
+_PORTS = ("master", "volume", "filer", "s3", "admin")
+
+
 @contextmanager
 def s3_server(host: str = "127.0.0.1") -> Iterator[dict[str, str]]:
-    """An S3-compatible server process (moto); the environment that leads clients to it."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    """An S3-compatible server process (SeaweedFS); the environment that leads clients to it.
+
+    It has two buckets: "bucket", and "open" that anyone may read.
+    """
+    ports = {f"{name}.port{kind}": free_port() for name in _PORTS for kind in ("", ".grpc")}
+    ports |= {"s3.port.iceberg": 0, "s3.port.lance": 0}  # none
+    off = ("master.telemetry", "s3.autoCreateBucket", "s3.iam", "webdav", "admin.ui")
+    with tempfile.TemporaryDirectory(prefix="s3-") as folder:
+        (Path(folder) / "identities.json").write_text(json.dumps(_IDENTITIES))
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("weed"), f"-logdir={folder}", "mini", f"-dir={folder}", f"-ip={host}",
+             f"-ip.bind={host}", *(f"-{name}={port}" for name, port in ports.items()), *(f"-{name}=false" for name in off),
+             f"-s3.config={folder}/identities.json", "-bucket=bucket,open", f"-filer.localSocket={folder}/filer.sock",
+             f"-s3.localSocket={folder}/s3.sock"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            address = f"http://{host}:{ports['s3.port']}"
+            wait_for_http(f"{address}/open/", expected=200)
+            yield {
+                "AWS_ENDPOINT_URL": address,
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "secret",
+                "AWS_DEFAULT_REGION": "us-east-1",
+            }
+        finally:
+            process.kill()  # nothing in it is kept, and it would take seconds to end by itself
+            process.wait(20)
+            for port in ports.values():
+                for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    left.unlink(missing_ok=True)
+
+
+def s3_client(environment: dict[str, str]):
+    """Another client of the server, to prepare it and to look at what is there."""
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        region_name=environment["AWS_DEFAULT_REGION"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
     )
-    try:
-        wait_for_http(f"http://{host}:{port}/")
-        yield {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-    finally:
-        process.terminate()
-        process.wait(20)

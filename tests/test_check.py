@@ -1,14 +1,17 @@
 """A check finds every kind of damage, says where it is, and goes on; stats say what is there."""
 
+import mmap
 import os
 import shutil
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ragdist import shards
 from ragdist.data import index as index_file
-from ragdist.data import stats
+from ragdist.data import stats, tar, witness
 from ragdist.data.check import check
 from ragdist.data.options import CheckOptions
 from tests.conftest import command, refused
@@ -190,3 +193,51 @@ def test_a_folder_of_a_commands_name_is_still_a_source(tmp_path, class_folders):
     result = command(SHARDS, "./stats", "out", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "6 samples" in result.stdout
+
+
+def with_webdataset(where, capsys) -> tuple[int | None, list[str]]:
+    code = shards.main(["check", str(where), "--with", "webdataset", "--processes", "1"])
+    return code, capsys.readouterr().out.splitlines()
+
+
+def test_webdataset_gives_what_the_index_says(digits, capsys):
+    code, lines = with_webdataset(digits, capsys)
+    assert code == 0
+    assert "all is well: 1,797 samples" in lines[-1]
+
+
+@pytest.mark.parametrize(("order", "says"), [
+    ("a.png b.png a.cls b.cls", "gives it in 2 parts"), ("a.png a.cls b.png b.cls c.png", "1 samples that the index does not"),
+    ("a.png a.cls", "(__b): webdataset does not give it"), ("a.png A.cls b.png", "no member of the tar begins at byte"),
+])  # fmt: skip
+def test_what_webdataset_loses_is_said(order, says, tmp_path):
+    """The table is of a.png and b.png with label 1, wherever they lie; the tar holds the members in that order."""
+    content, table = b"", []
+    for name in order.split():
+        payload = name.encode() if name.endswith("png") else b"1"
+        if name in ("a.png", "b.png"):
+            table.append((len(content) + 512, len(payload), zlib.crc32(payload), 1))
+        content += tar.member(name, payload)
+    if says.startswith("(__b)"):
+        table.append((len(content) + 512, 5, zlib.crc32(b"b.png"), 1))
+        content += tar.member("__b.png__", b"b.png")
+    elif says.startswith("no member"):
+        table[-1] = (table[-1][0] + 1, *table[-1][1:])
+    (tmp_path / "x.tar").write_bytes(content + tar.ending(len(content)))
+    index = index_file.Index("image", (1, 8, 8), ("0", "1"), ())
+    with open(tmp_path / "x.tar", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        found = witness.compare(data, "x.tar", np.array(table, index_file.TABLE), index)
+    assert any(says in line for line in found), found
+
+
+def test_another_payload_and_another_label_of_webdataset_are_said(tmp_path):
+    content = tar.member("a.png", b"xyz") + tar.member("a.cls", b"1")
+    (tmp_path / "x.tar").write_bytes(content + tar.ending(len(content)))
+    index = index_file.Index("image", (1, 8, 8), ("0", "one", "two"), ())
+    with open(tmp_path / "x.tar", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for crc, label, says in ((7, 1, "other bytes"), (zlib.crc32(b"xyz"), 2, "label is 1, the index says 2 (two)")):
+            table = np.array([(512, 3, crc, label)], index_file.TABLE)
+            (line,) = witness.compare(data, "x.tar", table, index)
+            assert says in line
+        right = np.array([(512, 3, zlib.crc32(b"xyz"), 1)], index_file.TABLE)
+        assert witness.compare(data, "x.tar", right, index) == []

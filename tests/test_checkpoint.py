@@ -1,7 +1,6 @@
 """Checkpoints on the disk: whole or absent, the newest whole one wins, none is lost to another's damage."""
 
 import json
-import multiprocessing
 import os
 import time
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from ragdist import checkpoint
+from ragdist.child import start_context
 from ragdist.errors import UserError
 
 CPU = torch.device("cpu")
@@ -74,8 +74,9 @@ def write_for_ever(folder) -> None:
 
 def test_killed_at_any_moment_the_newest_is_whole(tmp_path):
     """Twenty kills of a process that does nothing but write checkpoints."""
+    context = start_context([__name__])
     for kill in range(20):
-        process = multiprocessing.get_context("fork").Process(target=write_for_ever, args=(tmp_path,))
+        process = context.Process(target=write_for_ever, args=(tmp_path,))
         process.start()
         while not checkpoint.listed(tmp_path):
             time.sleep(0.001)

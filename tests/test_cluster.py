@@ -1,13 +1,11 @@
-"""Runs on a real Ray cluster of several hosts that die, vanish, freeze and leave; the time to recover is printed."""
+"""Runs on a real Ray cluster of several hosts whose processes die, freeze and are stopped; the time to recover is printed."""
 
-import importlib.util
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -17,8 +15,10 @@ import pytest
 
 from cluster.lab import network
 from ragdist import settings
+from tests import warm
 from tests.driven import (
     CHECKOUT,
+    NEEDS_A_LAB,
     PATIENCE,
     Driver,
     actors_on,
@@ -34,16 +34,10 @@ from tests.driven import (
     workers_on,
 )
 from tests.ranks import on_ranks
-from tests.servers import s3_server, serving
+from tests.servers import s3_client, s3_server, serving
 from tests.test_world import train
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(1500),
-    pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root"),
-    pytest.mark.skipif(not (shutil.which("ip") and shutil.which("tc")), reason="a lab needs iproute2"),
-    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="a lab needs Ray"),
-]
+pytestmark = NEEDS_A_LAB
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +124,12 @@ def test_workers_that_do_not_start_are_given_up_on(lab, data, tmp_path):
     while any(workers_on(lab, node) for node in lab.nodes):  # of the test before
         assert time.monotonic() < end
         time.sleep(0.1)
-    driver = Driver(lab, tmp_path / "log", *options(data, tmp_path / "run", 2400, "1", "--start_timeout=60"))
+    driver = Driver(lab, tmp_path / "log", *options(data, tmp_path / "run", 2400, "1", "--start_timeout=20"))
     try:
         driver.wait_for("starting 1 worker")
         _, worker = any_worker(lab)
         os.kill(worker, signal.SIGSTOP)
-        driver.wait_for(r"the workers failed \(they did not start within 60 s")
+        driver.wait_for(r"the workers failed \(they did not start within 20 s")
         seconds = driver.wait_for(r"training [\d.]+ s after the start")
         print(f"given up on a worker: training after {seconds:.1f} s more")
         assert driver.wait() == 0, driver.text
@@ -150,22 +144,23 @@ def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_sto
     """`ray job submit` from another host than the cluster's; shards and run behind an S3 API."""
     gateway = network.gateway(lab.state.subnet)
     with s3_server(gateway) as s3:
-        make = "import boto3; s3 = boto3.client('s3'); s3.create_bucket(Bucket='bucket')\n"
-        make += f"import pathlib; [s3.upload_file(str(p), 'bucket', 'd/' + p.name) for p in pathlib.Path('{data}').iterdir()]"
-        subprocess.run([sys.executable, "-c", make], env=os.environ | s3, check=True)
-        arguments = options("s3://bucket/d", "s3://bucket/run", 14_400, "auto", f"--data.cache={tmp_path / 'cache'}")
+        bucket = s3_client(s3)
+        for path in data.iterdir():
+            bucket.upload_file(str(path), "bucket", f"d/{path.name}")
+        arguments = options("s3://bucket/d", "s3://bucket/run", 14_400, "auto", f"--data.cache={tmp_path / 'cache'}",
+                            "--monitor.tensorboard=true")  # fmt: skip
         environment = {"env_vars": s3 | {"RAY_JOB_STOP_WAIT_TIME_S": "30"}}
         client = os.environ | lab.environment()
         code = tmp_path / "code"
         shutil.copytree(CHECKOUT / "ragdist", code / "ragdist")
 
         def ray_job(*words: str, **more) -> subprocess.CompletedProcess:
-            ray = [str(Path(sys.executable).parent / "ray"), "job", *words]
+            ray = [warm.python(), "-m", "ray.scripts.scripts", "job", *words]
             return subprocess.run(ray, env=client, capture_output=True, text=True, timeout=2 * PATIENCE, **more)
 
         def submit(identity: str, *more: str) -> subprocess.CompletedProcess:
             return ray_job("submit", "--submission-id", identity, "--working-dir", str(code), "--runtime-env-json",
-                           json.dumps(environment), "--", sys.executable, "-m", "ragdist.train", *arguments, *more)  # fmt: skip
+                           json.dumps(environment), "--", warm.python(), "-m", "ragdist.train", *arguments, *more)  # fmt: skip
 
         began = time.monotonic()
         waiting = threading.Thread(target=submit, args=("first",))
@@ -185,13 +180,12 @@ def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_sto
         assert "14,400 images in" in second.stdout
         assert "pid=" not in second.stdout, f"workers' prefixes:\n{second.stdout}"
         assert "Traceback" not in log + second.stdout
-        look = "import boto3; print(*sorted(o['Key'] for o in boto3.client('s3').list_objects(Bucket='bucket', Prefix='run/')['Contents']))"
-        names = subprocess.run([sys.executable, "-c", look], env=os.environ | s3, capture_output=True, text=True).stdout
+        names = [found["Key"] for found in bucket.list_objects(Bucket="bucket", Prefix="run/")["Contents"]]
         assert "run/summary.json" in names
         assert "run/generator.safetensors" in names
         assert "run/checkpoints/images-000000014400/manifest.json" in names
-        assert "events.out.tfevents" in names
-        assert "run/lock" not in names.split()
+        assert any(name.startswith("run/events.out.tfevents") for name in names)
+        assert "run/lock" not in names
         wrong = submit("third", "--objective.lam=3")
         assert wrong.returncode == 1
         assert "error: s3://bucket/run holds a run of another configuration" in wrong.stdout
@@ -242,7 +236,7 @@ def test_the_doctor_looks_at_every_node(lab, data, tmp_path):
     node = [name for name in lab.alive() if name != "head"][-1]
     hide(lab, node, hidden)
     arguments = [f"--data={data}", f"--out={hidden}", "--seconds=0.5", "--reduce_mb=4"]
-    result = lab.run("head", [sys.executable, "-m", "ragdist.doctor", *arguments], cwd=tmp_path, timeout=PATIENCE)
+    result = lab.run("head", [warm.python(), "-m", "ragdist.doctor", *arguments], cwd=tmp_path, timeout=PATIENCE)
     print(result.stdout)
     assert result.returncode == 1, result.stdout + result.stderr
     lines = result.stdout.splitlines()
@@ -258,77 +252,3 @@ def test_the_doctor_looks_at_every_node(lab, data, tmp_path):
         in result.stdout
     )
     assert f"{len(wrong)} of {len(lab.alive())} nodes need mending" in result.stdout
-
-
-def test_a_run_shrinks_and_grows_with_the_cluster_and_outlives_it(lab, data, tmp_path, quiet):
-    """A node is killed, one added, one preempted, one cut off and healed, the head dies: never a hang, nothing lost.
-
-    The last test of this lab.
-    """
-    run = tmp_path / "run"
-    driver = Driver(lab, tmp_path / "log", *options(data, run, 5_000_000, "1:3"))
-    try:
-        driver.wait_for("images  L_G")
-        assert "starting 3 workers" in driver.text
-        at = wait_for_checkpoint(run, 0)
-        victim = lab.nodes[-1]
-        with quiet():
-            lab.kill(victim)
-            seconds = driver.wait_for("training again with 2 workers")
-        print(f"SIGKILL of a node: training again on two after {seconds:.1f} s")
-        assert seconds < 60
-        assert continued_from(driver.text)[-1] >= at
-
-        added = lab.add()
-        seconds = driver.wait_for(r"room for 3 workers")
-        driver.wait_for("continuing from", times=2)
-        print(f"a node more: asked to grow after {seconds:.1f} s")
-        last = wait_for_checkpoint(run, newest(run))
-
-        text = driver.text
-        lab.preempt(added)
-        seconds = driver.wait_for("is going to be shut down: writing a checkpoint", 30)
-        driver.wait_for("continuing from", times=3)
-        print(f"a notice: heard after {seconds:.1f} s")
-        assert "workers failed" not in driver.text[len(text) :], "it died instead of leaving"
-        assert continued_from(driver.text)[-1] > last
-        wait_for_checkpoint(run, newest(run))
-        victim = lab.nodes[0]
-        with quiet():
-            lab.cut(victim)
-            seconds = driver.wait_for("training again with 1 worker,")
-        print(f"a node cut off: training again without it after {seconds:.1f} s")
-        assert seconds < 60
-        at = wait_for_checkpoint(run, newest(run))
-        lab.heal(victim)
-        wait_for_checkpoint(run, at)
-        assert driver.text.count("workers failed") == 2, driver.text
-        assert driver.text.count("room for") == 1, "it flaps"
-        # The head. Nothing is left but what is on the disk.
-        at = newest(run)
-        lab.kill("head")
-        driver.process.wait(PATIENCE)
-    finally:
-        driver.stop()
-
-    # A new cluster.
-    lab.down()
-    with new_lab("new", 2) as new:
-        driver = Driver(new, tmp_path / "new.log", *options(data, run, 5_000_000, "1"))
-        driver.wait_for("continuing from")
-        assert continued_from(driver.text)[-1] >= at
-        wait_for_checkpoint(run, newest(run))
-
-        # The node of the only worker is cut off: no collective stops it from writing beside the new one.
-        victim, _ = any_worker(new)
-        new.cut(victim)
-        seconds = driver.wait_for("training again with 1 worker,")
-        print(f"the node of the only worker cut off: training again elsewhere after {seconds:.1f} s")
-        began = time.monotonic()
-        while workers_on(new, victim):
-            assert time.monotonic() - began < 90, "the old worker lives on and may write"
-            time.sleep(0.5)
-        new.heal(victim)
-        wait_for_checkpoint(run, newest(run))
-        driver.process.send_signal(signal.SIGINT)
-        assert driver.wait() == 130, driver.text

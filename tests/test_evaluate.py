@@ -28,7 +28,7 @@ def place(tmp_path_factory, digits):
     """A folder with a tiny run on the digits, whose classifier is not trained for long."""
     cwd = tmp_path_factory.mktemp("evaluate")
     data = shutil.copytree(digits, cwd / "digits")
-    options = [f"--data={data}", "--out=run", "--images=960", "--checkpoint.every=320", "--monitor.tensorboard=false"]
+    options = [f"--data={data}", "--out=run", "--images=960", "--checkpoint.every=320"]
     result = command("ragdist.train", *TINY, *options, cwd=cwd)
     assert result.returncode == 0, result.stderr
     with pytest.MonkeyPatch.context() as patch:
@@ -326,6 +326,23 @@ def test_what_is_judged_from_elsewhere_has_a_history_of_its_own(tmp_path):
     assert [row["images"] for row in history.remember(out, evaluated(4))] == [4]
     assert [row["images"] for row in history.read_lines(out / history.FILE)] == [4, 6, 7]
     assert [row["images"] for row in history.remember(run, evaluated(9), run=run)] == [3, 5, 9]
+
+
+REMEMBER = """
+import sys
+from pathlib import Path
+from ragdist.evaluation import history
+from tests.test_evaluate import evaluated
+for images in range(int(sys.argv[2]), 60, 2):
+    history.remember(Path(sys.argv[1]), evaluated(images))
+"""
+
+
+def test_two_that_evaluate_at_once_do_not_lose_each_others_figures(tmp_path):
+    """A run that judges itself, and a command that judges it meanwhile."""
+    both = [subprocess.Popen([sys.executable, "-c", REMEMBER, tmp_path, str(first)]) for first in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert [row["images"] for row in history.read_lines(tmp_path / history.FILE)] == list(range(60))
 
 
 def test_charts():

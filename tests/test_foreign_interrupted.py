@@ -23,7 +23,7 @@ def test_after_a_kill_finished_shards_are_not_read_again(tmp_path):
         )
     process = begin(SHARDS, "index", "tars", "--processes=2", cwd=tmp_path)
     notes = tmp_path / "tars" / NOTES
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(list(notes.glob("*.npz"))) < 2:
         assert process.poll() is None
         assert time.monotonic() < deadline

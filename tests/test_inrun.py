@@ -32,11 +32,17 @@ def place(tmp_path_factory, digits) -> Path:
     """A folder with a run that evaluates, after 640, 1,280 and 1,920 images, and one that does not."""
     cwd = tmp_path_factory.mktemp("inrun")
     options = [*TINY, f"--data={digits}", f"--images={IMAGES}", "--checkpoint.every=320", "--checkpoint.keep=1"]
-    loop = [*SETTINGS, f"--evaluate_every={EVERY}", f"--evaluate.cache={cwd / 'cache'}", "--evaluate.best=precision"]
+    loop = [
+        *SETTINGS,
+        "--monitor.tensorboard=true",
+        f"--evaluate_every={EVERY}",
+        f"--evaluate.cache={cwd / 'cache'}",
+        "--evaluate.best=precision",
+    ]
     result = command("ragdist.train", *options, *loop, "--out=run", cwd=cwd)
     assert result.returncode == 0, result.stderr
     (cwd / "said").write_text(result.stdout)
-    plain = command("ragdist.train", *options, "--out=plain", "--monitor.tensorboard=false", cwd=cwd)
+    plain = command("ragdist.train", *options, "--out=plain", cwd=cwd)
     assert plain.returncode == 0, plain.stderr
     return cwd
 

@@ -1,10 +1,8 @@
 """`cluster.lab`: a real Ray cluster on this machine, hurt in every way that it can be."""
 
 import contextlib
-import importlib.util
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,17 +15,15 @@ import pytest
 from cluster.lab import Lab, dashboard, hosts, network, state
 from cluster.lab.__main__ import main
 from ragdist.errors import UserError
+from tests import warm
 from tests.conftest import command, refused
+from tests.driven import NEEDS_A_LAB, PATIENCE, own_name
 
-NAME = "pytest"
+NAME = own_name("pytest")
+ORPHAN = own_name("orphan")
 CHECKOUT = Path(__file__).parents[1]
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root"),
-    pytest.mark.skipif(not (shutil.which("ip") and shutil.which("tc")), reason="a lab needs iproute2"),
-    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="a lab needs Ray"),
-]
+pytestmark = NEEDS_A_LAB
 
 # Where each of as many tasks as there are workers has run, on a worker with a CPU for one.
 TASKS = """
@@ -43,21 +39,29 @@ print("ran on", *sorted(ray.get([where.remote(), where.remote()])))
 
 @pytest.fixture(scope="module")
 def lab():
-    with Lab.up(NAME, nodes=2, notice=20, say=print) as lab:
+    environment = {"PYTHONPATH": str(CHECKOUT), **warm.SETTINGS}
+    with Lab.up(
+        NAME, nodes=2, notice=20, environment=environment, python=warm.python(), seconds=PATIENCE, say=print
+    ) as lab:
         yield lab
 
 
 def lab_command(*arguments: str) -> subprocess.CompletedProcess:
-    return command("cluster.lab", *arguments, cwd=CHECKOUT, timeout=300)
+    return command("cluster.lab", *arguments, cwd=CHECKOUT, timeout=PATIENCE)
 
 
 def left_of(name: str) -> list[str]:
-    """What a lab has left on the machine."""
+    """What a lab has left on the machine, on which others may come and go meanwhile."""
+    before = subnets_of_others(name)
     links = [line.split()[0] for line in network.run("ip", "-br", "link").splitlines() if line.startswith("rlab")]
-    numbers = {state.load(other).subnet for other in state.names() if other != name}
+    numbers = before | subnets_of_others(name)
     links = [link for link in links if int(re.match(r"rlab(\d+)", link)[1]) not in numbers]
     found = subprocess.run(["pgrep", "-af", str(state.folder(name))], capture_output=True, text=True).stdout
     return [*links, *network.namespaces(name), *map(str, state.ROOT.glob(name)), *found.splitlines()]
+
+
+def subnets_of_others(name: str) -> set[int]:
+    return {found.subnet for other in state.names() if other != name and (found := state.load(other))}
 
 
 def test_every_node_has_its_own_address_and_processes(lab):
@@ -74,7 +78,7 @@ def test_every_node_has_its_own_address_and_processes(lab):
 
 
 def test_tasks_run_on_every_worker_and_none_on_the_head(lab):
-    done = lab.run("node1", [sys.executable, "-c", TASKS], timeout=300)
+    done = lab.run("node1", [warm.python(), "-c", TASKS], timeout=PATIENCE)
     assert f"ran on {lab.address('node1')} {lab.address('node2')}" in done.stdout, done.stderr
 
 
@@ -165,7 +169,7 @@ def test_a_short_cut_does_no_harm(lab):
 
 def test_a_cut_node_is_found_dead_and_its_processes_live_on(lab):
     lab.cut("node1")
-    seconds = lab.wait_for("node1", alive=False, seconds=60)
+    seconds = lab.wait_for("node1", alive=False, seconds=PATIENCE)
     print(f"cut node: dead after {seconds:.1f} s")
     assert lab.pids("node1")
     lab.heal("node1")
@@ -175,7 +179,7 @@ def test_a_cut_node_is_found_dead_and_its_processes_live_on(lab):
 def test_a_killed_node_is_found_dead(lab):
     lab.kill("node2")
     assert lab.pids("node2") == []
-    seconds = lab.wait_for("node2", alive=False, seconds=60)
+    seconds = lab.wait_for("node2", alive=False, seconds=PATIENCE)
     print(f"killed node: dead after {seconds:.1f} s")
     assert "dead already" in refused(lab_command("kill", "node2", "--name", NAME))
 
@@ -184,7 +188,7 @@ def test_an_added_node_takes_the_next_number_and_a_preempted_one_goes_by_itself(
     assert "node3: alive" in lab_command("add", "--name", NAME).stdout
     assert "node3" in lab.alive()
     lab.preempt("node3")
-    seconds = lab.wait_for("node3", alive=False, seconds=60)
+    seconds = lab.wait_for("node3", alive=False, seconds=PATIENCE)
     print(f"preempted idle node: gone after {seconds:.1f} s")
     while lab.pids("node3"):
         time.sleep(0.2)
@@ -203,29 +207,29 @@ def test_a_node_that_ray_gives_up_on_is_started_again(lab):
                     os.kill(pid, signal.SIGSTOP)
                     frozen = pid
     assert "node4" not in lab.alive()
-    assert adding.wait(120) == 0
+    assert adding.wait(PATIENCE) == 0
     assert "node4" in lab.alive()
     assert frozen not in lab.pids("node4")
 
 
 def test_a_lab_goes_with_its_owner_even_when_it_is_half_made():
-    script = "from cluster.lab import Lab; Lab.up('orphan', nodes=1, say=print)"
+    script = f"from cluster.lab import Lab; Lab.up('{ORPHAN}', nodes=1, say=print)"
     owner = subprocess.Popen([sys.executable, "-c", script], cwd=CHECKOUT, env=os.environ | {"PYTHONPATH": "."})
     try:
-        while not network.namespaces("orphan"):
+        while not network.namespaces(ORPHAN):
             assert owner.poll() is None
             time.sleep(0.05)
         time.sleep(2)  # Ray is starting on the head
         owner.send_signal(signal.SIGKILL)
         owner.wait()
         begin = time.monotonic()
-        while (left := left_of("orphan")) and time.monotonic() - begin < 20:
+        while (left := left_of(ORPHAN)) and time.monotonic() - begin < PATIENCE:
             time.sleep(0.1)
         assert left == []
         print(f"orphaned lab: gone after {time.monotonic() - begin:.1f} s")
     finally:
         owner.kill()
-        lab_command("down", "--name", "orphan")
+        lab_command("down", "--name", ORPHAN)
 
 
 def test_down_leaves_nothing(lab):

@@ -10,9 +10,16 @@ import time
 import psutil
 import pytest
 
+from tests import warm
+
 pytest.importorskip("ray", reason="needs Ray")
+pytestmark = pytest.mark.cluster
 
 CODE = """
+import sys
+sys.executable = sys.argv[1]  # with which Ray starts its processes
+from ragdist import rayenv
+rayenv.prepare(120)
 from ragdist.on_ray import cluster
 cluster.connect()
 print("usable:", [node.usable for node in cluster.nodes()])
@@ -21,9 +28,9 @@ print("usable:", [node.usable for node in cluster.nodes()])
 
 def test_a_second_start_is_tried(tmp_path):
     """The first raylet is frozen as soon as it is there."""
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    environment = os.environ | warm.SETTINGS
     environment.pop("RAY_ADDRESS", None)
-    process = subprocess.Popen([sys.executable, "-c", CODE], cwd=tmp_path, env=environment, text=True,
+    process = subprocess.Popen([sys.executable, "-c", CODE, warm.python()], cwd=tmp_path, env=environment, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
     frozen = None
     while frozen is None:
@@ -34,7 +41,7 @@ def test_a_second_start_is_tried(tmp_path):
                     child.suspend()
                     frozen = child
         time.sleep(0.02)
-    said, _ = process.communicate(timeout=180)
+    said, _ = process.communicate(timeout=500)
     assert "usable: [True]" in said
     assert process.returncode == 0, said
-    assert not psutil.wait_procs([frozen], timeout=10)[1], "what was there of the first outlives the command"
+    assert not psutil.wait_procs([frozen], timeout=60)[1], "what was there of the first outlives the command"

@@ -11,7 +11,8 @@ from ragdist.data.options import ShardOptions
 from ragdist.data.writer import write_shards
 from tests.conftest import encoded, picture
 
-READERS = ["operator", "local", "latents", "webdataset", "folder"]  # what the tests' environment has without a server
+# What the tests' environment has without a server.
+READERS = ["decoder", "operator", "local", "latents", "webdataset", "folder"]
 
 
 @pytest.fixture(scope="module")

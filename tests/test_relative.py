@@ -26,19 +26,19 @@ def pull(
     """The term's derivative along y -> mean + (1 + a)(y - mean) with y drawn from the data and spread so far
     around their mean: its mean and standard error over groups, as a share of the pull of `random`."""
     generate = torch.Generator().manual_seed(0)
-    mean, slopes = DIGITS.mean(0), []
-    for _ in range(groups):
-        pick = torch.randperm(len(DIGITS), generator=generate)[: 2 * m]
-        x, y, own = DIGITS[pick[:m]], DIGITS[pick[m:]], None
-        if labels:  # slot i's fake has the label of slot i's real
-            own = LABELS[pick[:m]]
-            among = [torch.nonzero(label == LABELS).squeeze(1) for label in own]
-            y = DIGITS[torch.stack([a[torch.randint(len(a), (), generator=generate)] for a in among])]
-        y = (mean + spread * (y - mean)).requires_grad_()
-        found = relative_term(x, y, own, pairing=pairing, relative=relative, p=p, group=m)
-        (gradient,) = torch.autograd.grad(found.term / m, y)
-        slopes.append((gradient * (y.detach() - mean)).sum().item())
-    slopes = np.array(slopes)
+    # Rows without repetition: 2 m different samples a group.
+    pick = torch.rand(groups, len(DIGITS), generator=generate).argsort(1)[:, : 2 * m]
+    real, fake, own = pick[:, :m].flatten(), pick[:, m:].flatten(), None
+    if labels:  # slot i's fake has the label of slot i's real
+        own = LABELS[real]
+        order, sizes = LABELS.argsort(), LABELS.bincount()
+        place = (torch.rand(len(own), generator=generate) * sizes[own]).long()
+        fake = order[sizes.cumsum(0)[own] - sizes[own] + place]
+    x, mean = DIGITS[real], DIGITS.mean(0)
+    y = (mean + spread * (DIGITS[fake] - mean)).requires_grad_()
+    found = relative_term(x, y, own, pairing=pairing, relative=relative, p=p, group=m)
+    (gradient,) = torch.autograd.grad(found.term / m, y)
+    slopes = (gradient * (y.detach() - mean)).view(groups, -1).sum(1).numpy()
     return slopes.mean(), slopes.std(ddof=1) / np.sqrt(groups)
 
 

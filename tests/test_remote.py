@@ -17,9 +17,10 @@ from ragdist.data.reader import ShardReader, SlotDataset, Updates, make_loader
 from ragdist.data.shardfiles import ShardFiles
 from ragdist.data.writer import write_shards
 from ragdist.errors import UserError
+from ragdist.ownership import owner_name
 from ragdist.world import World
 from tests.conftest import TINY, command, refused
-from tests.servers import s3_server, serving
+from tests.servers import s3_client, serving
 
 TRAIN = "ragdist.train"
 BATCH = 32
@@ -107,19 +108,13 @@ def weights(cwd: Path, where, out: str, *more: str, **environment: str) -> str:
     return json.loads((cwd / out / "summary.json").read_text())["weights_sha256"]
 
 
-def test_a_run_from_http_or_s3_is_the_run_from_a_folder(tmp_path, nginx, data):
-    import boto3
-
+def test_a_run_from_http_or_s3_is_the_run_from_a_folder(tmp_path, nginx, data, s3):
     local = weights(tmp_path, data, "local")
     assert weights(tmp_path, nginx.url, "http") == local
     shutil.rmtree(tmp_path / "cache")
-    with s3_server() as environment:
-        client = boto3.client("s3", endpoint_url=environment["AWS_ENDPOINT_URL"], region_name="us-east-1",
-                              aws_access_key_id="test", aws_secret_access_key="test")  # fmt: skip
-        client.create_bucket(Bucket="bucket")
-        for path in data.iterdir():
-            client.upload_file(str(path), "bucket", f"some/where/{path.name}")
-        assert weights(tmp_path, "s3://bucket/some/where/", "s3", **environment) == local
+    for path in data.iterdir():
+        s3_client(s3).upload_file(str(path), "bucket", f"some/where/{path.name}")
+    assert weights(tmp_path, "s3://bucket/some/where/", "s3") == local
 
 
 def test_a_shard_that_was_changed_is_fetched_again_and_then_refused(tmp_path, nginx):
@@ -148,6 +143,15 @@ def test_each_shard_is_fetched_once(tmp_path, nginx, expected):
     assert tars(nginx.requests()) == fetched, "the second time all is in the cache"
     left = [path.name for path in (tmp_path / "cache").glob("*/*") if not path.name.startswith(".")]
     assert len(left) == 36, "a shard and a table each, and nothing half-fetched"
+
+
+def test_loader_processes_ask_an_object_store_by_themselves(tmp_path, data, s3, expected):
+    """Each makes its own connections, while the process that started them has used others."""
+    for path in data.iterdir():
+        s3_client(s3).upload_file(str(path), "bucket", f"loaders/{path.name}")
+    reading = Reading("s3://bucket/loaders", tmp_path / "cache")
+    assert reading.read(loader_workers=3) == expected
+    assert len(cached(tmp_path / "cache")) == 36
 
 
 def test_reading_starts_before_the_data_set_has_arrived(tmp_path, nginx):
@@ -249,7 +253,7 @@ def test_each_node_fetches_its_share(tmp_path, nginx, nodes, lanes, batch):
         ("pipe:cat /etc/passwd", "a path, or a URL that starts with"),
         ("simplecache::{url}", "a path, or a URL that starts with"),
         ("memory://data", "a path, or a URL that starts with"),
-        ("gs://bucket/data", "pip install gcsfs"),
+        ("oss://bucket/data", "pip install ossfs"),
     ],
 )
 def test_mistakes_get_one_line(nginx, where, says):
@@ -304,21 +308,18 @@ def test_a_file_that_is_cut_in_the_cache_is_fetched_again(tmp_path, nginx, expec
 
 def test_a_fetch_that_was_killed_leaves_its_place_to_others(tmp_path, nginx, expected):
     """What a dead process of this host was fetching goes at once, and does not count against the limit."""
-    import os
-    import socket
     import subprocess
     import sys
 
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    mine = f"{os.getpid()}-1"
-    for number, owner in enumerate((f"{dead.stdout.strip()}-0", mine)):
-        part = tmp_path / "cache" / "aa" / f"{'a' * 63}{number}.part-{socket.gethostname()}-{owner}"
+    code = "from ragdist.ownership import owner_name; print(owner_name())"
+    dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    mine = owner_name()
+    for number, owner in enumerate((dead, mine)):
+        part = tmp_path / "cache" / "aa" / f"{'a' * 63}{number}.part-{owner}.0"
         part.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(bytes(1000))
     assert Reading(nginx.url, tmp_path / "cache").read() == expected
-    assert [path.name.rpartition(".")[2] for path in (tmp_path / "cache" / "aa").glob("a*.part*")] == [
-        f"part-{socket.gethostname()}-{mine}"
-    ]
+    assert [path.name.partition(".")[2] for path in (tmp_path / "cache" / "aa").glob("a*.part*")] == [f"part-{mine}.0"]
 
 
 @pytest.mark.parametrize("table", [b"PK\x03\x04 no table", b"\x93NUMPY\x01\x00v\x00{'descr': '<u8', 'fortran_order': "

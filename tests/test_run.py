@@ -17,9 +17,10 @@ from ragdist import export, local, settings
 from ragdist.errors import UserError
 from ragdist.trainer import Trainer
 from tests.conftest import TINY, begin, command, refused
-from tests.zygote import Command
+from tests.fork_server import Command
 
 TRAIN = "ragdist.train"
+HANGS = 240  # seconds after which nothing is slow any more
 
 
 def summary(run: Path) -> dict:
@@ -34,7 +35,7 @@ def start(cwd: Path, data: Path, out: str, *more: str, images: int) -> Command:
     return begin(TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more, cwd=cwd)
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = HANGS) -> None:
     end = time.time() + seconds
     while not condition():
         assert time.time() < end, "it did not happen"
@@ -45,7 +46,7 @@ def wait_for(condition, seconds: float = 60) -> None:
 def finished(tmp_path_factory, digits) -> Path:
     """An undisturbed run, with its checkpoints and pictures."""
     cwd = tmp_path_factory.mktemp("finished")
-    as_usual = ["--data.loader_workers=1", "--monitor.grid_every=0"]
+    as_usual = ["--data.loader_workers=1", "--monitor.grid_every=0", "--monitor.tensorboard=true"]
     result = train(cwd, digits, "run", "--checkpoint.every=1600", "--network.labels=true", *as_usual)
     assert result.returncode == 0, result.stderr
     return cwd / "run"
@@ -168,7 +169,7 @@ def test_nothing_outlives_a_killed_trainer(tmp_path, digits):
     assert len(children) >= 3
     process.kill()
     process.communicate()
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=HANGS)
     for left in alive:
         left.kill()
     assert not alive
@@ -199,7 +200,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_continues(tmp_path, digits, w
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.read_text())
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loader process gets it too
-    output = "".join(process.communicate(timeout=60))
+    output = "".join(process.communicate(timeout=HANGS))
     assert process.returncode == 130, output
     assert "stopped at" in output
     assert "Traceback" not in output
@@ -343,29 +344,33 @@ def anonymous_memory(pid: int) -> int:
     return sum(int(line.split()[1]) for line in status if line.startswith(("RssAnon", "RssShmem")))
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell what kind of memory it is")
 def test_memory_does_not_grow(tmp_path, digits):
     """The training process's own, without pages of files, which come and go: the least of 400 updates, at both ends.
 
-    The least, because what is freed in between is given back to the system at moments of its own.
+    The least, because what is freed in between is given back to the system at moments of its own. Updates are as small
+    as they can be: it is their number that counts.
     """
-    options = ["--monitor.seconds=0.2", "--monitor.grid_every=0", "--checkpoint.every=16000", "--data.loader_workers=1"]
-    process = start(tmp_path, digits, "run", *options, images=3200 * 32)
+    b = 8
+    options = [f"--batch_size={b}", f"--objective.group={b}", "--monitor.seconds=0.2", "--monitor.tensorboard=true",
+               f"--monitor.grid_every={b * 320}", f"--checkpoint.every={b * 500}", "--data.loader_workers=1"]  # fmt: skip
+    process = start(tmp_path, digits, "run", *options, images=2400 * b)
     metrics = tmp_path / "run" / "metrics.jsonl"
     least = {}
     try:
         while process.poll() is None:
             whole = metrics.read_text().split("\n")[:-1] if metrics.exists() else []  # the last may be half written
             images = json.loads(whole[-1])["images"] if whole else 0
-            for update in (500, 2800):
-                if update * 32 <= images < (update + 400) * 32 and (now := anonymous_memory(process.pid)):
+            for update in (400, 1900):
+                if update * b <= images < (update + 400) * b and (now := anonymous_memory(process.pid)):
                     least[update] = min(least.get(update, now), now)
             time.sleep(0.05)
-        output = "".join(process.communicate(timeout=60))
+        output = "".join(process.communicate(timeout=HANGS))
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, output
-    assert least[2800] <= 1.02 * least[500]
+    assert least[1900] <= 1.013 * least[400]
 
 
 def test_too_little_memory_is_one_line(tmp_path, digits, monkeypatch):

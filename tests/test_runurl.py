@@ -4,7 +4,10 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,21 +18,12 @@ from ragdist.athand import at_hand
 from ragdist.data import store
 from ragdist.errors import UserError
 from ragdist.runurl import RemoteFolder, UrlPlace, _Mirror
+from ragdist.session import tensorboard
 from tests.conftest import TINY, begin, command, refused
-from tests.servers import Gate, s3_server
+from tests.servers import Gate, free_port, s3_client
 
 TRAIN = "ragdist.train"
-
-
-@pytest.fixture(scope="module")
-def s3():
-    with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        import boto3
-
-        boto3.client("s3").create_bucket(Bucket="bucket")
-        yield environment
+HANGS = 240  # seconds after which nothing is slow any more
 
 
 def names(run: str) -> list[str]:
@@ -51,7 +45,7 @@ def test_a_killed_run_goes_on_from_the_store(s3, tmp_path, digits):
     assert undisturbed.returncode == 0, undisturbed.stderr
     arguments = [*TINY, f"--data={digits}", "--out=s3://bucket/killed", "--images=9600", *options]
     process = begin(TRAIN, *arguments, cwd=tmp_path)
-    end = time.monotonic() + 60
+    end = time.monotonic() + HANGS
     while not any(name.endswith("manifest.json") for name in names("killed")):
         assert time.monotonic() < end, process.communicate(timeout=10)
         time.sleep(0.1)
@@ -91,11 +85,10 @@ def test_a_run_in_a_store_is_drawn_and_judged_as_it_is(s3, tmp_path, digits):
     for name in ("generator.safetensors", "config.yaml"):
         remote.get(name, tmp_path / "seen" / name)
     file = "bucket/seen/generator.safetensors"
-    import boto3
-
-    boto3.client("s3").put_object_acl(Bucket="bucket", Key="seen/generator.safetensors", ACL="public-read")
+    public = f"{s3['AWS_ENDPOINT_URL']}/open/seen.safetensors"
+    s3_client(s3).upload_file(str(tmp_path / "seen" / "generator.safetensors"), "open", "seen.safetensors")
     grids = {}
-    for i, where in enumerate(["seen", "s3://bucket/seen", f"s3://{file}", f"{s3['AWS_ENDPOINT_URL']}/{file}"]):
+    for i, where in enumerate(["seen", "s3://bucket/seen", f"s3://{file}", public]):
         drawn = command("ragdist.generate", where, f"--out={i}.png", cwd=tmp_path)
         assert drawn.returncode == 0, drawn.stderr
         grids[where] = (tmp_path / f"{i}.png").read_bytes()
@@ -116,6 +109,33 @@ def test_a_run_in_a_store_is_drawn_and_judged_as_it_is(s3, tmp_path, digits):
     one, other = found.values()
     assert one == other
     assert "Over the training" in (tmp_path / "seen-evaluation/evaluation.html").read_text()
+
+
+def test_tensorboard_reads_a_run_by_the_command_that_it_prints(s3, tmp_path, digits):
+    result = train(tmp_path, digits, "s3://bucket/curves", images=640)
+    assert result.returncode == 0, result.stderr
+    printed = re.search(r"^TensorBoard:  tensorboard (--logdir s3://bucket/curves)$", result.stdout, re.M)
+    argv = [sys.executable, "-m", "tensorboard.main", *printed[1].split(), f"--port={free_port()}"]
+    board = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+    try:
+        while not (said := re.search(r"at (http://\S+)", line := board.stderr.readline())):
+            assert line, "it ended"
+        tags, end = {}, time.monotonic() + 60
+        while "loss/loss_g" not in tags.get(".", {}):
+            assert time.monotonic() < end, tags
+            time.sleep(0.2)
+            with urllib.request.urlopen(f"{said[1]}data/plugin/scalars/tags") as answer:
+                tags = json.load(answer)
+    finally:
+        board.kill()
+        board.communicate()
+
+
+def test_what_tensorboard_needs_is_said_where_it_is_missing(monkeypatch):
+    assert tensorboard("runs/a") == "tensorboard --logdir runs/a"
+    assert tensorboard("s3://bucket/a") == "tensorboard --logdir s3://bucket/a"
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    assert tensorboard("s3://bucket/a") == "tensorboard --logdir s3://bucket/a   (first: pip install boto3)"
 
 
 def test_what_is_not_in_a_store_is_one_line(s3, tmp_path):
@@ -168,40 +188,35 @@ def save(folder, images: int, keep: int) -> None:
     folder.saved()
 
 
-def test_a_store_that_is_away_for_a_while_costs_nothing(tmp_path, digits, monkeypatch):
+def test_a_store_that_is_away_for_a_while_costs_nothing(s3, tmp_path, digits, monkeypatch):
     """Uploads are tried again, and the training goes on meanwhile, past a checkpoint."""
-    with s3_server() as server:
-        gate = Gate(int(server["AWS_ENDPOINT_URL"].rpartition(":")[2]))
-        for name, value in (server | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{gate.port}"}).items():
-            monkeypatch.setenv(name, value)
-        import boto3
-
-        store = boto3.client("s3", endpoint_url=server["AWS_ENDPOINT_URL"])  # beside the gate
-        store.create_bucket(Bucket="away")
-        size = ["--images=12800", "--checkpoint.every=6400", "--monitor.seconds=0.1"]
-        process = begin(TRAIN, *TINY, f"--data={digits}", "--out=s3://away/run", *size, cwd=tmp_path)
-        end = time.monotonic() + 60
-        while b"images  L_G" not in process.outputs[0].read:
-            assert process.poll() is None, process.communicate(timeout=10)
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        gate.shut()
-        shut, end = time.time(), time.monotonic() + 60
-        while not re.search(rb"images-000000006400/.*attempt [3-8] of", process.outputs[1].read):
-            assert process.poll() is None, process.communicate(timeout=10)
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        gate.open()
-        opened = time.time()
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, out + err
-        gate.shut()
-        metrics = store.get_object(Bucket="away", Key="run/metrics.jsonl")["Body"].read()
-        rows = [json.loads(line) for line in metrics.splitlines()]
-        assert any(row["images"] > 6400 and shut < row["time"] < opened for row in rows)
-        there = [found["Key"] for found in store.list_objects(Bucket="away", Prefix="run/checkpoints/")["Contents"]]
-        whole = [name.split("/")[2] for name in there if name.endswith("/manifest.json")]
-        assert sorted(whole) == ["images-000000006400", "images-000000012800"]
+    gate = Gate(int(s3["AWS_ENDPOINT_URL"].rpartition(":")[2]))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{gate.port}")
+    store = s3_client(s3)  # beside the gate
+    size = ["--images=12800", "--checkpoint.every=6400", "--monitor.seconds=0.1"]
+    process = begin(TRAIN, *TINY, f"--data={digits}", "--out=s3://bucket/away", *size, cwd=tmp_path)
+    end = time.monotonic() + HANGS
+    while b"images  L_G" not in process.outputs[0].read:
+        assert process.poll() is None, process.communicate(timeout=10)
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    gate.shut()
+    shut, end = time.time(), time.monotonic() + HANGS
+    while not re.search(rb"images-000000006400/.*attempt [3-8] of", process.outputs[1].read):
+        assert process.poll() is None, process.communicate(timeout=10)
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    gate.open()
+    opened = time.time()
+    out, err = process.communicate(timeout=HANGS)
+    assert process.returncode == 0, out + err
+    gate.shut()
+    metrics = store.get_object(Bucket="bucket", Key="away/metrics.jsonl")["Body"].read()
+    rows = [json.loads(line) for line in metrics.splitlines()]
+    assert any(row["images"] > 6400 and shut < row["time"] < opened for row in rows)
+    there = [found["Key"] for found in store.list_objects(Bucket="bucket", Prefix="away/checkpoints/")["Contents"]]
+    whole = [name.split("/")[2] for name in there if name.endswith("/manifest.json")]
+    assert sorted(whole) == ["images-000000006400", "images-000000012800"]
 
 
 class SlowFolder(RemoteFolder):
@@ -250,28 +265,27 @@ def test_an_upload_that_broke_off_is_passed_over(s3, tmp_path):
 
 
 def test_what_cannot_be_uploaded_stays_and_is_named(s3, tmp_path):
-    import boto3
-
-    boto3.client("s3").create_bucket(Bucket="vanishes")
+    s3_client(s3).create_bucket(Bucket="vanishes")
     place = UrlPlace("s3://vanishes/run")
     with (  # noqa: PT012 - what is uploaded at the end is what the context is for
         pytest.raises(UserError, match=r"no such bucket.*what was not uploaded is in ") as caught,
         place.opened(config_of("s3://vanishes/run")) as folder,
     ):
-        boto3.client("s3").delete_bucket(Bucket="vanishes")
+        s3_client(s3).delete_bucket(Bucket="vanishes")
         (folder.path / "metrics.jsonl").write_text("{}\n")
     left = Path(str(caught.value).rpartition(" ")[2])
     assert (left / "metrics.jsonl").is_file()
+    assert left.name.startswith("ragdist-not-uploaded-"), "the next command would sweep it"
 
 
 def test_a_lost_claim_ends_the_run_without_a_trace_of_it(s3, tmp_path, digits, monkeypatch):
     """Another process took the run over while this one was thought dead."""
-    monkeypatch.setattr("ragdist.runurl.BEAT", 0.2)
+    monkeypatch.setattr("ragdist.lease.BEAT", 0.2)
     place = UrlPlace("s3://bucket/taken")
     config = config_of("s3://bucket/taken")
     with place.claimed(config, overwrite=False) as claim:
         place.remote.write("lock", b"someone else\nanother token\n0\n")
-        end = time.monotonic() + 20
+        end = time.monotonic() + HANGS
         while not claim.lost:
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -281,10 +295,10 @@ def test_a_lost_claim_ends_the_run_without_a_trace_of_it(s3, tmp_path, digits, m
 
 
 def test_a_run_in_use_is_refused(s3, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ragdist.runurl.BEAT", 0.5)
+    monkeypatch.setattr("ragdist.lease.BEAT", 0.5)
     config = config_of("s3://bucket/used")
     with UrlPlace("s3://bucket/used").claimed(config, overwrite=False):
-        monkeypatch.setattr("ragdist.runurl.PATIENCE", 20)
+        monkeypatch.setattr("ragdist.lease.PATIENCE", 20)
         with (
             pytest.raises(UserError, match=r"is in use by process \d+ on"),
             UrlPlace("s3://bucket/used").claimed(config, overwrite=False),

@@ -14,6 +14,7 @@ import yaml
 
 from ragdist import settings
 from ragdist.errors import UserError
+from tests import golden, warm
 from tests.conftest import TINY, command
 from tests.test_capacity import node
 from tune import search
@@ -22,7 +23,8 @@ from tune.folder import SearchFolder
 SEARCH = "tune.search"
 # λ, and a rate with which the first update already is not finite: four points of a grid beside two baselines.
 SPACE = {"objective.lam": {"choice": [0.1, 3.0]}, "optim.g_lr": {"choice": [0.001, 1e20]}}
-QUIET = {"RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+QUIET = {"RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1", "COLUMNS": "200", **warm.SETTINGS}
+starts_ray = pytest.mark.cluster
 
 
 def options(digits: Path, *more: str) -> list[str]:
@@ -45,7 +47,7 @@ def searched(tmp_path_factory, digits):
     argv = options(digits, "--search=grid", "--space=space.yaml", "--seeds=2")
     log = (cwd / "killed.log").open("w")
     process = subprocess.Popen(
-        [sys.executable, "-m", SEARCH, *argv], cwd=cwd, env=os.environ | QUIET, stdout=log, stderr=log
+        [warm.python(), "-m", SEARCH, *argv], cwd=cwd, env=os.environ | QUIET, stdout=log, stderr=log
     )
     place = SearchFolder(cwd / "found")
     end = time.monotonic() + 300
@@ -58,10 +60,15 @@ def searched(tmp_path_factory, digits):
         process.send_signal(signal.SIGKILL)
         process.wait()
     before = {trial.number: trial for trial in place.read()}
-    result = command(SEARCH, *argv, cwd=cwd, **QUIET)
-    return cwd, argv, before, result
+    return cwd, argv, before, searching(argv, cwd)
 
 
+def searching(argv: list[str], cwd: Path) -> subprocess.CompletedProcess:
+    argv = [warm.python(), "-m", SEARCH, *argv]
+    return subprocess.run(argv, cwd=cwd, env=os.environ | QUIET, capture_output=True, text=True, timeout=600)
+
+
+@starts_ray
 def test_a_killed_search_goes_on_with_the_same_command(searched):
     cwd, _, before, result = searched
     assert result.returncode == 0, result.stdout + result.stderr
@@ -77,6 +84,23 @@ def test_a_killed_search_goes_on_with_the_same_command(searched):
     assert [after[n].state for n in (0, 1)] == ["finished", "finished"]
 
 
+@starts_ray
+@pytest.mark.parametrize("version", golden.VERSIONS)
+def test_a_search_that_an_earlier_version_began_goes_on_with_the_same_command(version, tmp_path):
+    place = golden.copied(version, tmp_path / version)
+    (said,) = (words for words in golden.about(version)["commands"] if "--out=killed" in words.split())
+    whole, before = (SearchFolder(place / name).read() for name in ("searched", "killed"))
+    result = command(*said.split(), cwd=place, **QUIET)
+    assert result.returncode == 0, result.stdout + result.stderr
+    after = SearchFolder(place / "killed").read()
+    assert after[0] == before[0]
+    assert after[1].rungs[:1] == before[1].rungs
+    assert [trial.state for trial in after] == ["finished"] * 3
+    assert [trial.options for trial in after] == [trial.options for trial in whole]
+    assert [trial.value for trial in after] == pytest.approx([trial.value for trial in whole], rel=0.1)
+
+
+@starts_ray
 def test_a_trial_that_diverges_has_its_reason(searched):
     cwd, *_ = searched
     for trial in SearchFolder(cwd / "found").read():
@@ -84,6 +108,7 @@ def test_a_trial_that_diverges_has_its_reason(searched):
         assert ("not finite" in trial.reason) == (trial.state == "diverged")
 
 
+@starts_ray
 def test_it_shows_a_table_and_a_summary_and_nothing_of_ray(searched):
     cwd, _, _, result = searched
     assert result.stderr == ""
@@ -94,6 +119,7 @@ def test_it_shows_a_table_and_a_summary_and_nothing_of_ray(searched):
         assert noise not in result.stdout + (cwd / "killed.log").read_text()
 
 
+@starts_ray
 def test_it_leaves_a_table_a_page_and_curves(searched):
     cwd, *_ = searched
     trials = SearchFolder(cwd / "found").read()
@@ -116,6 +142,7 @@ def test_it_leaves_a_table_a_page_and_curves(searched):
     assert "_hparams_/session_start_info" in board.summary_metadata
 
 
+@starts_ray
 def test_the_best_configuration_is_one_that_the_trainer_takes(searched):
     cwd, *_ = searched
     trials = SearchFolder(cwd / "found").read()
@@ -131,6 +158,7 @@ def test_the_best_configuration_is_one_that_the_trainer_takes(searched):
     assert (whole["images"], whole["seed"]) == (3072, 0)
 
 
+@starts_ray
 def test_a_finished_search_is_told_again_and_is_no_other(searched, monkeypatch, capsys):
     cwd, argv, _, result = searched
     monkeypatch.chdir(cwd)
@@ -141,10 +169,11 @@ def test_a_finished_search_is_told_again_and_is_no_other(searched, monkeypatch, 
         search.main(argv)
 
 
+@starts_ray
 def test_a_trial_may_be_a_run_on_ray_workers(tmp_path, digits):
     argv = options(digits, "--objective.lam=0", "--budget_images=32", "--workers_per_trial=1", "--cpus_per_worker=1")
     argv[argv.index("--trials=6")] = "--trials=1"
-    result = command(SEARCH, *argv, cwd=tmp_path, **QUIET)
+    result = searching(argv, tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     (trial,) = SearchFolder(tmp_path / "found").read()
     assert (trial.name, trial.state, trial.images) == ("lambda 0", "finished", 32)

@@ -97,15 +97,16 @@ def test_two_data_sets_with_the_same_shard_names_do_not_collide_in_a_cache(uneve
 
 
 def test_a_bad_sample_costs_no_pause(uneven, tmp_path):
+    """Every other one of a shard is bad: 250 pauses of webdataset's warn_and_continue would be two minutes."""
     import time
 
     shutil.copytree(uneven, tmp_path / "data")
     index = index_file.load(uneven)
     content = bytearray((tmp_path / "data" / index.shards[0].name).read_bytes())
-    for row in index_file.load_table(uneven, index.shards[0])[:50]:
+    for row in index_file.load_table(uneven, index.shards[0])[::2]:
         content[int(row["offset"]) + 50] ^= 255
     (tmp_path / "data" / index.shards[0].name).write_bytes(content)
     reader = ShardReader(ShardFiles(tmp_path / "data", index))
     start = time.perf_counter()
-    assert sum(len(reader.read_or_next(0, i)[2]) for i in range(100)) == sum(range(1, 51))
-    assert time.perf_counter() - start < 5, "webdataset's warn_and_continue would sleep for 25 s"
+    assert sum(len(reader.read_or_next(0, i)[2]) for i in range(500)) == 250
+    assert time.perf_counter() - start < 60

@@ -4,8 +4,6 @@ import itertools
 
 import pytest
 import torch
-import torch.distributed
-import torch.multiprocessing
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.parallel import DistributedDataParallel
@@ -15,6 +13,8 @@ from ragdist.networks import build_discriminator, build_generator
 from ragdist.objective.adversarial import ADVERSARIAL
 from ragdist.objective.relative import group_size
 from ragdist.update import STATISTICS, Batch, Update, at_a_time
+from ragdist.world import World
+from tests.ranks import on_ranks
 
 B = 16
 
@@ -46,7 +46,7 @@ def gradients(update, batch: Batch, phases, lam: float, penalty: bool, micro: in
         for part in batch.split(micro):
             loss, statistics = update(part, phase, lam, penalty)
             loss.backward()
-            sums += statistics
+            sums += statistics.cpu()
         module = getattr(update, "module", update)
         for name, players in (("generator", "both g"), ("discriminator", "both d")):
             network = getattr(module, name)
@@ -177,39 +177,28 @@ def test_bfloat16_gradients_are_near_those_of_float32():
         assert one < 1.1 * two
 
 
-def _worker(rank: int, world: int, port: int, penalty: bool, queue) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
-    options = ObjectiveOptions(lam=1.0, group=4, r1=0.3, r2=0.7)
-    wrapped = DistributedDataParallel(Update(*networks("dcgan", True), options, batch_size=B))
-    half = Batch(*(part.chunk(world)[rank] for part in a_batch(True)))
-    kept, _ = gradients(wrapped, half, ("both",), 1.0, penalty)
-    if rank == 0:
-        queue.put({name: value.numpy() for name, value in kept.items()})
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+def half_of_it(world: World, penalties: list[bool]) -> list[dict]:
+    """One of two workers: what DDP leaves after its half of the batch, with penalties and without."""
+    found = []
+    for penalty in penalties:
+        wrapped = DistributedDataParallel(ddp_update())
+        half = Batch(*(part.chunk(world.size)[world.rank] for part in a_batch(True)))
+        kept, _ = gradients(wrapped, half, ("both",), 1.0, penalty)
+        found.append({name: value.numpy() for name, value in kept.items()})
+    return found
 
 
-@pytest.mark.parametrize("penalty", [False, True])
-def test_ddp_can_wrap_the_update_as_a_whole(penalty):
+def ddp_update() -> Update:
+    return Update(*networks("dcgan", True), ObjectiveOptions(lam=1.0, group=4, r1=0.3, r2=0.7), batch_size=B)
+
+
+def test_ddp_can_wrap_the_update_as_a_whole():
     """Two workers with half of the batch each, reduced by DDP, against one with all of it."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    workers = [context.Process(target=_worker, args=(rank, 2, port, penalty, queue)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    found = queue.get(timeout=120)
-    for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0
-    options = ObjectiveOptions(lam=1.0, group=4, r1=0.3, r2=0.7)
-    update = Update(*networks("dcgan", True), options, batch_size=B)
-    alone, _ = gradients(update, a_batch(True), ("both",), 1.0, penalty)
-    for name, value in alone.items():
-        # Losses are sums over the slots / the global batch and DDP takes the mean over the workers.
-        assert error(2 * torch.from_numpy(found[name]), value) < 1e-5
+    penalties = [False, True]
+    workers = on_ranks(2, half_of_it, penalties)
+    for number, penalty in enumerate(penalties):
+        alone, _ = gradients(ddp_update(), a_batch(True), ("both",), 1.0, penalty)
+        for name, value in alone.items():
+            # Losses are sums over the slots / the global batch and DDP takes the mean over the workers.
+            for found in workers:
+                assert error(2 * torch.from_numpy(found[number][name]), value) < 1e-5

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ragdist import migrations
 from ragdist.errors import UserError
-from ragdist.files import explain, locked, write_whole
+from ragdist.files import explain, write_whole
+from ragdist.locks import locked_folder
 
 RUNNING, FINISHED, STOPPED, DIVERGED, CRASHED = "running", "finished", "stopped", "diverged", "crashed"
 ENDED = (FINISHED, STOPPED, DIVERGED)  # a trial that crashed is tried again when the search continues
@@ -49,6 +51,10 @@ class Trial:
         return next((rung for rung in self.rungs if rung.images == images), None)
 
 
+def _names(kind: type) -> set[str]:
+    return {item.name for item in fields(kind)}
+
+
 class SearchFolder:
     """One search's folder.
 
@@ -77,7 +83,7 @@ class SearchFolder:
             Unreachable: another process uses it.
             UserError: it cannot be written.
         """
-        with locked(self.path, "the search"):
+        with locked_folder(self.path, "the search"):
             with explain(f"cannot write the search to {self.path}"):
                 self.trials.mkdir(exist_ok=True)
                 self.stopping.unlink(missing_ok=True)
@@ -100,9 +106,13 @@ class SearchFolder:
 
     def read_one(self, path: Path) -> Trial:
         try:
-            content = json.loads(path.read_text())
-            return Trial(**{**content, "rungs": [Rung(**rung) for rung in content["rungs"]]})
-        except (ValueError, TypeError, KeyError) as error:
+            content = migrations.RECORDS.migrated(json.loads(path.read_text()), str(path))
+            rungs = [migrations.RECORDS.migrated(rung, str(path)) for rung in content["rungs"]]
+            unknown = {*content} - _names(Trial) | {key for rung in rungs for key in rung} - _names(Rung)
+            migrations.refuse_unknown(sorted(unknown), str(path), None)
+            options = migrations.OPTIONS.renamed(content["options"], str(path))
+            return Trial(**{**content, "options": options, "rungs": [Rung(**rung) for rung in rungs]})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path} is damaged: delete {path.parent}, and the trial is made again") from error
 
     def write(self, trial: Trial) -> None:

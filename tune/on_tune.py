@@ -11,7 +11,6 @@ from typing import Any
 
 import ray
 import ray.tune
-from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -20,12 +19,13 @@ from ragdist.errors import UserError
 from ragdist.on_ray import cluster
 from ragdist.on_ray.attempt import short
 from ragdist.on_ray.capacity import need_of, room
+from ragdist.ray_internals import HEAD
 from ragdist.worldsize import AS_MANY_AS_FIT, WorldSize
 from tune.course import Course
 from tune.trial import TrialActor
 
 _RESTARTS = 2  # of a trial whose process dies
-_HEAD = {"node:__internal_head__": 0.0001}  # for what needs no processor of its own
+_HEAD = {HEAD: 0.0001}  # for what needs no processor of its own
 
 
 class Resources:
@@ -88,7 +88,7 @@ def execute(course: Course, resources: Resources, stop: Callable[[], bool], show
     scratch = course.folder.scratch
     shutil.rmtree(scratch, ignore_errors=True)
     tuner = ray.tune.Tuner(
-        ray.tune.with_resources(TrialActor, PlacementGroupFactory([resources.bundle])),
+        ray.tune.with_resources(TrialActor, ray.tune.PlacementGroupFactory([resources.bundle])),
         tune_config=ray.tune.TuneConfig(
             num_samples=course.left,
             search_alg=bridge.searcher,

@@ -3,27 +3,29 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ragdist.config import common
+
 
 @dataclass
 class SearchOptions:
     """What is searched and how. Options of `python -m ragdist.train` may be given beside these."""
 
-    out: str = ""
+    out: str = common("")
     """folder of the search; started again it continues. Empty: searches/ and the config's name"""
-    trials: int = 12
+    trials: int = common(12)
     """configurations that are tried, the baselines included; a finished search is extended by a larger number"""
-    budget_images: int = 0
+    budget_images: int = common(0)
     """images that a trial is trained on, for each seed; 0: a third of the run's --images"""
-    seeds: int = 1
+    seeds: int = common(1)
     """runs of each configuration, with other seeds; what counts is their median"""
-    space: str = ""
+    space: str = common("")
     """YAML file that says which options vary: {objective.lam: {loguniform: [0.1, 10]}, ...}; also uniform, int, choice.
     Empty: lambda and both learning rates"""
-    search: Literal["optuna", "random", "grid"] = "optuna"
+    search: Literal["optuna", "random", "grid"] = common("optuna")
     """who proposes configurations: optuna's TPE, which learns from the trials before; chance; a grid"""
     scheduler: Literal["asha", "none", "pbt"] = "asha"
     """asha: trials that look bad after a part of the budget are stopped; none: all get the whole budget"""
-    metric: str = "frechet_distance"
+    metric: str = common("frechet_distance")
     """what is compared: a figure of `python -m ragdist.evaluate`"""
     samples: int = 2000
     """samples of a generator that are judged each time"""
@@ -33,9 +35,9 @@ class SearchOptions:
     """of the metric, as of `ragdist.evaluate`. auto: classifier for data with labels, else pixels"""
     inception_weights: str = ""
     """file of torch-fidelity's InceptionV3 weights, for --features inception"""
-    workers_per_trial: str = "0"
+    workers_per_trial: str = common("0")
     """Ray workers of each trial: 4, or 2:8; 0: a trial is one process"""
-    concurrent: int = 0
+    concurrent: int = common(0)
     """most trials at a time; 0: as many as there is room for"""
     max_crashes: int = 3
     """trials in a row whose processes die, or that lack something, before the search gives up"""

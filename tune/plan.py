@@ -7,15 +7,18 @@ from typing import Any
 
 import yaml
 
+import ragdist
+from ragdist import migrations, settings
 from ragdist.config import Config, flat
 from ragdist.errors import UserError
 from tune import halving, space
 from tune.options import SearchOptions
 from tune.space import Axis
 
-FORMAT = "ragdist-search"
+FORMAT, VERSION = "ragdist-search", 1
 # What makes results comparable; a search that continues may have other --trials, and other resources.
 _SAME = ("seeds", "search", "scheduler", "metric", "samples", "judged_by", "features", "inception_weights")
+_KEYS = ("format", "version", "space", "budget_images", "rungs", *_SAME, "config")
 _CHECKPOINTS = 8  # of a trial: what a kill costs at most is an eighth of its budget
 
 
@@ -56,7 +59,8 @@ class Plan:
         """For search.json."""
         return {
             "format": FORMAT,
-            "version": 1,
+            "version": VERSION,
+            "ragdist": ragdist.__version__,
             "space": {axis.name: axis.content() for axis in self.axes},
             "budget_images": self.budget,
             "rungs": self.rungs,
@@ -118,12 +122,20 @@ def same(plan: Plan, path: Path) -> None:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    """A search's file, whichever version wrote it, in the words of today."""
     try:
         saved = json.loads(path.read_text())
         if saved["format"] != FORMAT:
             raise ValueError
+        migrations.check_format(saved, FORMAT, VERSION, str(path))
+        version = saved.pop("ragdist", None)
+        saved = migrations.SEARCH.migrated(saved, str(path))
+        unknown = [name for name in saved if name not in _KEYS]
+        migrations.refuse_unknown(unknown, str(path), version)
+        saved["config"] = settings.of_today(saved["config"], str(path), version)
+        saved["space"] = space.of_today(saved["space"], str(path))
         saved["config"]["data.path"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: restore it, or give --overwrite to start anew") from error
     return saved
 

@@ -1,7 +1,6 @@
 """A trial's run on Ray workers of its own: `python -m ragdist.train` as a driver beside this process."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,7 +16,6 @@ from ragdist.files import write_whole
 
 _LOOK = 0.5  # seconds between two looks at it
 _STOP = 90.0  # seconds in which it writes a checkpoint and ends when asked to
-_DEATH = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 
 
 def train(config: Config, environment: dict[str, str], stop: Callable[[], bool]) -> bool:
@@ -38,16 +36,16 @@ def train(config: Config, environment: dict[str, str], stop: Callable[[], bool])
     out.mkdir(parents=True, exist_ok=True)
     file = out.with_name(f"{out.name}.yaml")
     write_whole(file, settings.dumps(config))
-    command = [sys.executable, "-m", "ragdist.train", "--config", str(file)]
+    # Ray kills a trial's process without asking: its pipe to the command ends with it, and so does the command.
+    command = [sys.executable, "-m", "ragdist.child", "ragdist.train", "--config", str(file)]
     with open(out.with_name(f"{out.name}.log"), "ab") as log:
         start = log.tell()
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | environment,
-            preexec_fn=_die_with_parent,
         )
         try:
             while process.poll() is None:
@@ -61,6 +59,7 @@ def train(config: Config, environment: dict[str, str], stop: Callable[[], bool])
             if process.poll() is None:
                 process.kill()
                 process.wait()
+            process.stdin.close()
     if process.returncode == 0:
         return True
     if process.returncode in (130, -signal.SIGTERM) or stop():
@@ -69,8 +68,3 @@ def train(config: Config, environment: dict[str, str], stop: Callable[[], bool])
     reason = said[-1].removeprefix("error: ") if said else f"it ended with exit code {process.returncode}"
     # The type of what a worker raised does not come through, its words do.
     raise (Diverged if "not finite" in reason else UserError)(reason)
-
-
-def _die_with_parent() -> None:
-    """Ray kills a trial's process without asking; what it started must not go on without it."""
-    ctypes.CDLL(None).prctl(_DEATH, signal.SIGTERM)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ragdist import rayenv
+from ragdist import ray_internals, rayenv
 from ragdist.config import Config
 from ragdist.errors import UserError
 from ragdist.files import explain, write_whole
@@ -23,14 +23,6 @@ from tune.folder import SearchFolder
 from tune.judge import Judge
 from tune.plan import Plan
 from tune.table import Table
-
-_ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own notes are not used
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
 
 
 def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
@@ -85,8 +77,8 @@ def _device(config: Config, remote: bool) -> torch.device:
 
 def _execute(course: Course, stop: StopOnSignal, table: Table) -> str:
     rayenv.prepare(course.plan.config.collective_timeout)
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    for name, variable in ray_internals.TUNE.items():
+        os.environ.setdefault(name, variable.value)
     import ray
 
     from ragdist.on_ray import cluster

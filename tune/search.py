@@ -5,7 +5,7 @@ import time
 from dataclasses import fields
 from pathlib import Path
 
-from ragdist import cli, settings, worldsize
+from ragdist import cli, migrations, rayenv, settings, worldsize
 from ragdist.config import Config, flat
 from ragdist.errors import UserError, run_command
 from tune import metrics, space
@@ -20,6 +20,7 @@ _OWN = {item.name for item in fields(SearchOptions)}
 def main(argv: list[str] | None = None) -> int:
     began = time.monotonic()
     plan, out, overwrite = parse(cli.arguments() if argv is None else argv)
+    rayenv.require("a search")
 
     from tune.run import run  # after parsing: PyTorch and Ray take seconds to import, --help does not need them
 
@@ -40,7 +41,7 @@ def parse(argv: list[str]) -> tuple[Plan, Path, bool]:
         "Figures for --metric: " + ", ".join(metrics.METRICS) + ".",
     )
     parser.add_class_arguments(SearchOptions, None, as_group=False)
-    own, others = _sorted(argv)
+    own, others = _sorted(migrations.OPTIONS.words(migrations.SEARCH.words(argv)))
     options = cli.build(SearchOptions, parser.parse_args(own))
     _known(others)
     config, overwrite = settings.parse(others, _PROG)

@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-from ragdist import settings
-from ragdist.config import FREE, Config
+from ragdist import migrations, settings
+from ragdist.config import Config
 from ragdist.errors import UserError, nearest
 
 KINDS = ("uniform", "loguniform", "int", "choice")
@@ -103,16 +103,27 @@ def parse(content: Any, config: Config, where: str) -> list[Axis]:
         raise UserError(f"--space {where}: it must name options, as objective.lam: {{loguniform: [0.1, 10]}}")
     known = _fields(Config)
     axes = []
-    for name, values in _flat(content).items():
+    for name, values in of_today(_flat(content), f"--space {where}").items():
         if name not in known:
             raise UserError(f"--space {where}: unknown option {name}{nearest(name, known)}")
         if name in _NOT_SEARCHED:
             raise UserError(f"--space {where}: {name} is not searched: {_NOT_SEARCHED[name]}")
-        if known[name].metadata == FREE:
+        if known[name].metadata.get("free"):
             raise UserError(f"--space {where}: {name} does not change what is trained: there is nothing to search")
         axis = _axis(name, values, f"--space {where}: {name}")
         axes.append(_typed(axis, known[name].type, config, f"--space {where}: {name}"))
     return axes
+
+
+def of_today(content: dict[str, Any], where: str) -> dict[str, Any]:
+    """What a space's file says of any version, {"objective.lam": {"choice": [0.1, 1]}, ...}, in the words of today."""
+    options = migrations.OPTIONS
+    return {
+        name: {kind: [options.value(name, value) for value in given] for kind, given in values.items()}
+        if isinstance(values, dict) and all(isinstance(given, list) for given in values.values())
+        else values
+        for name, values in options.renamed(content, where).items()
+    }
 
 
 def varied(config: Config, values: dict[str, Any]) -> Config:

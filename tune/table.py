@@ -5,6 +5,7 @@ import math
 import shutil
 import sys
 
+from ragdist import migrations
 from ragdist.rundir import RunFolder
 from tune import folder
 from tune.course import Course
@@ -108,6 +109,7 @@ def _seen(course: Course, trial: int, seed: int) -> int:
     try:
         with open(path, "rb") as file:
             file.seek(max(path.stat().st_size - 4096, 0))
-            return int(json.loads(file.read().splitlines()[-1])["images"])
+            last = json.loads(file.read().splitlines()[-1])
+        return int(migrations.RECORDS.migrated(last, str(path))["images"])
     except (OSError, ValueError, LookupError):
         return 0

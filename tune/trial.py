@@ -8,12 +8,12 @@ from typing import Any
 import ray
 import ray.tune
 import torch
-from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
 from ragdist import compiling
 from ragdist.config import Config
 from ragdist.errors import UserError
 from ragdist.memory import keep_freed_memory
+from ragdist.ray_internals import JOB_CONFIG
 from ragdist.world import pick_device
 from tune import plan
 from tune.folder import SearchFolder
@@ -94,7 +94,7 @@ def _environment() -> dict[str, str]:
     """What a driver of its own needs to join this cluster, with the code that this one has."""
     context = ray.get_runtime_context()
     job = json.dumps({"runtime_env": json.loads(context.get_runtime_env_string())})
-    return {"RAY_ADDRESS": context.gcs_address, RAY_JOB_CONFIG_JSON_ENV_VAR: job}
+    return {"RAY_ADDRESS": context.gcs_address, JOB_CONFIG: job}
 
 
 def _judge(where: str, run: str, gpu: bool) -> float:

@@ -1,32 +1,46 @@
-"""The limit: torchvision's JPEG operator in a loop over bytes that are in memory, in the order of training."""
+"""The limit: a JPEG decoder in a loop over bytes that are in memory, in the order of training.
 
-from collections.abc import Iterator
+Kinds: turbo, libjpeg-turbo itself, which ragdist's reader calls; operator, torchvision's around it.
+"""
 
+from collections.abc import Callable, Iterator
+
+import numpy as np
 import torch
-from torch import Tensor
+from simplejpeg import decode_jpeg
 
 from benchmarks.readers import SEED, Data
 from ragdist.data import index as index_file
-from ragdist.data.codecs import _decoder
+from ragdist.data.codecs import torchvision_decoder
 from ragdist.data.order import Order
 
 RGB = 3
 
 
 class Reader:
-    def __init__(self, data: Data, _kind: str):
-        self.decode = _decoder()
+    def __init__(self, data: Data, kind: str):
         index = index_file.load(data.shards)
         order = Order([s.samples for s in index.shards], index.digest, SEED, 8, 16_384)
         tars = [open(f"{data.shards}/{shard.name}", "rb").read() for shard in index.shards]  # noqa: SIM115
         tables = [index_file.load_table(data.shards, shard) for shard in index.shards]
+        self.decode: Callable[[object], object] = _turbo(index.shape) if kind == "turbo" else _operator()
         self.payloads = []
         for shard, sample in zip(*(part.tolist() for part in order.locate(0, index.samples)), strict=True):
             start, length = (int(tables[shard][name][sample]) for name in ("offset", "length"))
             payload = bytearray(tars[shard][start : start + length])
-            self.payloads.append(torch.frombuffer(payload, dtype=torch.uint8))
+            self.payloads.append(payload if kind == "turbo" else torch.frombuffer(payload, dtype=torch.uint8))
 
-    def samples(self) -> Iterator[Tensor]:
+    def samples(self) -> Iterator[object]:
         decode = self.decode
         for payload in self.payloads:
-            yield decode(payload, RGB)
+            yield decode(payload)
+
+
+def _turbo(shape: tuple[int, int, int]) -> Callable[[bytearray], np.ndarray]:
+    image = np.empty((*shape[1:], shape[0]), np.uint8)
+    return lambda payload: decode_jpeg(payload, "RGB", buffer=image)
+
+
+def _operator() -> Callable[[torch.Tensor], torch.Tensor]:
+    decode = torchvision_decoder()
+    return lambda payload: decode(payload, RGB)

@@ -2,7 +2,8 @@
 
 import json
 import os
-import sys
+import shlex
+from importlib.metadata import version
 from pathlib import Path
 
 from cluster.lab import network, processes
@@ -18,6 +19,12 @@ HEALTH_CHECKS = {
     "health_check_timeout_ms": 2000,
     "health_check_failure_threshold": 3,
 }
+DRAINS_ON_SIGTERM = (2, 57)  # the first Ray whose `ray start` does
+
+
+def ray(state: State) -> list[str]:
+    """The command ``ray``."""
+    return [state.python, "-c", "from ray.scripts.scripts import main; main()"]
 
 
 def head_address(state: State) -> str:
@@ -54,7 +61,7 @@ def environment(state: State) -> dict[str, str]:
 def command(state: State, node: Node) -> list[str]:
     """``ray start`` for a node."""
     # Each host has its own folder: nodes that share one guess each other's socket names when started at once.
-    start = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
+    start = [*ray(state), "start", "--block"]
     start += [f"--node-ip-address={node.address}", f"--node-name={node.name}"]
     start += [f"--temp-dir={state.folder / node.name}", f"--object-store-memory={state.object_store}"]
     start += ["--num-gpus=0"]  # each host would claim all that this machine has
@@ -75,6 +82,15 @@ def start(state: State, node: Node) -> list[int]:
     variables = environment(state)
     variables.pop("RAY_ADDRESS")  # `ray start` takes an address from there although it is given another
     return processes.spawn(inside(state.name, node.name, command(state, node)), log(state, node), variables)
+
+
+def notice(state: State, node: Node) -> list[str] | None:
+    """What drains a node and ends it when its time is over; None where `ray start` does so itself when told to end."""
+    if tuple(map(int, version("ray").split(".")[:2])) >= DRAINS_ON_SIGTERM:
+        return None
+    drain = [*ray(state), "drain-node", "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=notice"]
+    drain += [f"--deadline-remaining-seconds={int(state.notice)}"]
+    return ["bash", "-c", f"{shlex.join(drain)}; sleep {state.notice}; kill -TERM {node.process[0]}"]
 
 
 def inside(lab: str, node: str, argv: list[str]) -> list[str]:

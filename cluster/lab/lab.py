@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -43,6 +44,7 @@ class Lab:
         notice: float = 30.0,
         object_store: int = 100_000_000,
         environment: Mapping[str, str] | None = None,
+        python: str = sys.executable,
         owner: int | None = THIS_PROCESS,
         seconds: float = 120.0,
         say: Callable[[str], None] = lambda line: None,
@@ -56,6 +58,7 @@ class Lab:
             notice: seconds that a preempted node has between SIGTERM and its end.
             object_store: bytes of each node's object store, 75 MiB at least.
             environment: additional variables of all processes on all hosts.
+            python: the interpreter that runs Ray on all hosts.
             owner: PID of the process whose end, of whatever kind, takes the lab down; None for no one.
             seconds: until which all must be alive.
             say: is called with a line of progress.
@@ -71,7 +74,7 @@ class Lab:
             owned = None if owner is None else processes.identity(owner or os.getpid())
         except ProcessLookupError:
             raise UserError(f"--owner {owner}: there is no such process") from None
-        values = State(name, secrets.token_hex(8), 0, cpus, notice, object_store, dict(environment or {}))
+        values = State(name, secrets.token_hex(8), 0, cpus, notice, object_store, dict(environment or {}), python)
         with state.locked():
             making.begin(values, owned)
         lab = cls(name)
@@ -224,11 +227,17 @@ class Lab:
     def preempt(self, name: str) -> None:
         """SIGTERM to ``ray start``, as a cloud does before it takes a machine back; the node then drains.
 
+        A Ray before 2.57 would end at once: there the node is drained first, and SIGTERM comes at the end.
+
         Raises:
             UserError: it is dead already.
         """
         self._need_alive(name)
-        if not processes.send(self.state.node(name).process, signal.SIGTERM):
+        node = self.state.node(name)
+        if warning := hosts.notice(self.state, node):
+            argv, log = hosts.inside(self.name, name, warning), self.state.folder / f"{name}-notice.log"
+            processes.spawn(argv, log, hosts.environment(self.state))
+        elif not processes.send(node.process, signal.SIGTERM):
             raise UserError(f"`ray start` on {name} is dead already")
 
     def cut(self, name: str) -> None:

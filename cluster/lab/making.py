@@ -20,7 +20,7 @@ def check_machine() -> None:
         raise UserError("the lab needs Linux and root: it makes network namespaces")
     network.check_tools()
     if importlib.util.find_spec("ray") is None:
-        raise UserError("the lab needs Ray: pip install 'ray[default]'")
+        raise UserError("the lab needs Ray, which is not installed here: pip install 'ray[default]'")
 
 
 def check_ranges(nodes: int, cpus: int, notice: float, object_store: int) -> None:

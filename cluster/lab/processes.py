@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ragdist.errors import UserError
+from ragdist.machine import process_alive, process_started
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _children: list[subprocess.Popen] = []
@@ -65,30 +66,20 @@ def last_words(log: Path) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
 
 
-def started(pid: int) -> int | None:
-    """When a process started, in clock ticks since the boot; None if it is gone or a zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    rest = stat.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
-    return None if rest[0] in "ZX" else int(rest[19])
-
-
 def identity(pid: int) -> list[int]:
     """What `alive` and `send` know a process by.
 
     Raises:
         ProcessLookupError: it is gone.
     """
-    start = started(pid)
+    start = process_started(pid)
     if start is None:
         raise ProcessLookupError(pid)
     return [pid, start]
 
 
 def alive(process: list[int] | None) -> bool:
-    return process is not None and started(process[0]) == process[1]
+    return process is not None and process_alive(*process)
 
 
 def send(process: list[int] | None, number: int) -> bool:

@@ -1,16 +1,17 @@
 """What a lab writes to disk before it makes anything, so that another process can take it down."""
 
-import fcntl
 import json
+import math
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ragdist import files
+from ragdist import files, locks
 from ragdist.errors import UserError
 
 # Short, because Ray puts Unix sockets below it and the kernel allows their paths 107 bytes.
@@ -43,6 +44,7 @@ class State:
         notice: seconds between a preempted node's SIGTERM and its end.
         object_store: bytes of a node's object store.
         environment: variables that all hosts get in addition.
+        python: the interpreter that runs Ray on all hosts.
         nodes: by name, in the order of their making; dead ones stay.
         watcher: PID and start time of the process that waits for the owner's end.
     """
@@ -54,6 +56,7 @@ class State:
     notice: float
     object_store: int
     environment: dict[str, str]
+    python: str = sys.executable
     nodes: dict[str, Node] = field(default_factory=dict)
     watcher: list[int] | None = None
 
@@ -112,8 +115,7 @@ def names() -> list[str]:
 def locked() -> Iterator[None]:
     """Hold the lock of all labs: whoever makes or changes one does it alone."""
     ROOT.mkdir(mode=0o700, exist_ok=True)
-    with open(ROOT / "lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locks.locked(ROOT / "lock", seconds=math.inf):
         yield
 
 

@@ -1,27 +1,25 @@
 """A local cache of remote files: named by their content, bounded in size, shared by processes and hosts.
 
     CACHE/ab/abcdef...      a whole, verified file; its name is its SHA-256
-    CACHE/ab/abcdef....part-HOST-PID-...    one that is being fetched; renamed when it is verified
+    CACHE/ab/abcdef....part-OWNER.XX    one that is being fetched; renamed when it is verified
 
 A file appears by a rename, so no reader sees a part of one. Locks only save work: where they do not
 reach (several hosts on a file system without them), a file is fetched twice and is the same.
 """
 
-import fcntl
 import os
-import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from ragdist.errors import UserError
 from ragdist.files import explain, is_sha256, sync, sync_folder
+from ragdist.locks import Busy, locked
+from ragdist.ownership import abandoned, owner_name
 
 _PART = ".part-"
-_STALE = 86_400.0  # seconds without growth after which a part of another host belongs to a dead process
 _PATIENCE = 300.0  # seconds to wait for a lock: longer than that its holder may be stopped
 _FETCHES = 2  # of a file that does not match, before it is an error
 
@@ -80,7 +78,7 @@ class Cache:
             with self._locked(path.with_name(f".{path.name}.lock"), unless=path.exists):
                 if path.exists():  # another process fetched it while this one waited
                     return
-                part = path.with_name(f"{path.name}{_PART}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+                part = path.with_name(f"{path.name}{_PART}{owner_name()}.{uuid.uuid4().hex[:8]}")
                 try:
                     with self._locked(self.folder / ".lock"):
                         self._make_room(size)
@@ -109,16 +107,9 @@ class Cache:
     @contextmanager
     def _locked(self, path: Path, unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
         """Hold a file's lock; or go on without it where there are no locks, its holder hangs, or ``unless`` is true."""
-        end = time.monotonic() + _PATIENCE
-        with open(path, "ab") as file:
-            while time.monotonic() < end and not unless():
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    time.sleep(0.05)
-                except OSError:
-                    break
+        with ExitStack() as held:
+            with suppress(Busy):
+                held.enter_context(locked(path, seconds=_PATIENCE, unless=unless, warn=False))
             yield
 
     def _make_room(self, size: int) -> None:
@@ -130,10 +121,10 @@ class Cache:
             for entry in os.scandir(folder):
                 with suppress(FileNotFoundError):  # another host may delete, too
                     stat = entry.stat()
-                    name, part, _ = entry.name.partition(_PART)
+                    name, part, owner = entry.name.partition(_PART)
                     if not is_sha256(name):  # a lock, or what someone else put here
                         continue
-                    if part and _abandoned(entry.name, stat.st_mtime):
+                    if part and abandoned(owner.partition(".")[0], stat.st_mtime):
                         os.unlink(entry.path)
                         continue
                     if not part:
@@ -145,17 +136,3 @@ class Cache:
             with suppress(FileNotFoundError):
                 os.unlink(path)
             total -= bytes_
-
-
-def _abandoned(name: str, modified: float) -> bool:
-    """Whether the process that fetched this part is dead: known of this host, judged by time of others."""
-    host, pid, _ = name.partition(_PART)[2].rsplit("-", 2)
-    if host != socket.gethostname():
-        return time.time() - modified > _STALE
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, ValueError):
-        return False
-    return False

@@ -4,13 +4,14 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from ragdist.data import index as index_file
+from ragdist.data import witness
 from ragdist.data.codecs import CODECS
 from ragdist.data.index import INDEX, NO_LABEL, Index, Shard
 from ragdist.data.options import CheckOptions
@@ -18,7 +19,7 @@ from ragdist.data.places import Tar, mapped
 from ragdist.data.store import Store
 from ragdist.data.tars import shown
 from ragdist.data.workers import Advance, each
-from ragdist.errors import UserError
+from ragdist.errors import TooNew, UserError
 from ragdist.progress import Progress
 
 
@@ -29,6 +30,7 @@ class Job:
     store: Store
     index: Index  # with this shard alone
     scratch: Path  # folder for a copy of a remote tar
+    reader: str = ""  # another reader of tars that must give the same: webdataset
 
 
 @dataclass
@@ -50,11 +52,12 @@ class Summary:
     wrong_shards: int = 0
 
 
-def check(where: str, options: CheckOptions) -> Summary:
+def check(where: str, options: CheckOptions, reader: str = "") -> Summary:
     """Check a data set, and print what is broken as it is found, one line each.
 
     Args:
         where: its folder, by path or URL.
+        reader: "webdataset": read the shards with it as well and say what it loses or gives otherwise.
 
     Raises:
         UserError: there is no data set.
@@ -65,16 +68,15 @@ def check(where: str, options: CheckOptions) -> Summary:
     content = index_file.find(store)
     try:
         index = index_file.loads(content, store.locate(INDEX))
+    except TooNew:
+        raise
     except UserError as error:  # damage, not the user's mistake
         print(error)
         return Summary(wrong=1)
     summary = Summary(len(index.shards), index.samples)
     progress = Progress(index.samples, unit="samples checked", first=False)
     with TemporaryDirectory(prefix="ragdist-check-") as scratch, closing(progress):
-        jobs = [
-            Job(store, Index(index.codec, index.shape, index.classes, (shard,)), Path(scratch))
-            for shard in index.shards
-        ]
+        jobs = [Job(store, replace(index, shards=(shard,)), Path(scratch), reader) for shard in index.shards]
         for result in each(check_shard, jobs, options.processes, progress):
             for line in result.wrong:
                 progress.say(line)
@@ -111,6 +113,8 @@ def check_shard(job: Job, advance: Advance) -> Result:
                     else:
                         done += 1
                     advance(1)
+                if job.reader:
+                    wrong += witness.compare(data, place, table, job.index)
     except UserError as error:
         wrong.append(str(error))
     return Result(done, tuple(wrong))

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from simplejpeg import decode_jpeg, decode_jpeg_header
 
 if TYPE_CHECKING:  # the processes that write shards need the payloads' names, and no PyTorch
     from torch import Tensor
@@ -23,6 +26,7 @@ class Codec(Protocol):
     """What a kind of sample needs."""
 
     payload: tuple[str, ...]  # the extensions of its members in a shard
+    spec: frozenset[str]  # keys that an index's spec may have for it
     draws: int  # uniform numbers that augmentation takes for a slot
 
     def decode(self, data: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -42,16 +46,19 @@ class Codec(Protocol):
 
 
 class ImageCodec:
-    """JPEG, PNG and WebP through torchvision's decoders: uint8 [channels, height, width]."""
+    """JPEG through libjpeg-turbo, PNG and WebP through torchvision's decoders: uint8 [channels, height, width]."""
 
     payload = ("jpg", "jpeg", "png", "webp")
+    spec = frozenset()
     draws = 3  # row and column of the crop, flip
 
     def decode(self, data: Tensor, shape: tuple[int, ...]) -> Tensor:
+        if (images := _jpegs([data.numpy()], shape)) is not None:
+            return images[0]
         if data.numpy()[0] not in _PLAIN or len(data) > _plain_bytes(shape):
             _refuse_bombs(data, shape)
         try:
-            image = _decoder()(data, _GRAY if shape[0] == 1 else _RGB)
+            image = torchvision_decoder()(data, _mode(shape))
         except RuntimeError as error:
             raise _of_the_sample(error) from error
         if image.shape != shape:
@@ -61,6 +68,8 @@ class ImageCodec:
         return image
 
     def decode_all(self, payloads: list[memoryview], shape: tuple[int, ...]) -> Tensor:
+        if (images := _jpegs(payloads, shape)) is not None:
+            return images
         import torch
 
         plain = _plain_bytes(shape)
@@ -70,7 +79,8 @@ class ImageCodec:
         whole = torch.frombuffer(bytearray().join(payloads), dtype=torch.uint8)
         try:
             with torch.inference_mode():
-                images = _loop()(whole, list(map(len, payloads)), _GRAY if shape[0] == 1 else _RGB)
+                parts = whole.split_with_sizes(list(map(len, payloads)))
+                images = torch.stack(list(map(torchvision_decoder(), parts, repeat(_mode(shape)))))
         except RuntimeError as error:  # of the decoder, or of stack where they differ in shape
             raise _of_the_sample(error) from error
         if images.shape[1:] != shape or images.dtype != torch.uint8:
@@ -108,10 +118,35 @@ class ImageCodec:
 _PLAIN = (0xFF, 0x89)  # first bytes of JPEG and PNG, which need many bytes for many pixels; others are looked at first
 _PLAIN_BYTES = 65_536  # one of this size unpacks to some hundred megabytes at the very most
 _GRAY, _RGB = 1, 3  # torchvision.io.ImageReadMode
+_CONVERTED = ("Gray", "YCbCr", "RGB")  # colour spaces of JPEGs that both decoders turn into the same pixels
+
+
+def _jpegs(payloads: Sequence[memoryview | np.ndarray], shape: tuple[int, ...]) -> Tensor | None:
+    """Payloads that are JPEGs of this shape without a fault -> uint8 [n, *shape]; None where one is anything else.
+
+    libjpeg-turbo without torchvision around it: its bits in three quarters of its time. CMYK is left to torchvision,
+    which converts it otherwise, and so is what is damaged, which torchvision refuses or reads on its own terms.
+    """
+    channels, height, width = shape
+    colours = "GRAY" if channels == _GRAY else "RGB"
+    images = np.empty((len(payloads), height, width, channels), np.uint8)
+    for payload, image in zip(payloads, images, strict=True):
+        if bytes(payload[:2]) != b"\xff\xd8":
+            return None
+        try:
+            high, wide, kind, _ = decode_jpeg_header(payload)
+            if (high, wide) != (height, width) or kind not in _CONVERTED:
+                return None
+            decode_jpeg(payload, colours, buffer=image)
+        except ValueError:
+            return None
+    import torch
+
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
 @cache
-def _decoder():
+def torchvision_decoder() -> Callable[[Tensor, int], Tensor]:
     """torchvision's decoder: (uint8 [n], mode) -> uint8 [channels, height, width]."""
     import torch
 
@@ -123,27 +158,15 @@ def _decoder():
     except (ValueError, OSError):  # none, or one that needs what its package prepares
         import torchvision.io  # noqa: F401
 
-    # The operator itself: torchvision.io.decode_image adds a tenth to the time of a small image.
-    return torch.ops.image.decode_image.default
+    # The operator itself: torchvision.io.decode_image adds a tenth to the time of a small image, and the Python
+    # method around the operator another.
+    operator = torch.ops.image.decode_image.default
+    return getattr(operator, "_op", operator)
 
 
-# Decode and stack: (uint8 [n], lengths of the payloads, mode) -> uint8 [payloads, channels, height, width].
-_LOOP = """
-def decode_each(payloads: Tensor, lengths: List[int], mode: int) -> Tensor:
-    images: List[Tensor] = []
-    for payload in torch.split_with_sizes(payloads, lengths):
-        images.append(torch.ops.image.decode_image(payload, mode))
-    return torch.stack(images)
-"""
-
-
-@cache
-def _loop():
-    """The loop over a batch, in PyTorch's interpreter: in Python's it takes a fifth longer."""
-    import torch
-
-    _decoder()
-    return torch.jit.CompilationUnit(_LOOP).decode_each
+def _mode(shape: tuple[int, ...]) -> int:
+    """torchvision.io.ImageReadMode of samples of this shape."""
+    return _GRAY if shape[0] == 1 else _RGB
 
 
 def _plain_bytes(shape: tuple[int, ...]) -> int:

@@ -112,7 +112,7 @@ def _name(*of) -> str:
 def _plan(found: list[Tar], notes: Path, options: IndexOptions, name: str) -> Plan:
     """The plan, from a note where there is one: it saves fetching the first shard again."""
     path = notes / f"{name}.json"
-    if path.exists():
+    with suppress(FileNotFoundError, TypeError, KeyError):  # another version's note may say other things
         said = json.loads(path.read_text())
         return Plan(**said | {"shape": tuple(said["shape"])})
     plan = make_plan(found, notes, options.payload.lower().lstrip("."), options.channels)
@@ -133,9 +133,10 @@ def _survey(jobs: list[Job], processes: int) -> None:
 
 
 def _noted(job: Job) -> bool:
-    if not job.note.exists():
+    try:
+        return not Found.load(job.note).bad_count or job.skip
+    except (FileNotFoundError, TypeError, KeyError):  # another version's note may say other things
         return False
-    return job.skip or not Found.load(job.note).bad_count
 
 
 class _Merge:

@@ -9,6 +9,10 @@ A data set is WebDataset tars, a folder with ``index.json``, and in that folder 
 Shards written by ragdist lie beside their index; those of others stay where they are, and the index
 names them by path or URL. The index's digest names the data, wherever they lie: it is part of what a
 run is a function of.
+
+An index is written in the oldest version that can say all of it, and its digest is over that version's number and what
+the index says. A field that joined later is neither written nor part of the digest where it is empty. So a digest stays
+what it is however many versions and fields follow.
 """
 
 import hashlib
@@ -16,19 +20,23 @@ import io
 import json
 import tarfile
 import zlib
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ragdist import migrations
 from ragdist.data.codecs import CODECS
 from ragdist.data.store import Store
 from ragdist.errors import UserError, nearest
 from ragdist.files import is_sha256
 
-FORMAT, VERSION = "ragdist-index", 1
+FORMAT, VERSION = "ragdist-index", 2
 INDEX = "index.json"
 NO_LABEL = -1
+_PLACES = ("name", "table")  # of a shard: where it is, which the digest leaves out
 
 # Byte range and CRC-32 of a sample's payload in its shard; the label is a class number, or NO_LABEL.
 TABLE = np.dtype([("offset", "<u8"), ("length", "<u4"), ("crc32", "<u4"), ("label", "<i8")])
@@ -48,12 +56,19 @@ class Shard:
 
 @dataclass(frozen=True)
 class Index:
-    """All that is known of a data set without reading a sample."""
+    """All that is known of a data set without reading a sample. A field that joins says ``since`` which version."""
 
     codec: str  # a name in data.codecs.CODECS
     shape: tuple[int, ...]  # of a decoded sample: (channels, height, width) of an image
     classes: tuple[str, ...]  # names of the labels 0, 1, ...; empty: no labels
     shards: tuple[Shard, ...]
+    # What the numbers of a decoded sample are, as {"rate": 16000, ...}; empty: those of an image of 8 bits a channel.
+    spec: dict[str, Any] = field(default_factory=dict, hash=False, metadata={"since": 2})
+
+    @property
+    def version(self) -> int:
+        """The oldest version of the format that can say all of it."""
+        return max(1, *(_version(item) for item in (self, *self.shards)))
 
     @property
     def samples(self) -> int:
@@ -64,19 +79,32 @@ class Index:
         """Of all shards."""
         return sum(shard.bytes for shard in self.shards)
 
-    def _content(self) -> dict:
-        return {"format": FORMAT, "version": VERSION, "samples": self.samples, **asdict(self)}
+    def _content(self) -> dict[str, Any]:
+        """What the file says, but for the digest."""
+        content = {"format": FORMAT, "version": self.version, "samples": self.samples, **_filled(self)}
+        del content["shards"]  # which go last
+        return content | {"shards": [_filled(shard) for shard in self.shards]}
 
     @property
     def digest(self) -> str:
         """SHA-256 of what the index says of the data, not of where they are: 64 hexadecimal digits."""
         content = self._content()
-        content["shards"] = [{k: v for k, v in s.items() if k not in ("name", "table")} for s in content["shards"]]
+        content["shards"] = [{k: v for k, v in s.items() if k not in _PLACES} for s in content["shards"]]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def dumps(self) -> str:
         return json.dumps({**self._content(), "digest": self.digest}, indent=1) + "\n"
+
+
+def _filled(item: Index | Shard) -> dict[str, Any]:
+    """The fields, without later ones that are empty."""
+    values = {part.name: getattr(item, part.name) for part in fields(item)}
+    return {part.name: values[part.name] for part in fields(item) if values[part.name] or "since" not in part.metadata}
+
+
+def _version(item: Index | Shard) -> int:
+    return max((part.metadata.get("since", 1) for part in fields(item) if getattr(item, part.name)), default=1)
 
 
 def load(where: Path | str) -> Index:
@@ -127,23 +155,47 @@ def loads(text: str | bytes, path: str) -> Index:
     """
     try:
         content = json.loads(text)
+        migrations.check_format(content, FORMAT, VERSION, path)
+        _refuse_unknown(content, path)
         _check_types(content)
-        if content["format"] != FORMAT or content["version"] != VERSION:
-            raise UserError(f"{path} is '{content['format']}' version {content['version']}, not {FORMAT} {VERSION}")
-        shards = tuple(Shard(**shard) for shard in content["shards"])
+        shards = tuple(Shard(**_known(shard, Shard)) for shard in content["shards"])
         if not all(is_sha256(digest) for shard in shards for digest in (shard.sha256, shard.table_sha256)):
             raise UserError(f"{path} is damaged (a SHA-256 is none): write the shards again")
-        index = Index(content["codec"], tuple(content["shape"]), tuple(content["classes"]), shards)
+        lists = {"shape": tuple(content["shape"]), "classes": tuple(content["classes"]), "shards": shards}
+        index = Index(**_known(content, Index) | lists)
         digest = content["digest"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): write the shards again") from error
     if digest != index.digest:
         raise UserError(f"{path} was changed after it was written (its digest does not fit): write the shards again")
     if index.codec not in CODECS:
         raise UserError(f"{path} holds samples of the kind '{index.codec}'{nearest(index.codec, CODECS)}")
+    check_spec(index.codec, index.spec, path)
     if not index.samples:
         raise UserError(f"{path} holds no samples")
     return index
+
+
+def check_spec(codec: str, spec: dict[str, Any], where: str, version: str | None = None) -> None:
+    """Raises TooNew where a file says of its samples what their codec does not know; ``version`` wrote it."""
+    known = CODECS[codec].spec if codec in CODECS else spec
+    migrations.refuse_unknown([f"spec.{key}" for key in spec if key not in known], where, version)
+
+
+def _known(content: dict, kind: type) -> dict[str, Any]:
+    """The fields of a kind that are there; what joined later may be missing."""
+    return {part.name: content[part.name] for part in fields(kind) if part.name in content or not part.metadata}
+
+
+def _refuse_unknown(content: dict, path: str) -> None:
+    """Raises TooNew where a newer version says something that this one does not know; what is empty says nothing."""
+
+    def unknown(item: dict, known: Iterable[str]) -> set[str]:
+        return {name for name, value in item.items() if value and name not in known}
+
+    mine = {"format", "version", "samples", "digest", *(part.name for part in fields(Index))}
+    more = [unknown(content, mine), *(unknown(s, {part.name for part in fields(Shard)}) for s in content["shards"])]
+    migrations.refuse_unknown(sorted(set().union(*more)), path, content.get("ragdist"))
 
 
 def _check_types(content: dict) -> None:
@@ -156,6 +208,8 @@ def _check_types(content: dict) -> None:
     ]
     if any(type(number) is not int for number in wholes) or any(type(text) is not str for text in texts):
         raise TypeError("a field is of another type")
+    if not isinstance(content.get("spec", {}), dict):
+        raise TypeError("its spec is none")
     if not all(0 < number < 2**63 for number in content["shape"]) or any(number < 0 for number in wholes):
         raise ValueError("a number is out of range")
 

@@ -22,14 +22,9 @@ from ragdist.data.options import ShardOptions
 from ragdist.data.sources.source import Picture
 from ragdist.errors import UserError
 from ragdist.files import sync, sync_folder, write_whole
+from ragdist.ownership import owner_name
 
-
-class Stopped(Exception):
-    """The command ends; what this process was making is of no use."""
-
-
-def _ignore(count: int) -> None:
-    """The progress of work that nobody watches."""
+Advance = Callable[[int], None]  # called with the images done since the last call
 
 
 @dataclass
@@ -42,7 +37,14 @@ class Packer:
     shards: str  # folder of the finished shards
     records: str  # folder of what is known of them
     pieces: str  # folder of pieces
-    advance: Callable[[int], None] = _ignore  # called with the images done since the last call; may raise `Stopped`
+
+    def __call__(self, job: "Job", advance: Advance) -> Any:
+        """Do a piece of work."""
+        function, *arguments = job
+        return function(self, *arguments, advance)
+
+
+Job = tuple[Any, ...]  # one of this file's functions and its arguments: all but the packer and ``advance``
 
 
 @dataclass(frozen=True)
@@ -87,24 +89,24 @@ def shard_name(number: int) -> str:
     return f"shard-{number:06d}.tar"
 
 
-def pack_shard(packer: Packer, number: int, items: Items) -> Record:
+def pack_shard(packer: Packer, number: int, items: Items, advance: Advance) -> Record:
     """Write a whole shard."""
     part = _part(packer, number)
     with open(part, "wb", buffering=1 << 20) as file:
         digest = hashlib.sha256()
-        piece = _members(packer, items, _Both(file, digest), str(part))
+        piece = _members(packer, items, _Both(file, digest), str(part), advance)
         _end(file, digest, piece.bytes)
     return _seal(packer, number, part, digest, piece.table, piece.skipped)
 
 
-def pack_piece(packer: Packer, number: int, items: Items) -> Piece:
+def pack_piece(packer: Packer, number: int, items: Items, advance: Advance) -> Piece:
     """Write a piece of a shard."""
     path = Path(packer.pieces) / f"{Path(shard_name(number)).stem}-{items.number:09d}"
     with open(path, "wb", buffering=1 << 20) as file:
-        return _members(packer, items, file, str(path))
+        return _members(packer, items, file, str(path), advance)
 
 
-def join_pieces(packer: Packer, number: int, pieces: Sequence[Piece]) -> Record:
+def join_pieces(packer: Packer, number: int, pieces: Sequence[Piece], advance: Advance) -> Record:
     """Put a shard together from its pieces, and delete them."""
     part = _part(packer, number)
     tables, start, digest = [], 0, hashlib.sha256()
@@ -112,7 +114,6 @@ def join_pieces(packer: Packer, number: int, pieces: Sequence[Piece]) -> Record:
         for piece in pieces:
             with open(piece.path, "rb", buffering=0) as source:
                 while data := source.read(1 << 20):
-                    packer.advance(0)
                     digest.update(data)
                     file.write(data)
             table = piece.table.copy()
@@ -137,14 +138,14 @@ class _Both:
         self.digest.update(data)
 
 
-def _members(packer: Packer, items: Items, file, path: str) -> Piece:
+def _members(packer: Packer, items: Items, file, path: str, advance: Advance) -> Piece:
     rows, skipped, size, done = [], [], 0, 0
     labels = items.labels if len(items.labels) else [NO_LABEL] * len(items.places)
     with refusing_bombs():
         for i, (place, label) in enumerate(zip(items.places, labels, strict=True)):
             done += 1
             if done == 32:
-                packer.advance(done)
+                advance(done)
                 done = 0
             try:
                 encoded = encode(packer.read(place), packer.options)
@@ -164,13 +165,13 @@ def _members(packer: Packer, items: Items, file, path: str) -> Piece:
             rows.append((size + tar.BLOCK, len(encoded.data), zlib.crc32(encoded.data), label))
             file.write(data)
             size += len(data)
-    packer.advance(done)
+    advance(done)
     return Piece(path, items.number, size, np.array(rows, TABLE), tuple(skipped))
 
 
 def _part(packer: Packer, number: int) -> Path:
-    # The number of the process, for one that outlives its killed parent for a moment may still write.
-    return Path(packer.shards) / f".{shard_name(number)}.part-{os.getpid()}"
+    # With the process's name, for one that outlives its killed parent for a moment may still write.
+    return Path(packer.shards) / f".{shard_name(number)}.part-{owner_name()}"
 
 
 def _end(file, digest, size: int) -> None:
@@ -187,7 +188,7 @@ def _seal(packer: Packer, number: int, part: Path, digest, table: np.ndarray, sk
     size, table_sha256 = part.stat().st_size, hashlib.sha256(table.tobytes()).hexdigest()
     record = Record(path.name, size, len(table), digest.hexdigest(), table_path.name, table_sha256, skipped)
     if len(table):
-        table_part = part.with_suffix(f".npy-{os.getpid()}")
+        table_part = part.with_suffix(f".npy-{owner_name()}")
         with open(table_part, "wb") as file:
             np.save(file, table, allow_pickle=False)
         sync(table_part)

@@ -7,7 +7,6 @@ would have to keep, and their number cannot change the run.
 
 import itertools
 import mmap
-import multiprocessing
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ragdist import noise
-from ragdist.child import follow_parent
+from ragdist.child import follow_parent, start_context
 from ragdist.data.codecs import CODECS
 from ragdist.data.order import Order
 from ragdist.data.shardfiles import ShardFiles
@@ -242,10 +241,7 @@ def _settle(_worker: int) -> None:
 
 def make_loader(dataset: SlotDataset, updates: Updates, *, workers: int, prefetch: int, pin: bool) -> DataLoader:
     """Batches in the updates' order, read ahead by ``workers`` processes."""
-    # A fork would copy the locks of the trainer's threads in whatever state they are in.
-    context = multiprocessing.get_context("forkserver") if workers else None
-    if context:  # the server imports PyTorch once, instead of each process again
-        context.set_forkserver_preload([__name__])
+    context = start_context([__name__]) if workers else None  # with PyTorch, which this module imports
     return DataLoader(
         dataset,
         batch_size=None,

@@ -1,28 +1,17 @@
-"""Files in a folder by path or URL: the local disk, and http(s)://, s3://, gs:// and the like through fsspec."""
+"""Files in a folder by path or URL: the local disk, object stores, and what else can be read through fsspec."""
 
-import errno
-import random
 import re
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from types import ModuleType
 
-from ragdist.errors import Unreachable, UserError
+from ragdist.data import filesystems, object_store
+from ragdist.data.retry import retried
+from ragdist.errors import UserError
 
-ATTEMPTS = 8
-_SHORT = 3  # attempts at a file that ends too early
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds; doubled from one attempt to the next
 CHUNK = 8 << 20  # bytes of one request: what is lost, at most, when a connection breaks off
-STALL = 60.0  # seconds without a byte after which a connection counts as broken off
 
 # Schemes that read a file from elsewhere. fsspec's others run code, chain further ones or read the local disk.
 SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "hf", "oss")
-_PACKAGES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs"}
-_PACKAGES |= {"abfs": "adlfs", "hf": "huggingface_hub", "oss": "ossfs"}
-
-T = TypeVar("T")
 
 
 def scheme(where: str) -> str | None:
@@ -77,7 +66,7 @@ class Store:
         place = self.locate(name)
         return Path(place) if scheme(place) is None else None
 
-    def read(self, name: str, attempts: int = ATTEMPTS) -> bytes:
+    def read(self, name: str, attempts: int | None = None) -> bytes:
         """A small file whole.
 
         Raises:
@@ -87,7 +76,7 @@ class Store:
         if path := self.path(name):
             return path.read_bytes()
         place = self.locate(name)
-        return retried(place, lambda: filesystem(place).cat_file(place), attempts)
+        return retried(place, lambda: service(place).read(place), attempts)
 
     def stat(self, name: str) -> tuple[int, str]:
         """A file's bytes, and a text that is another one when its content changes; empty where nothing says that.
@@ -100,11 +89,10 @@ class Store:
             stat = path.stat()
             return stat.st_size, str(stat.st_mtime_ns)
         place = self.locate(name)
-        info = retried(place, lambda: _info(place))
-        if not isinstance(size := info.get("size"), int):
+        size, mark = retried(place, lambda: service(place).info(place))
+        if size is None:
             raise UserError(f"{place}: its server does not say how large it is: copy it to a disk first")
-        marks = (info.get(key) for key in ("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "mtime"))
-        return size, next((str(mark) for mark in marks if mark), "")
+        return size, mark
 
     def fetch(self, name: str, size: int, into: Path) -> None:
         """Copy a remote file of ``size`` bytes, request by request, so that a break costs one of them.
@@ -125,95 +113,71 @@ class Store:
                 file.write(data)
             file.truncate()
 
+    # What follows writes, and is for URLs. Any of it raises UserError where access is denied or nothing answers, and
+    # FileNotFoundError where there is no such bucket.
 
-def _info(place: str) -> dict:
+    def read_version(self, name: str) -> tuple[bytes, str]:
+        """A small file whole, and its version for `write`; empty where the service has no conditional writes.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        place = self._url(name)
+        return retried(place, lambda: service(place).read_version(place))
+
+    def write(self, name: str, data: bytes, *, only_if_new: bool = False, if_version: str = "") -> str:
+        """Write a small file whole, where a condition is given only if it is met then; the file's new version.
+
+        An answer that is lost on the way makes the next attempt meet this one's own file: who gives a condition reads
+        the file after a `FileExistsError`.
+
+        Args:
+            name: the file's.
+            data: what it holds then; for conditions something new, as equal contents may have equal versions.
+            only_if_new: there must be none yet.
+            if_version: this must be its version still; empty: any.
+
+        Raises:
+            FileExistsError: the condition is not met.
+            NotImplementedError: the service has no conditional writes.
+        """
+        place = self._url(name)
+        condition = {"only_if_new": only_if_new, "if_version": if_version}
+        return retried(place, lambda: service(place).write(place, data, **condition), writing=True)
+
+    def upload(self, local: Path, name: str) -> None:
+        """Copy a local file into the folder; it is there whole or not at all."""
+        place = self._url(name)
+        retried(place, lambda: service(place).upload(local, place), writing=True)
+
+    def list(self) -> dict[str, int]:
+        """Names and sizes of all files in the folder and below."""
+        return retried(self.where, lambda: service(self.where).list_files(self.where))
+
+    def delete(self, name: str) -> None:
+        """Delete a file.
+
+        Raises:
+            FileNotFoundError: there is none; not every service says so.
+        """
+        place = self._url(name)
+        retried(place, lambda: service(place).delete(place), writing=True)
+
+    def _url(self, name: str) -> str:
+        assert self.local is None, self.where
+        return self.locate(name)
+
+
+def _part(place: str, start: int, stop: int, size: int) -> bytes | memoryview:
     try:
-        return filesystem(place).info(place)
-    except FileNotFoundError as error:  # over HTTP fsspec calls every failure so; the cause tells
-        cause = error.__cause__
-        if cause is None or getattr(cause, "status", 404) in (404, 410):
-            raise
-        raise cause from None
-
-
-def _part(place: str, start: int, stop: int, size: int) -> bytes:
-    try:
-        data = filesystem(place).cat_file(place, start=start, end=stop)
-    except Exception as error:
-        if getattr(error, "status", None) == 416 or "InvalidRange" in str(error):
-            raise EOFError(f"it ends before byte {stop:,} of {size:,}") from error
-        raise
+        data = service(place).read(place, start, stop)
+    except EOFError as error:
+        raise EOFError(f"it ends before byte {start + 1:,} of {size:,}") from error
     if len(data) not in (stop - start, size):
         raise EOFError(f"it ends at byte {start + len(data):,} and not {size:,}")
     return data
 
 
-def filesystem(place: str):
-    """fsspec's view of the place's service, with time limits."""
-    import fsspec
-
-    kind = scheme(place)
-    options = {}
-    if kind in ("http", "https"):
-        options = {"client_kwargs": {"timeout": _http_timeout()}}
-    elif kind == "s3":
-        options = {"config_kwargs": {"connect_timeout": 10, "read_timeout": STALL, "retries": {"max_attempts": 1}}}
-    try:
-        return fsspec.filesystem(kind, **options)
-    except ImportError as error:
-        package = _PACKAGES[kind]
-        raise UserError(f"{place} needs the package {package}: pip install {package}") from error
-
-
-def _http_timeout():
-    import aiohttp
-
-    return aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=STALL)
-
-
-def retried(place: str, work: Callable[[], T], attempts: int = ATTEMPTS, *, writing: bool = False) -> T:
-    """The result of ``work``, tried again with growing pauses while its errors may pass.
-
-    ``writing`` is for messages.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        UserError: access is denied, or the attempts are used up.
-    """
-    for attempt in range(1, attempts + 1):
-        try:
-            return work()
-        except (FileNotFoundError, UserError):
-            raise
-        except Exception as error:  # every service has its own kinds
-            what = _short(error)
-            if _denied(error):
-                raise UserError(f"{place}: {what}: check the address and this machine's credentials") from error
-            if isinstance(error, EOFError) and attempt == _SHORT:
-                raise UserError(f"{place} was cut off or changed since it was indexed ({what})") from error
-            if attempt == attempts:
-                verb = "written" if writing else "read"
-                raise Unreachable(
-                    f"{place} cannot be {verb} ({what}, {attempts} times): run the same command again when it can"
-                ) from error
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
-            if attempt > 1:  # a single failure is no news
-                print(f"{place}: {what}; attempt {attempt + 1} of {attempts} in {pause:.0f} s", file=sys.stderr)
-            time.sleep(pause)
-    raise AssertionError("unreachable")
-
-
-def _short(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
-
-
-def _denied(error: BaseException) -> bool:
-    """Whether trying again is of no use: the request itself is refused."""
-    status = getattr(error, "status", None) or getattr(error, "code", None)
-    status = status or getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int):
-        return 400 <= status < 500 and status not in (408, 425, 429)
-    name = type(error).__name__
-    refused = isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EINVAL)
-    return refused or name in ("NoCredentialsError", "PartialCredentialsError")
+def service(place: str) -> ModuleType:
+    """The functions that reach a URL: `object_store` or `filesystems`, of which it has those of one name."""
+    return object_store if place.partition("://")[0].lower() in object_store.SCHEMES else filesystems

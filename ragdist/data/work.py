@@ -8,15 +8,14 @@ pieces/    of shards that are not finished
 scratch/   what a source has to unpack
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import PIL
 
@@ -25,8 +24,13 @@ from ragdist.data.pack import Record
 from ragdist.data.sources.source import Numbered, Source
 from ragdist.errors import UserError
 from ragdist.files import write_whole
+from ragdist.locks import Busy, locked
 
+LOCK = "lock"
 _BYTES_DEPEND_ON = ("size", "fit", "channels", "format", "quality", "shard_samples", "seed")
+# So do options that joined later, with what everything was before. The plan names them only where they are something
+# else: so what an earlier version has half written is gone on with.
+_ALSO: dict[str, Any] = {}
 
 
 class Work:
@@ -85,8 +89,11 @@ def claimed(root: Path, out: str) -> Iterator[Work]:
     Raises:
         UserError: another process writes ``out``.
     """
-    file = _lock(root, out)
-    try:
+    with ExitStack() as held:
+        try:
+            _enter(held, root)
+        except Busy as error:
+            raise UserError(f"{out} is being written by {error}: wait for it or end it") from error
         work = Work(root)
         try:
             yield work
@@ -94,37 +101,30 @@ def claimed(root: Path, out: str) -> Iterator[Work]:
             if work.begun:
                 print(f"finished shards are kept in {root}: the same command continues", flush=True)
             else:
-                shutil.rmtree(root, ignore_errors=True)
+                _delete(root)
             raise
-        shutil.rmtree(root, ignore_errors=True)
-    finally:
-        file.close()
+        _delete(root)
 
 
-def _lock(root: Path, out: str):
+def _enter(held: ExitStack, root: Path) -> None:
     while True:
         root.mkdir(parents=True, exist_ok=True)
-        try:
-            file = open(root / "lock", "a+")  # noqa: SIM115 - open as long as the lock is held
-        except FileNotFoundError:  # another process has just finished and deleted the folder
-            continue
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            number = file.read().strip()
-            file.close()
-            raise UserError(f"{out} is being written by another process ({number}): wait for it or end it") from error
-        try:
-            ours = os.path.samestat(os.fstat(file.fileno()), os.stat(root / "lock"))
-        except FileNotFoundError:
-            ours = False
-        if ours:
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            return file
-        file.close()
+        # The moment is for a process that has just finished, and deletes the folder with the lock in it.
+        with suppress(FileNotFoundError):
+            held.enter_context(locked(root / LOCK, seconds=0.1))
+            return
+
+
+def _delete(root: Path) -> None:
+    """Delete the folder, its lock last: who makes it anew must not lose what is in it."""
+    with suppress(OSError):
+        for path in root.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK:
+                path.unlink(missing_ok=True)
+        (root / LOCK).unlink(missing_ok=True)
+        root.rmdir()
 
 
 def plan(source: Source, options: ShardOptions) -> str:
@@ -137,7 +137,8 @@ def plan(source: Source, options: ShardOptions) -> str:
     return json.dumps(
         {
             "source": content.hexdigest(),
-            "options": {name: values[name] for name in _BYTES_DEPEND_ON},
+            "options": {name: values[name] for name in _BYTES_DEPEND_ON}
+            | {name: values[name] for name, before in _ALSO.items() if values[name] != before},
             "pillow": PIL.__version__,
         }
     )

@@ -21,6 +21,7 @@ from ragdist.data.index import Index, Shard
 from ragdist.data.options import ShardOptions
 from ragdist.data.pack import (
     Items,
+    Job,
     Packer,
     Piece,
     Record,
@@ -30,13 +31,14 @@ from ragdist.data.pack import (
     pack_shard,
     shard_name,
 )
-from ragdist.data.pool import Job, Workers
 from ragdist.data.sources import open_source
 from ragdist.data.sources.source import Source
 from ragdist.data.upload import Remote
 from ragdist.data.work import Work, claimed, plan
+from ragdist.data.workers import Workers
 from ragdist.errors import UserError
 from ragdist.files import explain, sync_folder, write_whole
+from ragdist.machine import cpu_count
 from ragdist.progress import Progress
 
 _AT_HAND = 4 * 2**20  # bytes of images that are written sooner than other processes have started
@@ -127,7 +129,7 @@ def _write(source: Source, options: ShardOptions, work: Work, target: Local | Re
     order = noise.permutation(options.seed, noise.WRITER, 0, count)
     first, bulk = _first(source, order, options)
     packer = Packer(source.read, options, first, str(work.shards), str(work.records), str(work.pieces))
-    processes = options.processes or len(os.sched_getaffinity(0))
+    processes = options.processes or cpu_count()
     if count < 5000 and bulk * count < _AT_HAND:
         processes = 1
     left = [k for k, name in enumerate(shards) if name not in records]
@@ -140,7 +142,7 @@ def _write(source: Source, options: ShardOptions, work: Work, target: Local | Re
             progress.describe()
 
     jobs = _Jobs(source, order, left, size, processes)
-    with closing(progress), Workers(packer, processes, advance) as workers:
+    with closing(progress), Workers(packer, processes, advance, torch=False) as workers:
         for shard, result in workers.run(jobs):
             if isinstance(result, Piece):
                 jobs.add(shard, result)
@@ -184,21 +186,21 @@ class _Jobs:
     def __init__(self, source: Source, order: np.ndarray, left: list[int], size: int, processes: int):
         self.source, self.order, self.size = source, order, size
         self.pieces: dict[int, dict[int, Piece | None]] = {}  # of a shard, by the number of their first image
-        self.ready: deque[Job] = deque()
+        self.ready: deque[tuple[int, Job]] = deque()  # with the shard's number
         # With four shards for each process, at most a fifth of the time is spent waiting for the last ones.
         step = size if processes == 1 or len(left) >= 4 * processes else _step(len(order), size, processes)
         self.left = self._cut(left, step)
 
-    def _cut(self, left: list[int], step: int) -> Iterator[Job]:
+    def _cut(self, left: list[int], step: int) -> Iterator[tuple[int, Job]]:
         for shard in left:
             start, stop = shard * self.size, min((shard + 1) * self.size, len(self.order))
             starts = range(start, stop, step)
             if len(starts) == 1:
-                yield shard, pack_shard, (shard, self._items(start, stop))
+                yield shard, (pack_shard, shard, self._items(start, stop))
                 continue
             self.pieces[shard] = dict.fromkeys(starts)
             for first in starts:
-                yield shard, pack_piece, (shard, self._items(first, min(first + step, stop)))
+                yield shard, (pack_piece, shard, self._items(first, min(first + step, stop)))
 
     def _items(self, start: int, stop: int) -> Items:
         source, numbers = self.source, self.order[start:stop].tolist()
@@ -210,12 +212,12 @@ class _Jobs:
         pieces = self.pieces[shard]
         pieces[piece.first] = piece
         if all(pieces.values()):
-            self.ready.append((shard, join_pieces, (shard, list(self.pieces.pop(shard).values()))))
+            self.ready.append((shard, (join_pieces, shard, list(self.pieces.pop(shard).values()))))
 
     def __iter__(self) -> "_Jobs":
         return self
 
-    def __next__(self) -> Job:
+    def __next__(self) -> tuple[int, Job]:
         return self.ready.popleft() if self.ready else next(self.left)
 
 

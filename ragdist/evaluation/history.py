@@ -3,14 +3,20 @@
 import hashlib
 import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ragdist import migrations
+from ragdist.errors import Unreachable
 from ragdist.evaluation.judging import Evaluation
 from ragdist.files import write_whole
+from ragdist.locks import Busy, locked
 
-FILE = "evaluations.jsonl"
-_SAME = ("samples", "reals", "neighbours", "seed")  # of the protocol: only such figures are comparable
+FILE, LOCK = "evaluations.jsonl", ".evaluations.lock"
+_PATIENCE = 60.0  # seconds to wait for another process, which takes a moment
+# Of the protocol: only such figures are comparable. What joins them enters the key only where it is not what it was.
+_SAME = ("samples", "reals", "neighbours", "seed")
 
 
 def protocol_key(protocol: dict[str, Any]) -> str:
@@ -33,6 +39,9 @@ def remember(folder: Path, found: Evaluation, since: float = 0.0, run: Path | No
         since: by time.time().
         run: the folder of the run that was judged, where it is one.
 
+    Raises:
+        Unreachable: another process keeps the file locked.
+
     Returns:
         [{"images", "time", "protocol", "figures": {name: value}}, ...], those of the run's own folder among them.
     """
@@ -43,10 +52,7 @@ def remember(folder: Path, found: Evaluation, since: float = 0.0, run: Path | No
     if not own:
         row["of"] = found.judged["path"]
     row["figures"] = {name: figure["value"] for name, figure in found.content()["figures"].items()}
-    path = folder / FILE
-    rows = [old for old in read_lines(path) if old.get("time", 0) >= since and not _same(old, row)]
-    rows = sorted([*rows, row], key=lambda row: row["images"])
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+    rows = _add(folder, row, since)
     found_here = [old for old in rows if (old["protocol"], old.get("of")) == (row["protocol"], row.get("of"))]
     if run and not own:
         here = {old["images"] for old in found_here}
@@ -55,12 +61,25 @@ def remember(folder: Path, found: Evaluation, since: float = 0.0, run: Path | No
     return sorted((old for old in found_here if old["images"] <= found.seen), key=lambda row: row["images"])
 
 
+def _add(folder: Path, row: dict[str, Any], since: float) -> list[dict[str, Any]]:
+    path = folder / FILE
+    with ExitStack() as held:
+        try:  # a run that judges itself, and a command that judges it meanwhile, must not lose each other's rows
+            held.enter_context(locked(folder / LOCK, seconds=_PATIENCE))
+        except Busy as error:
+            raise Unreachable(f"{path} is in use by {error}: wait for it or stop it") from error
+        rows = [old for old in read_lines(path) if old.get("time", 0) >= since and not _same(old, row)]
+        rows = sorted([*rows, row], key=lambda row: row["images"])
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return rows
+
+
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(one.get(name) == other.get(name) for name in ("images", "protocol", "of"))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of JSON lines; lines that are none are left out, as is a file that is not there."""
+    """The rows of a file of JSON lines of any version; lines that are none are left out, as is a missing file."""
     rows = []
     if path.is_file():
         for line in path.read_text(errors="replace").splitlines():
@@ -69,7 +88,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             except json.JSONDecodeError:
                 continue
             if isinstance(row, dict):
-                rows.append(row)
+                rows.append(migrations.RECORDS.migrated(row, str(path)))
     return rows
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ragdist import checkpoint, export
+from ragdist import checkpoint, export, migrations
 from ragdist.config import Config
 from ragdist.data.index import Index
 from ragdist.errors import UserError
@@ -87,7 +87,7 @@ class InRun:
             self.key = history.protocol_key(self.yardstick.protocol())
             best = export.about(self.folder.best).get("evaluation")
             if best and (best["figure"], best["protocol"]) == (self.best_by, self.key):
-                self.best = best
+                self.best = migrations.RECORDS.migrated(best, str(self.folder.best))
             there = map(checkpoint.images_of, checkpoint.listed(self.folder.checkpoints))
             missing = [n for n in there if n <= images and self.due(n) and not self._known(n)]
         self.missing = deque(self.world.gather(missing)[0])

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ragdist import noise
-from ragdist.errors import UserError
+from ragdist import migrations, noise
+from ragdist.errors import TooNew, UserError
 from ragdist.files import explain, write_whole
 from ragdist.metrics.dataset import DataSet
 from ragdist.metrics.features import Extractor
@@ -66,6 +66,7 @@ class ClassifierFeatures(Extractor):
         content: its file.
 
     Raises:
+        TooNew: the file is of a newer version.
         ValueError: the file is damaged or of another kind.
     """
 
@@ -79,13 +80,14 @@ class ClassifierFeatures(Extractor):
             self.about = json.loads(
                 json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["ragdist"]
             )
-            if (self.about["format"], self.about["version"]) != (FORMAT, VERSION):
-                raise ValueError("it is of another version")
+            migrations.check_format(self.about, FORMAT, VERSION, "the data's classifier")
             state = load(content)
             channels, height, width = self.about["shape"]
             self.net = Classifier(channels, _size(height, width), len(self.about["classes"]))
             self.net.load_state_dict(state)
-        except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+        except TooNew:
+            raise
+        except (SafetensorError, KeyError, TypeError, RuntimeError, UserError) as error:
             raise ValueError(f"it is no classifier: {error}") from error
         self.content = content
         self.net.to(device).eval().requires_grad_(False)

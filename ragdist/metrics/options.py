@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ragdist.config import common
+
 # Every measure: the samples that it needs on each side, and what it is.
 METRICS = {
     "frechet": (2, "Frechet distance of features (FID where they are Inception's)"),
@@ -37,11 +39,11 @@ BEST = {
 class EvaluateOptions:
     """How samples are judged."""
 
-    data: str = ""
+    data: str = common("")
     """training data, a folder of shards or its URL; empty: the run's own"""
     held_out: str = ""
     """shards of the same kind that the generator was not trained on: what distance to the training data is natural"""
-    samples: int = 10_000
+    samples: int = common(10_000)
     """samples to judge; of a folder at most as many as it holds"""
     reals: int = 50_000
     """training samples to judge them by, drawn at random where there are more; 0: all"""
@@ -49,20 +51,20 @@ class EvaluateOptions:
     """most samples, and as many reals, that measures of neighbours take: their time grows with the square"""
     seed: int = 0
     """seed of the latents; sample i of a seed is always the same"""
-    features: Literal["auto", "inception", "classifier", "pixels", "laplacian"] = "auto"
+    features: Literal["auto", "inception", "classifier", "pixels", "laplacian"] = common("auto")
     """what is compared. auto: inception with --inception_weights, else classifier for data with labels, else pixels"""
-    metrics: str = "all"
+    metrics: str = common("all")
     """measures, separated by commas; all: those that suit the data and features; cheap: what a run measures on its way
     (--evaluate_every)"""
-    inception_weights: str = ""
+    inception_weights: str = common("")
     """file of torch-fidelity's InceptionV3 weights; empty: downloaded on first use"""
-    out: str = ""
+    out: str = common("")
     """folder for evaluation.json and evaluation.html; empty: the run, else NAME-evaluation"""
     batch: int = 256
     """samples computed at a time"""
-    device: str = "auto"
+    device: str = common("auto")
     """cpu, cuda, ...; auto: a GPU where there is one"""
-    workers: int = 1
+    workers: int = common(1)
     """processes of this machine that share the samples; where there are GPUs each takes one of its own"""
     cache: str = "~/.cache/ragdist"
     """folder for what is computed once: the reals' features, a classifier that the data's folder has no room for"""

@@ -7,31 +7,11 @@ import time
 import ray.train
 from ray.exceptions import ActorUnavailableError, NodeDiedError, RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.callbacks import DatasetsCallback
 
 from ragdist.on_ray.worker import Task, work
+from ragdist.ray_internals import NODE_ID, failure_of, node_died, without_data, without_goodbye
 
-NODE_ID = "ray.io/node-id"  # the label that Ray gives every node
-
-
-class _Backend(TorchConfig().backend_cls):
-    """Ray Train's, without its goodbye: it has every worker leave the process group, and a frozen one never does."""
-
-    def on_shutdown(self, worker_group, backend_config) -> None:
-        """The processes end next anyway."""
-
-
-class _ProcessGroup(TorchConfig):
-    @property
-    def backend_cls(self):
-        return _Backend
-
-
-class _Trainer(TorchTrainer):
-    """Ray Train's, without the actor that deals out Ray Data's sets: there are none, and it delays every start."""
-
-    def _create_default_callbacks(self):
-        return [each for each in super()._create_default_callbacks() if not isinstance(each, DatasetsCallback)]
+_Trainer, _ProcessGroup = without_data(TorchTrainer), without_goodbye(TorchConfig)
 
 
 class Attempt(threading.Thread):
@@ -102,21 +82,21 @@ class Attempt(threading.Thread):
 
 def short(error: BaseException) -> str:
     """The cause in a Ray error's long text."""
-    error = getattr(error, "health_check_failure", error)
+    error = failure_of(error)
     text = str(error)
-    if isinstance(error, (NodeDiedError, ActorUnavailableError)) or "node has died" in text or "node died" in text:
+    if isinstance(error, (NodeDiedError, ActorUnavailableError)) or node_died(text):
         return "its node died or cannot be reached"
     if isinstance(error, RayActorError):
         return "its process died"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
-    line = raised[-1] if raised else lines[0] if lines else type(error).__name__
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
+    line = named[-1] if named else lines[0] if lines else type(error).__name__
     return line if len(line) <= 300 else line[:297] + "..."
 
 
 def _rank_of_cause(error: BaseException) -> int:
     """0 for a worker that died, 1 for one that failed by itself, 2 for one that lost the connection to another."""
-    if isinstance(getattr(error, "health_check_failure", error), RayActorError):
+    if isinstance(failure_of(error), RayActorError):
         return 0
     lost = r"Connection (closed|reset)|connection was|gloo|NCCL|DistBackendError|timed out"
     return 2 if re.search(lost, str(error), re.IGNORECASE) else 1

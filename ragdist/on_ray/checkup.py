@@ -101,7 +101,7 @@ def _about(patients: list[Patient], options: DoctorOptions) -> None:
         if not found:
             continue
         patient.found |= found
-        if found["shm_gb"] < 1:
+        if found["shm_gb"] is not None and found["shm_gb"] < 1:  # macOS has none
             patient.say(f"/dev/shm has {found['shm_gb']:.2f} GB: give its container more, as --shm-size 8g")
         if found["files"] < 4096:
             patient.say(f"{found['files']} open files allowed: raise it to 65,536 with ulimit -n before `ray start`")

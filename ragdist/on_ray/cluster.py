@@ -1,31 +1,30 @@
 """The Ray cluster as the driver sees it: connecting, and what is known of its nodes."""
 
+import functools
 import logging
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import ray
-import ray._private.worker
-from ray._private.state import state as _state
 
+from ragdist import ray_internals
 from ragdist.errors import UserError
 from ragdist.on_ray.capacity import Node
 
 _CONNECT = 15.0  # seconds within which the cluster's address answers
 _ANSWER = 2.0  # seconds within which a node's raylet accepts a connection
 _STARTS = 2  # of a private cluster
-_TOO_SLOW = "timed out during startup"  # says Ray after 30 s, however busy the machine is
 
 
 def connect() -> None:
     """Join the cluster that RAY_ADDRESS names, or start a private one on this machine.
 
     Raises:
-        UserError: the cluster cannot be reached.
+        UserError: the cluster cannot be reached, or the installed Ray is too old.
     """
-    # Dead workers are reported by a thread of Ray that knows no level; the driver has a line for them.
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    _check_version(ray.__version__)
+    ray_internals.silence()
     # Nothing of Ray's and the workers' output: it is in Ray's logs, and what matters comes over the desk.
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
@@ -47,7 +46,7 @@ def connect() -> None:
             ray.init(address="local", include_dashboard=False, **quiet)
             return
         except Exception as error:  # Ray raises bare ones where its processes do not start in time
-            if left and _TOO_SLOW in str(error):
+            if left and ray_internals.TOO_SLOW in str(error):
                 continue  # what is there of it ends with this process
             what = str(error).strip().splitlines()[0][:300]
             raise UserError(
@@ -56,11 +55,25 @@ def connect() -> None:
             ) from error
 
 
+@functools.cache
+def _check_version(release: str) -> None:
+    """Refuse a Ray that is too old; say once that one is newer than the tests know."""
+    if ray_internals.too_old(release):
+        oldest = ".".join(map(str, ray_internals.OLDEST))
+        raise UserError(
+            f"Ray {release} is too old: {oldest} or later is needed, the same on all nodes: pip install "
+            f"'ray[default,train,tune]>={oldest}'"
+        )
+    if ray_internals.untested(release):
+        newest = ".".join(map(str, ray_internals.NEWEST))
+        print(f"Ray {release} is newer than {newest}, the newest that was tested", flush=True)
+
+
 def nodes() -> list[Node]:
     """All nodes that are known; the dead, the leaving and those that do not answer are not usable."""
     found = [node for node in ray.nodes() if node["Alive"]]
     leaving = draining()
-    free = _state.available_resources_per_node()
+    free = ray_internals.free_resources()
     with ThreadPoolExecutor(min(32, len(found) or 1)) as pool:
         answers = list(pool.map(_answers, found))
     return [
@@ -77,20 +90,12 @@ def nodes() -> list[Node]:
 
 def can_grow_gpus() -> bool:
     """Whether the cluster's autoscaler can add nodes with GPUs."""
-    return (_state.get_max_resources_from_cluster_config() or {}).get("GPU", 0) > 0
-
-
-def end_controllers() -> None:
-    """Kill this driver's Ray Train controllers, so that what waits for them in a thread returns."""
-    worker = ray._private.worker.global_worker
-    for actor in ray._private.state.actors(job_id=worker.current_job_id).values():
-        if actor["ActorClassName"] == "TrainController" and actor["State"] != "DEAD":
-            worker.core_worker.kill_actor(ray.ActorID.from_hex(actor["ActorID"]), True)
+    return (ray_internals.largest_cluster() or {}).get("GPU", 0) > 0
 
 
 def draining() -> set[str]:
     """Ids of nodes that were told to go: preempted, or scaled down."""
-    return set(_state.get_draining_nodes() or ())
+    return set(ray_internals.draining_nodes() or ())
 
 
 def _answers(node: dict) -> bool:

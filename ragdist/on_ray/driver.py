@@ -14,10 +14,11 @@ import ray
 from ray.autoscaler.sdk import request_resources
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ragdist import ray_internals
 from ragdist.config import Config
 from ragdist.errors import UserError
 from ragdist.objective.relative import group_size
-from ragdist.on_ray import cluster
+from ragdist.on_ray import cluster, waits
 from ragdist.on_ray.attempt import Attempt
 from ragdist.on_ray.capacity import Node, choose, need_of, room
 from ragdist.on_ray.desk import Desk, News
@@ -31,7 +32,6 @@ from ragdist.worldsize import AS_MANY_AS_FIT, WorldSize
 
 _LOOK = 0.2  # seconds between two looks at the desk
 _SURVEY = 1.0  # seconds between two looks at the cluster's nodes
-_STEADY = 10.0  # seconds for which there must be room for more workers before a run grows
 _SETTLE = 5.0  # seconds within which the resources of workers that ended become free
 _STOP = 20.0  # seconds within which workers that have not begun to train must end when asked to
 _CLEAN_UP = 60.0  # seconds that Ray may take to end the workers
@@ -133,7 +133,8 @@ class Driver:
         need = need_of(self.nodes, self.size, config.cpus_per_worker, gpus)
         # One wish for the whole cluster: of several runs the last one's holds.
         count = self.size.low if self.size.high == AS_MANY_AS_FIT else self.size.high
-        request_resources(bundles=[need] * count)
+        bundle = {name: int(amount) for name, amount in need.items()}  # Ray before 2.56 takes no 1.0
+        request_resources(bundles=[bundle] * count)
         return need
 
     def _survey(self) -> None:
@@ -249,7 +250,7 @@ class Driver:
                     asked_at = now
                 more = self._choose(attempt.workers + room(self.nodes, self.need, free=True))
                 roomy_since = (roomy_since or now) if more > attempt.workers else None
-                if roomy_since and news.done >= 0 and now - roomy_since > _STEADY:
+                if roomy_since and news.done >= 0 and now - roomy_since > waits.STEADY:
                     self._say(f"room for {_workers(more)}: writing a checkpoint and going on with them")
                     asked_at = now
             if asked_at is not None:
@@ -266,7 +267,7 @@ class Driver:
         """End an attempt whatever it does: Ray ends all that a driver has started when it leaves."""
         news = self._show(attempt)
         # A thread that still holds what is Ray's when Ray is shut down ends the process.
-        cluster.end_controllers()
+        ray_internals.end_controllers()
         attempt.join(_STOP)
         ray.shutdown()
         cluster.connect()

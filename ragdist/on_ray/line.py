@@ -10,7 +10,7 @@ from ragdist.errors import Unreachable
 
 SECONDS = 0.25  # between two messages
 ANSWER = 10.0  # seconds that an answer may take
-SILENCE = 40.0  # seconds without one after which this process is cut off: the run goes on elsewhere
+SILENCE = 40.0  # seconds without one, at most, after which this process is cut off: the run goes on elsewhere
 
 
 class Line:
@@ -22,10 +22,11 @@ class Line:
     Args:
         desk: the actor.
         attempt: this attempt's number.
+        silence: seconds without an answer of the desk's, after which this process ends.
     """
 
-    def __init__(self, desk, attempt: int):
-        self.desk, self.attempt = desk, attempt
+    def __init__(self, desk, attempt: int, silence: float = SILENCE):
+        self.desk, self.attempt, self.silence = desk, attempt, silence
         self.done, self.text = -1, ""
         self.stop = False
         self._lines: list[str] = []
@@ -70,7 +71,7 @@ class Line:
     def _watch(self) -> None:
         # A thread of its own, to the end of the process: where that is cut off, a call of Ray's may never return, one
         # while it closes neither. After a proper end Ray ends the process long before this does.
-        while time.monotonic() - self._answered < SILENCE:
+        while time.monotonic() - self._answered < self.silence:
             time.sleep(1)
         os._exit(1)
 

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ragdist.machine import cpu_count, memory
+
 
 class Probe:
     """Looks at the node it is on. What it returns are plain values."""
@@ -24,9 +26,9 @@ class Probe:
             "ray": ray.__version__,
             "nccl": "-",
             "driver": "-",
-            "cores": len(os.sched_getaffinity(0)),
-            "memory_gb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9,
-            "shm_gb": shutil.disk_usage("/dev/shm").total / 1e9 if os.path.isdir("/dev/shm") else 0.0,
+            "cores": cpu_count(),
+            "memory_gb": memory() / 1e9,
+            "shm_gb": shutil.disk_usage("/dev/shm").total / 1e9 if os.path.isdir("/dev/shm") else None,
             "files": _open_files(),
             "cache_free_gb": shutil.disk_usage(_existing(Path(cache).expanduser())).free / 1e9,
         }
@@ -48,10 +50,11 @@ class Probe:
     def see(self, out: str, token: str) -> str:
         """What is wrong with a place for runs, if anything: it shows no ``token``, or cannot be written."""
         from ragdist.errors import UserError
+        from ragdist.on_ray import waits
         from ragdist.runplace import place_of
 
         place = place_of(out)
-        end = time.monotonic() + 15
+        end = time.monotonic() + waits.SHARED
         try:
             while place.token() != token:
                 if time.monotonic() > end:

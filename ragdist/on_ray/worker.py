@@ -22,14 +22,14 @@ from ragdist.errors import Unreachable, UserError
 from ragdist.files import explain
 from ragdist.memory import keep_freed_memory
 from ragdist.monitor import Monitor
-from ragdist.on_ray.line import Line
+from ragdist.on_ray import waits
+from ragdist.on_ray.line import SILENCE, Line
 from ragdist.runplace import place_of
 from ragdist.session import finish, introduction, notes
 from ragdist.trainer import Trainer
 from ragdist.world import World, pick_device
 
 _FILES = timedelta(hours=6)  # that a worker may take to read or write a file while the others wait
-_PATIENCE = 10.0  # seconds until what one node wrote must be seen by the others
 
 
 @dataclass
@@ -56,7 +56,8 @@ def work(task: Task) -> None:
         "process": os.getpid(),
     }
     ray.get(task.desk.join.remote(task.attempt, rank, about))
-    line = Line(task.desk, task.attempt) if rank == 0 else None
+    silence = min(SILENCE, 2 * task.config.collective_timeout)
+    line = Line(task.desk, task.attempt, silence) if rank == 0 else None
     try:
         with closing(line) if line else nullcontext():
             _work(task, context, line)
@@ -116,7 +117,7 @@ def _see_the_same(world: World, place, token: str) -> None:
     Raises:
         UserError: on all ranks, naming the nodes that do not.
     """
-    end, problem = time.monotonic() + _PATIENCE, None
+    end, problem = time.monotonic() + waits.SHARED, None
     try:
         while place.token() != token:
             if time.monotonic() > end:

@@ -8,6 +8,8 @@ variable, and so for the seed of its hashes, it is a misfit. Tests of starting i
 import array
 import atexit
 import contextlib
+import functools
+import importlib
 import json
 import os
 import runpy
@@ -22,15 +24,20 @@ from pathlib import Path
 
 READ_AT_START = ("PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "LD_", "MALLOC_", "GLIBC_", "TORCH", "PYTORCH_", "CUDA_",
                  "LC_", "LANG", "TZ")  # fmt: skip
-SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "TORCHINDUCTOR_CACHE_DIR")  # in whoever imports them
+SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")  # in whoever imports them
+READ_LATER = "TORCHINDUCTOR_"  # by what torch.compile imports, which the server does not
 
 
-class Zygote:
-    """One such process; it ends with this one."""
+class ForkServer:
+    """One such process; it ends with this one.
 
-    def __init__(self):
+    Args:
+        imports: the module that it imports first, for all it starts.
+    """
+
+    def __init__(self, imports: str):
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        argv = [sys.executable, "-m", "tests.zygote", str(theirs.fileno())]
+        argv = [sys.executable, "-m", "tests.fork_server", str(theirs.fileno()), imports]
         root = Path(__file__).parents[1]
         self.environment = dict(os.environ)
         self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], cwd=root, stdin=subprocess.DEVNULL)
@@ -46,7 +53,7 @@ class Zygote:
     def misfits(self, environment: dict[str, str]) -> list[str]:
         """Variables with which a command would have started otherwise than this process did."""
         names = {name for name in {*environment, *self.environment} if name.startswith(READ_AT_START)}
-        names -= {*SET_BY_LIBRARIES}
+        names -= {*SET_BY_LIBRARIES, *(name for name in names if name.startswith(READ_LATER))}
         return [name for name in sorted(names) if environment.get(name) != self.environment.get(name)]
 
     def start(self, argv: list[str], cwd: Path, environment: dict[str, str], *, session: bool = False) -> "Command":
@@ -62,7 +69,7 @@ class Zygote:
             )
         for output in outputs:
             output.start()
-        ours.settimeout(120)  # the first has to wait for the imports
+        ours.settimeout(300)  # the first has to wait for the imports
         return Command(argv, _number(ours.recv(8)), ours, outputs)
 
     def run(self, argv: list[str], cwd: Path, environment: dict[str, str], timeout: float):
@@ -78,6 +85,12 @@ class Zygote:
             started.kill()
             raise
         return subprocess.CompletedProcess(argv, started.returncode, *texts)
+
+
+@functools.cache
+def fork_server(imports: str = "tests.imported") -> ForkServer:
+    """This process's, from its first command on."""
+    return ForkServer(imports)
 
 
 class Command:
@@ -144,13 +157,12 @@ class _Output(threading.Thread):
 
 
 def _number(message: bytes) -> int:
-    assert message, "the zygote died"
+    assert message, "the fork server died"
     return array.array("q", message)[0]
 
 
 def main() -> None:
-    import tests.imported  # noqa: F401
-
+    importlib.import_module(sys.argv[2])
     connection = socket.socket(fileno=int(sys.argv[1]))
     while True:
         message, descriptors, _, _ = socket.recv_fds(connection, 1, 4)
@@ -190,7 +202,8 @@ def become(request: int, out: int, err: int) -> None:
     for stream, number in ((out, 1), (err, 2)):
         os.dup2(stream, number)
         os.close(stream)
-    sys.stdout.reconfigure(line_buffering=False)  # the zygote's may have been a terminal
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells have what they run beside them ignore
+    sys.stdout.reconfigure(line_buffering=False)  # the fork server's may have been a terminal
     os.environ.clear()
     os.environ.update(wanted["environment"])
     os.chdir(wanted["cwd"])

@@ -1,0 +1,13 @@
+"""What the server that ranks are forked from imports.
+
+More than commands do without workers, and with it a library that has something to say at a process's end.
+"""
+
+import gc
+
+import torch._dynamo
+import torch._inductor.config  # noqa: F401 - by use_deterministic_algorithms
+
+import ragdist.trainer  # noqa: F401
+
+gc.freeze()
