@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-from ragdist.files import write_whole
+from ragdist.storage.files import write_whole
 
 BLOCK = re.compile(r"<!-- measured: (?P<command>.+?) -->\n.*?<!-- end -->", re.DOTALL)
 

@@ -46,7 +46,7 @@ def step_ms(folder: Path, workers: str, images: int, rest: list[str]) -> float:
 
 
 def submitted(folder: Path, rest: list[str]) -> dict[str, float]:
-    """Seconds from `ray job submit` to the first update on a lab of two nodes, and who took them."""
+    """Seconds from `ray job submit` to the first update on a lab of two nodes, part by part."""
     from cluster.lab import Lab
 
     with Lab.up("submit", nodes=2, environment={"PYTHONPATH": str(HERE), "RAY_worker_niceness": "0"}) as lab:

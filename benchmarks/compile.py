@@ -15,15 +15,14 @@ from dataclasses import asdict, replace
 import torch
 
 from benchmarks.measure import machine, paired, seconds, spread, table
-from ragdist import settings
-from ragdist.config import Config
-from ragdist.memory import keep_freed_memory
+from ragdist.config import Config, settings
+from ragdist.distributed.world import pick_device
 from ragdist.networks import build_discriminator, build_generator
-from ragdist.reduce import Alone
-from ragdist.signals import SIGNALS
-from ragdist.step import Optimizers
-from ragdist.update import ONE_PASS, STATISTICS, Batch, Update
-from ragdist.world import pick_device
+from ragdist.tools.memory import keep_freed_memory
+from ragdist.training.gradient_reduction import NoReduction
+from ragdist.training.optimizers import Optimizers
+from ragdist.training.update import ONE_PASS, STATISTICS, Batch, Update
+from ragdist.training.worker_signals import SIGNALS
 
 
 class Work:
@@ -41,7 +40,7 @@ class Work:
             precision=config.precision,
             compile=config.compile,
         ).to(device)
-        self.reducer = Alone(self.update)
+        self.reducer = NoReduction(self.update)
         self.optimizers = Optimizers(generator, discriminator, ema, config.optim, batch_size=batch)
         noise = torch.Generator().manual_seed(0)
         z = torch.randn(batch, config.network.z_dim, generator=noise)
@@ -50,7 +49,7 @@ class Work:
         self.signals = torch.zeros(len(SIGNALS), device=device)
 
     def compile(self) -> None:
-        """What a run does before it begins."""
+        """Compile the networks, as a run does before it begins."""
         self.reducer.rehearse(self.parts, "both", self.config.objective.lam, False)
 
     def round(self) -> None:

@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
 from benchmarks.measure import machine, table
-from ragdist import export, sampling
-from ragdist.rundir import RunFolder
+from ragdist.generation import generator_file, sampling
+from ragdist.runs.folder import RunFolder
 
 
 def judge() -> tuple[SVC, float]:
@@ -33,7 +33,7 @@ def classify(classifier: SVC, samples: torch.Tensor) -> np.ndarray:
 
 def shares(run: Path, per_class: int = 100) -> tuple[list[float], float]:
     """For each digit the share of the run's samples of that class that are read as it; the judge's accuracy."""
-    exported = export.load(RunFolder(run).generator, torch.device("cpu"))
+    exported = generator_file.load(RunFolder(run).generator, torch.device("cpu"))
     classifier, accuracy = judge()
     found = []
     for digit in range(10):

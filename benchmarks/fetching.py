@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from ragdist.data.store import Store
+from ragdist.storage.store import Store
 
 SHARDS, BYTES = 8, 64_000_000
 

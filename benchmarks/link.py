@@ -19,11 +19,11 @@ import torch
 from benchmarks.measure import machine, seconds, spread, table
 from benchmarks.served import nginx
 from ragdist.data import index as index_file
-from ragdist.data.ahead import Ahead
-from ragdist.data.cache import Cache
 from ragdist.data.order import Order
+from ragdist.data.prefetch import Prefetcher
 from ragdist.data.reader import ShardReader, SlotDataset
-from ragdist.data.shardfiles import ShardFiles
+from ragdist.data.shard_files import ShardFiles
+from ragdist.storage.cache import Cache
 
 NAME, HERE, THERE = "ragdist-link", "10.97.0.1", "10.97.0.2"
 BATCH = 64
@@ -63,7 +63,7 @@ def fetch(url: str, index, cache: Path) -> None:
     """All shards into the cache, as training has them fetched ahead."""
     files = ShardFiles(url, index, Cache(cache, 10**12))
     order = Order([s.samples for s in index.shards], index.digest, 0, 8, 16_384)
-    with Ahead(files, order, BATCH, range(BATCH), lambda: 0, stop=index.samples, reach=10**12):
+    with Prefetcher(files, order, BATCH, range(BATCH), lambda: 0, stop=index.samples, reach=10**12):
         while not all(shard.sha256 in files.cache for shard in index.shards):
             time.sleep(0.005)
 
@@ -73,7 +73,7 @@ def read(where: str, index, cache: Path) -> None:
     files = ShardFiles(where, index, Cache(cache, 10**12))
     order = Order([s.samples for s in index.shards], index.digest, 0, 8, 16_384)
     dataset = SlotDataset(ShardReader(files), order, 0, 64, BATCH, range(BATCH), 0, False)
-    with Ahead(files, order, BATCH, range(BATCH), lambda: 0, stop=index.samples, reach=10**12):
+    with Prefetcher(files, order, BATCH, range(BATCH), lambda: 0, stop=index.samples, reach=10**12):
         for first in range(0, index.samples - BATCH, BATCH):
             dataset[first]
 

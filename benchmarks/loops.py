@@ -19,20 +19,20 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from ragdist.config import Config
+from ragdist.distributed.world import World, pick_device
 from ragdist.networks import build_discriminator, build_generator
 from ragdist.networks.conv import penalized
 from ragdist.objective.relative import group_size
-from ragdist.reduce import Alone, Flat, Overlapped
-from ragdist.signals import SIGNALS
-from ragdist.step import Optimizers
-from ragdist.update import ALTERNATING, ONE_PASS, Batch, Update, at_a_time
-from ragdist.world import World, pick_device
+from ragdist.training.gradient_reduction import DDPReduction, FlatReduction, NoReduction
+from ragdist.training.optimizers import Optimizers
+from ragdist.training.update import ALTERNATING, ONE_PASS, Batch, Update, at_a_time
+from ragdist.training.worker_signals import SIGNALS
 
 OneUpdate = Callable[[int], None]
 
 
 class Setup(NamedTuple):
-    """What all loops have in common."""
+    """Networks, data and optimizers that all loops share."""
 
     config: Config
     shape: tuple[int, ...]  # of a sample
@@ -174,7 +174,7 @@ def two_phase(setup: Setup, penalty_every: int, *, stock: bool = False) -> OneUp
 
 
 def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: int = 0) -> OneUpdate:
-    """What `ragdist.trainer` does in an update, the relative term and the moving average included."""
+    """What `ragdist.training.trainer` does in an update, the relative term and the moving average included."""
     config = setup.config
     objective = config.objective if penalties else replace(config.objective, r1=0.0, r2=0.0)
     (generator, discriminator), (average, _) = setup.networks(), setup.networks()
@@ -182,7 +182,7 @@ def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: i
         generator, discriminator, objective, batch_size=config.batch_size, precision=config.precision
     ).to(setup.device)  # fmt: skip
     world = World(0, 1, setup.device)
-    reducer = (Overlapped if one_pass else Flat)(update, world) if setup.reduced else Alone(update)
+    reducer = (DDPReduction if one_pass else FlatReduction)(update, world) if setup.reduced else NoReduction(update)
     optimizers = Optimizers(generator, discriminator, average, config.optim, batch_size=config.batch_size)
     signals = torch.zeros(len(SIGNALS), device=setup.device)
     nothing = signals.new_zeros(())

@@ -1,4 +1,4 @@
-"""What the benchmarks share: paired rounds, medians and spreads, a table, the machine they ran on."""
+"""Shared code of the benchmarks: paired rounds, medians and spreads, tables, the machine."""
 
 import platform
 import statistics

@@ -1,4 +1,4 @@
-"""What it is worth on the CPU that the allocator keeps freed memory: images per second and peak memory.
+"""The gain of an allocator that keeps freed memory, on the CPU: images per second and peak memory.
 
     python -m benchmarks.memory [--rounds 3] [any option of ragdist.train]
 
@@ -14,9 +14,9 @@ import torch
 from benchmarks.loops import Setup, ours
 from benchmarks.measure import machine, seconds, spread, table
 from benchmarks.update import round_of
-from ragdist import settings
-from ragdist.machine import peak_memory
-from ragdist.memory import keep_freed_memory
+from ragdist.config import settings
+from ragdist.tools.machine import peak_memory
+from ragdist.tools.memory import keep_freed_memory
 
 
 def measure(keep: bool, arguments: list[str]) -> None:

@@ -11,9 +11,9 @@ import time
 import torch
 
 from benchmarks.measure import machine, table
-from ragdist.machine import peak_memory
 from ragdist.metrics import density_coverage, memorization, precision_recall
 from ragdist.metrics.neighbours import crossing, nearest_others
+from ragdist.tools.machine import peak_memory
 
 
 def main() -> None:

@@ -21,27 +21,27 @@ import torch
 
 from benchmarks.measure import machine, table
 from benchmarks.plot import bars
-from ragdist import settings
-from ragdist.feed import Feed
-from ragdist.memory import keep_freed_memory
-from ragdist.monitor import Monitor
-from ragdist.reduce import Alone
-from ragdist.runplace import place_of
-from ragdist.session import open_data
-from ragdist.signals import Ear
-from ragdist.step import Optimizers
-from ragdist.trainer import Trainer
-from ragdist.update import Update
-from ragdist.world import World, pick_device
+from ragdist.config import settings
+from ragdist.distributed.world import World, pick_device
+from ragdist.launch.session import open_data
+from ragdist.runs.open import run_at
+from ragdist.tools.memory import keep_freed_memory
+from ragdist.training.dataloader import TrainingLoader
+from ragdist.training.gradient_reduction import NoReduction
+from ragdist.training.monitor import Monitor
+from ragdist.training.optimizers import Optimizers
+from ragdist.training.trainer import Trainer
+from ragdist.training.update import Update
+from ragdist.training.worker_signals import SignalReader
 
 NETWORKS = "networks: forward, backward, losses, penalties"
 PARTS = [
-    (Alone, "backward", NETWORKS),
+    (NoReduction, "backward", NETWORKS),
     (Update, "_relative", "relative term"),
-    (Feed, "to_device", "to the device, as floats"),
+    (TrainingLoader, "to_device", "to the device, as floats"),
     (Optimizers, "step", "gradient norms and Adam"),
     (Optimizers, "average", "moving average of G"),
-    (Ear, "hear", "signals"),
+    (SignalReader, "read", "signals"),
     (Monitor, "update", "monitor"),
     (Monitor, "grid", "sample grids"),
     (Trainer, "_samples", "sample grids"),
@@ -91,8 +91,8 @@ def relative_backward(trainer: Trainer, clock: Clock, rounds: int = 10) -> float
     config, device = trainer.config, trainer.world.device
     if not config.objective.lam or config.objective.space != "pixel":
         return 0.0
-    slots = next(iter(trainer.feed.batches(0)))
-    batch = trainer.feed.to_device(slots)
+    slots = next(iter(trainer.loader.batches(0)))
+    batch = trainer.loader.to_device(slots)
     took = 0.0
     for _ in range(rounds):
         fake = (torch.rand_like(batch.real, device=device) * 2 - 1).requires_grad_()
@@ -122,8 +122,8 @@ def main() -> None:
         clock = Clock(device)
         for owner, name, part in PARTS:
             setattr(owner, name, clock.measured(getattr(owner, name), part))
-        place, index = place_of(config.out), open_data(config)
-        with place.claimed(config, overwrite=False), place.opened(config) as run_folder:
+        place, index = run_at(config.out), open_data(config)
+        with place.leased(config, overwrite=False), place.opened(config) as run_folder:
             trainer = Trainer(config, World(0, 1, device), index, run_folder)
             began = 0.0
 

@@ -3,7 +3,7 @@
 import html
 import statistics
 
-from ragdist.evaluation.svg import COLOURS, short
+from ragdist.evaluation.report.svg import COLOURS, short
 
 _BARS, _ROW, _TOP, _LETTER = 430, 15, 24, 6
 

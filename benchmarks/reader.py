@@ -20,7 +20,7 @@ from benchmarks.measure import in_turn, machine, rate, spread, table
 from benchmarks.plot import bars
 from benchmarks.readers import BATCH, BATCHES, ENTRIES, FRESH, SAMPLES, Data, fresh, installed, make
 from benchmarks.readers.prepare import RESUME, prepared, resume_at
-from ragdist.errors import run_command
+from ragdist.tools.errors import run_command
 
 WORKERS = 2
 LIMIT, OURS = "decoder", "local"

@@ -21,15 +21,14 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.measure import machine, table
-from ragdist import settings
-from ragdist.config import Config
-from ragdist.memory import keep_freed_memory
+from ragdist.config import Config, settings
+from ragdist.distributed.world import World
 from ragdist.networks import build_discriminator, build_generator
-from ragdist.reduce import Alone, Flat, Overlapped
-from ragdist.signals import SIGNALS
-from ragdist.step import Optimizers
-from ragdist.update import Batch, Update
-from ragdist.world import World
+from ragdist.tools.memory import keep_freed_memory
+from ragdist.training.gradient_reduction import DDPReduction, FlatReduction, NoReduction
+from ragdist.training.optimizers import Optimizers
+from ragdist.training.update import Batch, Update
+from ragdist.training.worker_signals import SIGNALS
 
 PORT = 29511
 # Delay each way in seconds, bits a second.
@@ -74,7 +73,7 @@ def make(config: Config, world: World, kind: str):
     discriminator = build_discriminator(network, shape, 0)
     update = Update(generator, discriminator, config.objective, batch_size=config.batch_size, world=world)
     optimizers = Optimizers(generator, discriminator, ema, config.optim, batch_size=config.batch_size)
-    reducer = {"none": Alone, "overlapped": Overlapped, "flat": Flat}[kind](
+    reducer = {"none": NoReduction, "overlapped": DDPReduction, "flat": FlatReduction}[kind](
         *([update] if kind == "none" else [update, world])
     )
     count = len(world.slots(config.batch_size))

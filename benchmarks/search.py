@@ -10,8 +10,8 @@ from pathlib import Path
 
 from benchmarks.measure import machine, table
 from tune import run, search
-from tune.course import Course
 from tune.folder import SearchFolder
+from tune.state import SearchState
 
 _TINY = ["--network.family=mlp", "--network.g_width=64", "--network.d_width=64", "--network.depth=2", "--batch_size=32"]
 
@@ -20,8 +20,8 @@ def main() -> None:
     trials = int(sys.argv[1]) if len(sys.argv) > 1 else 32
     images = int(sys.argv[2]) if len(sys.argv) > 2 else 16_000
     began, asked, judged = time.monotonic(), [], []
-    _note(Course, "next", asked)
-    _note(Course, "judged", judged)
+    _note(SearchState, "next", asked)
+    _note(SearchState, "judged", judged)
     with tempfile.TemporaryDirectory(prefix="ragdist-search-") as folder:
         plan, out, _ = search.parse(
             [*_TINY, "--trials", str(trials), "--budget_images", str(images), "--scheduler", "none", "--samples", "500",

@@ -25,9 +25,9 @@ from torch.utils.flop_counter import flop_registry
 from benchmarks.loops import OneUpdate, Setup, loops
 from benchmarks.measure import machine, paired, spread, table
 from benchmarks.plot import bars
-from ragdist import settings
-from ragdist.memory import keep_freed_memory
-from ragdist.world import pick_device
+from ragdist.config import settings
+from ragdist.distributed.world import pick_device
+from ragdist.tools.memory import keep_freed_memory
 
 
 class Counter(TorchDispatchMode):
@@ -89,7 +89,7 @@ def forget_peak() -> None:
 
 
 def print_memory(setup: Setup, title: str, make: Callable[[Setup], OneUpdate], count: int) -> None:
-    """In a process of its own: MB that so many updates take at most."""
+    """Print the most MB that so many updates take; in a process of its own."""
     if setup.device.type == "cuda":
         update = make(setup)
         torch.cuda.reset_peak_memory_stats()

@@ -1,8 +1,9 @@
 """``python -m ragdist.doctor``: what is wrong with a cluster, and how to mend it."""
 
-from ragdist import cli, rayenv
-from ragdist.errors import UserError, run_command
-from ragdist.on_ray.options import DoctorOptions
+from ragdist.config import cli
+from ragdist.config.doctor import DoctorOptions
+from ragdist.launch.on_ray import environment
+from ragdist.tools.errors import UserError, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,11 +18,11 @@ def main(argv: list[str] | None = None) -> int:
         if getattr(options, name) <= 0:
             raise UserError(f"--{name} {getattr(options, name)}: it must be above 0")
 
-    rayenv.require("the doctor")
-    rayenv.prepare(options.timeout)
-    from ragdist.on_ray import checkup
+    environment.require("the doctor")
+    environment.prepare(options.timeout)
+    from ragdist.launch.on_ray import doctor_checks
 
-    return checkup.run(options)
+    return doctor_checks.run(options)
 
 
 if __name__ == "__main__":

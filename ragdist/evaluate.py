@@ -1,16 +1,16 @@
-"""``python -m ragdist.evaluate RUN``: how good a generator's samples are, as a table, as JSON, as a page."""
+"""``python -m ragdist.evaluate RUN``: an evaluation of a generator's samples, as a table, as JSON, as a page."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ragdist import cli
-from ragdist.errors import UserError, run_command
-from ragdist.metrics.options import METRICS, EvaluateOptions
+from ragdist.config import cli
+from ragdist.config.evaluation import METRICS, EvaluateOptions
+from ragdist.tools.errors import UserError, run_command
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import, and --help does not need it
-    from ragdist.evaluation.judging import Judgement
+    from ragdist.distributed.world import World
     from ragdist.evaluation.source import Opened
-    from ragdist.world import World
+    from ragdist.evaluation.steps import EvaluationSteps
 
 WANTED = ("config.yaml", "generator.safetensors", "metrics.jsonl", "evaluations.jsonl")  # files of a run at a URL
 
@@ -31,35 +31,35 @@ def main(argv: list[str] | None = None) -> None:
     for name in ("seed", "reals"):
         if getattr(options, name) < 0:
             raise UserError(f"--{name} {getattr(options, name)}: it must be 0 or more")
-    judge(values.source, options)
+    run(values.source, options)
 
 
-def judge(where: str, options: EvaluateOptions) -> None:
+def run(where: str, options: EvaluateOptions) -> None:
     """Evaluate, print the table, write the files."""
-    from ragdist import processes
-    from ragdist.athand import at_hand
-    from ragdist.evaluation import output
+    from ragdist.distributed import local_workers
     from ragdist.evaluation.evaluate import measure
-    from ragdist.files import explain
+    from ragdist.evaluation.report import table
+    from ragdist.runs.local_copy import local_copy
+    from ragdist.storage.files import os_errors_as_user_error
 
-    with at_hand(where, *WANTED) as source:
-        opened, judgement = processes.share(options.workers, options.device, gather, source, where, options)
-        found = measure(judgement)
-        print("\n".join(output.lines(found)))
+    with local_copy(where, *WANTED) as source:
+        opened, steps = local_workers.share(options.workers, options.device, gather, source, where, options)
+        found = measure(steps)
+        print("\n".join(table.lines(found)))
         out = Path(options.out) if options.out else opened.out
-        with explain(f"cannot write {out}"):
+        with os_errors_as_user_error(f"cannot write {out}"):
             out.mkdir(parents=True, exist_ok=True)
-            page = output.write(out, found, opened)
+            page = table.write(out, found, opened)
     print(f"\nreport: {page}")
 
 
-def gather(world: "World", source: Path, where: str, options: EvaluateOptions) -> "tuple[Opened, Judgement]":
-    """One worker's part of the evaluation."""
+def gather(world: "World", source: Path, where: str, options: EvaluateOptions) -> "tuple[Opened, EvaluationSteps]":
+    """Make and gather the samples of one worker."""
     from ragdist.evaluation import evaluate
     from ragdist.evaluation.source import open_source
 
-    opened = world.together(lambda: open_source(source, options, world.device, where=where))
-    return opened, evaluate.gather(opened.judged, opened.data, options, held_out=opened.held_out, world=world)
+    opened = world.run_on_all(lambda: open_source(source, options, world.device, where=where))
+    return opened, evaluate.gather(opened.samples, opened.data, options, held_out=opened.held_out, world=world)
 
 
 if __name__ == "__main__":

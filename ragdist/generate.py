@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragdist import cli
-from ragdist.athand import at_hand
-from ragdist.errors import UserError, nearest, run_command
+from ragdist.config import cli
+from ragdist.runs.local_copy import local_copy
+from ragdist.tools.errors import UserError, nearest, run_command
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass
 class GenerateOptions:
-    """What to draw."""
+    """Options of generating samples."""
 
     n: int = 64
     """number of samples"""
@@ -43,14 +43,14 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"--{name} {getattr(options, name)}: it must be at least 1")
     if options.seed < 0:
         raise UserError(f"--seed {options.seed}: it must be 0 or more")
-    with at_hand(values.run, "generator.safetensors", "config.yaml") as run:
+    with local_copy(values.run, "generator.safetensors", "config.yaml") as run:
         draw(run, values.chosen, values.interpolate, options)
 
 
 def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions) -> None:
     """Load the generator and write what was asked for."""
-    from ragdist.files import explain
-    from ragdist.rundir import RunFolder
+    from ragdist.runs.folder import RunFolder
+    from ragdist.storage.files import os_errors_as_user_error
 
     path = RunFolder(run).generator if run.is_dir() else run
     if not run.exists():
@@ -65,32 +65,33 @@ def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions)
 
     import torch  # after what can be refused without it: it takes seconds to import
 
-    from ragdist import export, pictures, sampling
-    from ragdist.world import pick_device
+    from ragdist.distributed.world import pick_device
+    from ragdist.generation import generator_file, sampling
+    from ragdist.modalities.image import preview
 
-    generator, about = export.load(path, pick_device(options.device, deterministic=True))
+    generator, about = generator_file.load(path, pick_device(options.device, deterministic=True))
     if about["codec"] != "image":
         raise UserError(f"{path} makes samples of the kind '{about['codec']}', which cannot be drawn")
     label = class_number(chosen, about["classes"], generator.num_classes)
-    with explain(f"cannot write {out}"):
+    with os_errors_as_user_error(f"cannot write {out}"):
         if animate:
             out.parent.mkdir(parents=True, exist_ok=True)
             steps = sampling.interpolate(
                 generator, options.seed, options.n, options.points, options.frames, chosen=label
             )
-            frames = [pictures.grid(step, options.columns or None) for step in steps]
-            pictures.save_animation(frames, out, milliseconds=50)
+            frames = [preview.grid(step, options.columns or None) for step in steps]
+            preview.save_animation(frames, out, milliseconds=50)
             what = f"{len(frames)} frames of {options.n} samples"
         elif out.suffix:
             out.parent.mkdir(parents=True, exist_ok=True)
             samples = torch.cat(list(sampling.sample(generator, options.seed, options.n, chosen=label)))
-            pictures.save(pictures.grid(samples, options.columns or None), out)
+            preview.save(preview.grid(samples, options.columns or None), out)
             what = f"{options.n} samples"
         else:
             out.mkdir(parents=True, exist_ok=True)
             count = 0
             for batch in sampling.sample(generator, options.seed, options.n, chosen=label):
-                for tile in pictures.tiles(batch):
+                for tile in preview.tiles(batch):
                     tile.save(out / f"{count:06d}.png")
                     count += 1
             what = f"{count} images"
@@ -98,7 +99,7 @@ def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions)
 
 
 def class_number(chosen: str | None, classes: list[str], conditioned: int) -> int | None:
-    """The label of a class given by number or name.
+    """Find the label of a class given by number or name.
 
     Raises:
         UserError: there is no such class, or the generator takes no labels.

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ragdist import cli
-from ragdist.errors import UserError, run_command
+from ragdist.config import cli
+from ragdist.tools.errors import UserError, run_command
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
 def make(argv: list[str]) -> None:
     """``SOURCE OUT``: write shards."""
-    from ragdist.data.options import SOURCES, ShardOptions
+    from ragdist.config.shards import SOURCES, ShardOptions
 
     parser = cli.Parser(
         prog="python -m ragdist.shards",
@@ -29,14 +29,14 @@ def make(argv: list[str]) -> None:
     parser.add_class_arguments(ShardOptions, None, as_group=False)
     values = parser.parse_args(argv)
 
-    from ragdist.data.writer import write_shards
+    from ragdist.data.writing.writer import write_shards
 
     options = cli.build(ShardOptions, values)
     print_summary(values.out, write_shards(values.source, values.out, options, overwrite=values.overwrite))
 
 
 def print_summary(out: str, summary) -> None:
-    """Say what was written, what was not, and what to do next."""
+    """Print what was written, what was not, and what to do next."""
     index = summary.index
     labels = f"{len(index.classes)} classes" if index.classes else "no labels"
     print(f"{out}: {index.samples:,} samples {list(index.shape)} in {len(index.shards)} shards, {labels}")
@@ -53,7 +53,7 @@ def print_summary(out: str, summary) -> None:
 
 def index(argv: list[str]) -> None:
     """``index URLS... --out DIR``: index shards that someone else wrote, where they are."""
-    from ragdist.data.options import IndexOptions
+    from ragdist.config.shards import IndexOptions
 
     parser = cli.Parser(
         prog="python -m ragdist.shards index",
@@ -64,13 +64,13 @@ def index(argv: list[str]) -> None:
     parser.add_class_arguments(IndexOptions, None, as_group=False)
     values = parser.parse_args(argv)
 
-    from ragdist.data.foreign import index_shards
+    from ragdist.data.indexing.index_shards import index_shards
 
     print_indexed(index_shards(values.urls, cli.build(IndexOptions, values), overwrite=values.overwrite))
 
 
 def print_indexed(summary) -> None:
-    """Say what was indexed, what was left out, and what to do next."""
+    """Print what was indexed, what was left out, and what to do next."""
     found, plan, out = summary.index, summary.plan, summary.out
     labels = f"{len(found.classes)} classes" if found.classes else "no labels"
     payload = f".{plan.payload}" if plan.payload else "the one image of each sample"
@@ -96,7 +96,7 @@ def print_indexed(summary) -> None:
 
 def check(argv: list[str]) -> int:
     """``check WHERE``: 0 if all is well, 1 if something is broken."""
-    from ragdist.data.options import CheckOptions
+    from ragdist.config.shards import CheckOptions
 
     parser = cli.Parser(
         prog="python -m ragdist.shards check",
@@ -112,7 +112,7 @@ def check(argv: list[str]) -> int:
     parser.add_class_arguments(CheckOptions, None, as_group=False)
     values = parser.parse_args(argv)
 
-    from ragdist.data import check as checking
+    from ragdist.data.indexing import check as checking
 
     found = checking.check(values.where, cli.build(CheckOptions, values), values.reader or "")
     if not found.wrong:
@@ -127,14 +127,14 @@ def check(argv: list[str]) -> int:
 
 def stats(argv: list[str]) -> None:
     """``stats WHERE``: counts, and a page of thumbnails."""
-    from ragdist.data.options import StatsOptions
+    from ragdist.config.shards import StatsOptions
 
     parser = cli.Parser(prog="python -m ragdist.shards stats", description="Say and show what a data set holds.")
     parser.add_argument("where", help="folder or URL of the index")
     parser.add_class_arguments(StatsOptions, None, as_group=False)
     values = parser.parse_args(argv)
 
-    from ragdist.data import stats as counting
+    from ragdist.data.indexing import stats as counting
 
     options = cli.build(StatsOptions, values)
     if min(options.rows, options.columns) < 1:
@@ -149,13 +149,13 @@ def thumbnails(rows, path: Path) -> None:
     """Write a picture of [(class, samples)]."""
     if not rows:
         raise UserError("no sample can be read: `python -m ragdist.shards check` says why")
-    from ragdist import pictures
-    from ragdist.files import explain
+    from ragdist.modalities.image import preview
+    from ragdist.storage.files import os_errors_as_user_error
 
-    page = pictures.named_rows([(name, pictures.grid(samples, len(samples))) for name, samples in rows])
-    with explain(f"cannot write {path}"):
+    page = preview.named_rows([(name, preview.grid(samples, len(samples))) for name, samples in rows])
+    with os_errors_as_user_error(f"cannot write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        pictures.save(page, path)
+        preview.save(page, path)
     print(f"thumbnails: {path}")
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ragdist.data.options import ShardOptions
-from ragdist.data.writer import write_shards
+from ragdist.config.shards import ShardOptions
+from ragdist.data.writing.writer import write_shards
 from tests.fork_server import Command, fork_server
 from tests.servers import s3_server
 

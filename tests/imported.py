@@ -7,6 +7,6 @@ import PIL.PngImagePlugin  # noqa: F401
 import safetensors.torch  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401
 
-import ragdist.trainer  # noqa: F401
+import ragdist.training.trainer  # noqa: F401
 
 gc.freeze()

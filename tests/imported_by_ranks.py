@@ -8,6 +8,6 @@ import gc
 import torch._dynamo
 import torch._inductor.config  # noqa: F401 - by use_deterministic_algorithms
 
-import ragdist.trainer  # noqa: F401
+import ragdist.training.trainer  # noqa: F401
 
 gc.freeze()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ragdist.world import World
+from ragdist.distributed.world import World
 from tests.fork_server import Command, fork_server
 from tests.servers import free_port
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdist.config import NetworkOptions, ObjectiveOptions
+from ragdist.config.run import NetworkOptions, ObjectiveOptions
 from ragdist.networks import FAMILIES
 from ragdist.objective.adversarial import ADVERSARIAL, LEAST_SLOPE, one_pass_factors, slopes
 from ragdist.objective.penalty import input_gradients, squared_norm

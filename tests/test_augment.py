@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdist.data.codecs import ImageCodec
+from ragdist.modalities.image.codec import ImageCodec
 
 
 def shifted(image: np.ndarray, uniform: np.ndarray, padding: int, flip: bool) -> np.ndarray:

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
+from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
-from ragdist.data.options import ShardOptions
-from ragdist.data.writer import write_shards
+from ragdist.data.writing.writer import write_shards
 from tests.conftest import TINY, command, encoded, picture, refused
 
 
@@ -94,7 +94,7 @@ def test_a_small_payload_of_huge_dimensions_is_refused_before_it_is_unpacked(kin
     import torch
     from PIL import Image
 
-    from ragdist.data.codecs import CODECS
+    from ragdist.modalities import CODECS
 
     out = io.BytesIO()
     Image.new("RGB", (12_000, 12_000)).save(out, kind, **more)
@@ -113,7 +113,7 @@ def test_one_bad_payload_among_others_is_an_error_of_them_all(bad, others):
     import numpy as np
     from PIL import Image
 
-    from ragdist.data.codecs import CODECS
+    from ragdist.modalities import CODECS
 
     good = encoded(picture(0), "jpeg")
     payload = {
@@ -139,7 +139,7 @@ def test_all_kinds_of_the_right_size_are_decoded(kind, more):
     import torch
     from PIL import Image
 
-    from ragdist.data.codecs import CODECS
+    from ragdist.modalities import CODECS
 
     out = io.BytesIO()
     Image.new("RGB", (8, 8), (200, 10, 90)).save(out, kind, **more)

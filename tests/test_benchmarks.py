@@ -9,7 +9,7 @@ import torch
 from benchmarks.all import commands, replaced
 from benchmarks.loops import Setup, fabric, loops
 from benchmarks.update import Counter, counted
-from ragdist import settings
+from ragdist.config import settings
 
 SMALL = ["--config", "cifar10", "--batch_size", "8", "--objective.group", "4", "--objective.penalty_every", "2",
          "--network.g_width", "8", "--network.d_width", "8", "--network.max_width", "8"]  # fmt: skip

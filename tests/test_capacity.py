@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdist.errors import UserError
-from ragdist.on_ray.capacity import Node, choose, fit, need_of, room
-from ragdist.worldsize import AS_MANY_AS_FIT, WorldSize, parse
+from ragdist.config.world_size import AS_MANY_AS_FIT, WorldSize, parse
+from ragdist.launch.on_ray.capacity import Node, choose, fit, need_of, room
+from ragdist.tools.errors import UserError
 from tests.conftest import TINY, command, refused
 
 

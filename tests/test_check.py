@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from ragdist import shards
+from ragdist.config.shards import CheckOptions
 from ragdist.data import index as index_file
-from ragdist.data import stats, tar, witness
-from ragdist.data.check import check
-from ragdist.data.options import CheckOptions
+from ragdist.data import witness
+from ragdist.data.indexing import stats
+from ragdist.data.indexing.check import check
+from ragdist.data.writing import tar_writer
 from tests.conftest import command, refused
 
 SHARDS = "ragdist.shards"
@@ -171,7 +173,7 @@ def test_a_row_shows_its_class_only(digits):
     assert [name for name, _ in page] == [str(i) for i in range(10)]
     index = counted.index
     from ragdist.data.reader import ShardReader
-    from ragdist.data.shardfiles import ShardFiles
+    from ragdist.data.shard_files import ShardFiles
 
     reader = ShardReader(ShardFiles(digits, index))
     every = [reader.read(s, n) for s, shard in enumerate(index.shards) for n in range(shard.samples)]
@@ -217,13 +219,13 @@ def test_what_webdataset_loses_is_said(order, says, tmp_path):
         payload = name.encode() if name.endswith("png") else b"1"
         if name in ("a.png", "b.png"):
             table.append((len(content) + 512, len(payload), zlib.crc32(payload), 1))
-        content += tar.member(name, payload)
+        content += tar_writer.member(name, payload)
     if says.startswith("(__b)"):
         table.append((len(content) + 512, 5, zlib.crc32(b"b.png"), 1))
-        content += tar.member("__b.png__", b"b.png")
+        content += tar_writer.member("__b.png__", b"b.png")
     elif says.startswith("no member"):
         table[-1] = (table[-1][0] + 1, *table[-1][1:])
-    (tmp_path / "x.tar").write_bytes(content + tar.ending(len(content)))
+    (tmp_path / "x.tar").write_bytes(content + tar_writer.ending(len(content)))
     index = index_file.Index("image", (1, 8, 8), ("0", "1"), ())
     with open(tmp_path / "x.tar", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         found = witness.compare(data, "x.tar", np.array(table, index_file.TABLE), index)
@@ -231,8 +233,8 @@ def test_what_webdataset_loses_is_said(order, says, tmp_path):
 
 
 def test_another_payload_and_another_label_of_webdataset_are_said(tmp_path):
-    content = tar.member("a.png", b"xyz") + tar.member("a.cls", b"1")
-    (tmp_path / "x.tar").write_bytes(content + tar.ending(len(content)))
+    content = tar_writer.member("a.png", b"xyz") + tar_writer.member("a.cls", b"1")
+    (tmp_path / "x.tar").write_bytes(content + tar_writer.ending(len(content)))
     index = index_file.Index("image", (1, 8, 8), ("0", "one", "two"), ())
     with open(tmp_path / "x.tar", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for crc, label, says in ((7, 1, "other bytes"), (zlib.crc32(b"xyz"), 2, "label is 1, the index says 2 (two)")):

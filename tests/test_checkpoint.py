@@ -7,9 +7,9 @@ import time
 import pytest
 import torch
 
-from ragdist import checkpoint
-from ragdist.child import start_context
-from ragdist.errors import UserError
+from ragdist.runs import checkpoint
+from ragdist.tools.errors import UserError
+from ragdist.tools.follow_parent import start_context
 
 CPU = torch.device("cpu")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import psutil
 
-from ragdist import checkpoint
+from ragdist.runs import checkpoint
 from tests.conftest import TINY
 
 TRIAL = """
 import sys
-from ragdist import settings
-from tune import remote
+from ragdist.config import settings
+from tune import train_on_workers as remote
 config, _ = settings.parse(sys.argv[1:], "trial")
 remote.train(config, {}, lambda: False)
 """
@@ -43,8 +43,8 @@ def test_a_killed_trial_takes_its_run_with_it_which_leaves_a_checkpoint(tmp_path
 
 
 def test_the_commands_own_input_is_empty():
-    """What is on its standard input is between its parent and `ragdist.child`; SIGTERM comes when that ends."""
-    command = [sys.executable, "-m", "ragdist.child", "tests.says", "--one", "2"]
+    """What is on its standard input is between its parent and `ragdist.tools.follow_parent`; SIGTERM comes when that ends."""
+    command = [sys.executable, "-m", "ragdist.tools.follow_parent", "tests.says", "--one", "2"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as started:
         assert started.stdout.readline() == "'' ['says', '--one', '2']\n"
         started.stdin.close()

@@ -7,9 +7,9 @@ import sys
 import pytest
 import yaml
 
-from ragdist import cli, helptext, settings
-from ragdist.config import Config, flat
-from ragdist.errors import UserError
+from ragdist.config import Config, cli, helptext, settings
+from ragdist.config.run import flat
+from ragdist.tools.errors import UserError
 from tests.conftest import TINY, command, refused
 
 TRAIN = "ragdist.train"
@@ -123,8 +123,8 @@ def test_mistakes_in_a_file(tmp_path, content, says):
     ],
 )
 def test_mistakes_that_only_the_data_or_the_machine_show(tmp_path, digits, arguments, says):
-    from ragdist.data.options import ShardOptions
-    from ragdist.data.writer import write_shards
+    from ragdist.config.shards import ShardOptions
+    from ragdist.data.writing.writer import write_shards
     from tests.conftest import encoded, picture
 
     (tmp_path / "empty").mkdir()
@@ -158,7 +158,7 @@ def test_help_imports_nothing_that_takes_seconds(module, tmp_path):
         [sys.executable, "-X", "importtime", "-m", module, "--help"], cwd=tmp_path, capture_output=True, text=True
     )
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    assert "ragdist.cli" in imported
+    assert "ragdist.config.cli" in imported
     assert not {"torch", "ray", "webdataset", "matplotlib", "scipy", "sklearn"} & imported
 
 
@@ -213,7 +213,7 @@ def test_help_of_what_is_not_there_names_the_nearest(tmp_path):
 
 @pytest.mark.parametrize("module", ["ragdist.train", "ragdist.shards", "ragdist.generate"])
 def test_parsing_does_not_import_torch(module):
-    code = f"import sys, {module}; from ragdist import settings; settings.parse([], 'x'); assert 'torch' not in sys.modules"
+    code = f"import sys, {module}; from ragdist.config import settings; settings.parse([], 'x'); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -221,9 +221,9 @@ def test_every_option_is_described():
     """--help shows a line for each option; an undescribed one would show its type alone."""
     import inspect
 
-    from ragdist import config
+    from ragdist.config import run
 
-    source = inspect.getsource(config)
+    source = inspect.getsource(run)
     for block in re.findall(r"@dataclass\nclass \w+:\n(.*?)(?=\n\n\n|\Z)", source, re.DOTALL):
         for name, after in re.findall(r"^    (\w+): [^\n]+\n([^\n]*)", block, re.MULTILINE):
             if name not in ("data", "network", "objective", "optim", "checkpoint", "monitor", "evaluate"):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cluster.lab import network
-from ragdist import settings
+from ragdist.config import settings
 from tests import warm
 from tests.driven import (
     CHECKOUT,
@@ -49,8 +49,8 @@ def lab():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     """The 8x8 digits as nine shards."""
-    from ragdist.data.options import ShardOptions
-    from ragdist.data.writer import write_shards
+    from ragdist.config.shards import ShardOptions
+    from ragdist.data.writing.writer import write_shards
 
     out = tmp_path_factory.mktemp("data") / "digits"
     write_shards("digits", out, ShardOptions(shard_samples=200))

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ragdist import settings
-from ragdist.config import Config, ObjectiveOptions
+from ragdist.config import Config, settings
+from ragdist.config.run import ObjectiveOptions
 from ragdist.data import index as index_file
-from ragdist.rundir import RunFolder
-from ragdist.trainer import Trainer
-from ragdist.update import Update
-from ragdist.world import World
+from ragdist.distributed.world import World
+from ragdist.runs.folder import RunFolder
+from ragdist.training.trainer import Trainer
+from ragdist.training.update import Update
 from tests.conftest import TINY, command, refused
 from tests.ranks import on_ranks
 from tests.test_update import B, a_batch, error, gradients, networks
@@ -155,10 +155,10 @@ def train(world: World, config: Config) -> dict:
             return allreduce_hook(state, bucket)
 
         trainer.reducer.wrapped.register_comm_hook(None, hook)
-    batches = iter(trainer.feed.batches(0))
+    batches = iter(trainer.loader.batches(0))
     for _ in range(UPDATES):
         sent.clear()
-        trainer.step(trainer.feed.to_device(next(batches)))
+        trainer.step(trainer.loader.to_device(next(batches)))
     later = graphs() - start - prepared if config.compile else Counter()
     weights = torch.cat([p.detach().flatten() for p in trainer.update.parameters()])
     gradients = sum(p.grad.nbytes for p in trainer.update.parameters())

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ragdist.config import NetworkOptions, ObjectiveOptions
+from ragdist.config.run import NetworkOptions, ObjectiveOptions
 from ragdist.networks import build_discriminator, build_generator
 from ragdist.networks.conv import Conv2d, penalized
-from ragdist.update import Batch, Update
+from ragdist.training.update import Batch, Update
 from tests.test_networks import options
 
 HOW = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ragdist import settings
+from ragdist.config import settings
 from tests.test_manifests import CLUSTER, KUBERAY, ROOT, VARIANTS
 
 # -- the cluster launcher ---------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def test_shards_are_made_and_checked_by_several_processes(tmp_path):
 
 def test_what_a_living_process_writes_is_not_deleted(tmp_path):
     """By its name alone nobody can tell whether it lives; a checkpoint of two runs in one folder, as it were."""
-    living = "import ragdist.ownership as o; print(o.owner_name(), flush=True); input()"
+    living = "import ragdist.tools.ownership as o; print(o.owner_name(), flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", living], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -93,7 +93,7 @@ def test_what_a_living_process_writes_is_not_deleted(tmp_path):
         (tmp_path / f".part-images-000000000032.{'0' * 12}-1-1").mkdir()
         old = time.time() - 100_000
         os.utime(tmp_path / f".part-images-000000000032.{'0' * 12}-1-1", (old, old))
-        code = "import pathlib, torch; from ragdist import checkpoint as c; c.save(pathlib.Path(), 64, {}, {}, keep=1)"
+        code = "import pathlib, torch; from ragdist.runs import checkpoint as c; c.save(pathlib.Path(), 64, {}, {}, keep=1)"
         said(elsewhere("-c", code, cwd=tmp_path))
         process.stdin.close()
     left = {path.name.partition(".part-images-000000000032.")[2] for path in tmp_path.glob(".part*")}
@@ -103,5 +103,5 @@ def test_what_a_living_process_writes_is_not_deleted(tmp_path):
 def test_the_commands_that_use_ray_start(tmp_path):
     started = [elsewhere("-m", module, "--help", cwd=tmp_path) for module in ("ragdist.doctor", "tune.search")]
     assert all("usage" in said(process) for process in started)
-    imported = "import tune.run, tune.local, tune.remote, tune.rung, ragdist.processes, ragdist.memory as memory; "
+    imported = "import tune.run, tune.train_here, tune.train_on_workers, tune.rung, ragdist.distributed.local_workers, ragdist.tools.memory as memory; "
     said(elsewhere("-c", imported + "assert not memory.keep_freed_memory()", cwd=tmp_path))

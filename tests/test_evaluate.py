@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from ragdist.evaluation import history, svg
+from ragdist.config.evaluation import METRICS, EvaluateOptions
+from ragdist.evaluation import classifier as classifiers
 from ragdist.evaluation.evaluate import gather, measure
-from ragdist.evaluation.judged import FolderSamples, quantized
-from ragdist.metrics import classifier as classifiers
-from ragdist.metrics.dataset import Batch, DataSet
-from ragdist.metrics.options import METRICS, EvaluateOptions
+from ragdist.evaluation.reference_data import Batch, DataSet
+from ragdist.evaluation.report import history, svg
+from ragdist.evaluation.samples import FolderSamples, quantized
 from tests.conftest import TINY, command, encoded, picture, refused
 
 EVALUATE = "ragdist.evaluate"
@@ -152,7 +152,7 @@ def test_a_file_and_a_folder_of_its_images_give_the_runs_figures(place, tmp_path
 )
 def test_mistakes_get_one_line(place, capsys, monkeypatch, arguments, says):
     from ragdist import evaluate as module
-    from ragdist.errors import run_command
+    from ragdist.tools.errors import run_command
 
     monkeypatch.chdir(place)
     _prepare(place)
@@ -168,8 +168,8 @@ def test_mistakes_get_one_line(place, capsys, monkeypatch, arguments, says):
 def _prepare(place):
     if (place / "started").exists():
         return
-    from ragdist.data.options import ShardOptions
-    from ragdist.data.writer import write_shards
+    from ragdist.config.shards import ShardOptions
+    from ragdist.data.writing.writer import write_shards
 
     for name in ("started", "nothing", "large", "pictures"):
         (place / name).mkdir()
@@ -207,8 +207,8 @@ def planted(tmp_path_factory):
     """Two halves of the digits, 16x16: one to train on, one held out; figures of planted generators."""
     from sklearn.datasets import load_digits
 
-    from ragdist.data.options import ShardOptions
-    from ragdist.data.writer import write_shards
+    from ragdist.config.shards import ShardOptions
+    from ragdist.data.writing.writer import write_shards
 
     root = tmp_path_factory.mktemp("planted")
     digits = load_digits()
@@ -283,10 +283,10 @@ def test_a_collapse_shows_in_diversity_recall_and_coverage(planted):
 
 
 def test_images_are_rounded_as_files_are(tmp_path):
-    from ragdist import pictures
+    from ragdist.modalities.image import preview
 
     samples = torch.linspace(-1.2, 1.2, 3 * 64).view(1, 3, 8, 8)
-    pictures.tiles(samples)[0].save(tmp_path / "0.png")
+    preview.tiles(samples)[0].save(tmp_path / "0.png")
     (found,) = FolderSamples(tmp_path, (3, 8, 8), 0).batches(range(1), 1)
     assert torch.equal(found.images, quantized(samples))
 
@@ -310,7 +310,7 @@ def evaluated(images: int, of: str = "a/generator.safetensors") -> SimpleNamespa
     protocol = {"samples": 1, "reals": 1, "neighbours": 1, "seed": 0, "held_out": None}
     protocol |= {"data": {"digest": "d"}, "features": {"sha256": "f"}}
     content = {"figures": {"kid": {"value": 1.0}}}
-    return SimpleNamespace(seen=images, protocol=protocol, content=lambda: content, judged={"path": of})
+    return SimpleNamespace(seen=images, protocol=protocol, content=lambda: content, samples={"path": of})
 
 
 def test_what_is_judged_from_elsewhere_has_a_history_of_its_own(tmp_path):
@@ -331,7 +331,7 @@ def test_what_is_judged_from_elsewhere_has_a_history_of_its_own(tmp_path):
 REMEMBER = """
 import sys
 from pathlib import Path
-from ragdist.evaluation import history
+from ragdist.evaluation.report import history
 from tests.test_evaluate import evaluated
 for images in range(int(sys.argv[2]), 60, 2):
     history.remember(Path(sys.argv[1]), evaluated(images))

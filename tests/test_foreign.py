@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ragdist.config.shards import IndexOptions
 from ragdist.data import index as index_file
-from ragdist.data.foreign import NOTES, index_shards
-from ragdist.data.grouping import key_and_extension
-from ragdist.data.options import IndexOptions
+from ragdist.data.indexing.index_shards import NOTES, index_shards
+from ragdist.data.indexing.tar_samples import key_and_extension
 from ragdist.data.reader import ShardReader
-from ragdist.data.shardfiles import ShardFiles
-from ragdist.data.store import Store
-from ragdist.errors import UserError
+from ragdist.data.shard_files import ShardFiles
+from ragdist.storage.store import Store
+from ragdist.tools.errors import UserError
 from tests.conftest import TINY, command, encoded, picture, refused
 
 SHARDS = "ragdist.shards"

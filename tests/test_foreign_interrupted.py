@@ -7,9 +7,9 @@ import time
 import numpy as np
 
 from ragdist.data import index as index_file
-from ragdist.data.foreign import NOTES
+from ragdist.data.indexing.index_shards import NOTES
 from ragdist.data.reader import ShardReader
-from ragdist.data.shardfiles import ShardFiles
+from ragdist.data.shard_files import ShardFiles
 from tests.conftest import begin, command, picture
 from tests.test_foreign import SHARDS, index, refusal, sample, write
 

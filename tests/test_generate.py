@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ragdist import sampling
-from ragdist.config import NetworkOptions
+from ragdist.config.run import NetworkOptions
+from ragdist.generation import sampling
 from ragdist.networks import build_generator
 from tests.conftest import TINY, command, refused
 

@@ -15,24 +15,26 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import ragdist
-from ragdist import checkpoint, export, settings
-from ragdist.config import Config, flat
+from ragdist.config import Config, settings
+from ragdist.config.run import flat
 from ragdist.data import index as index_file
-from ragdist.data.cache import Cache
-from ragdist.errors import TooNew
-from ragdist.evaluation import history
-from ragdist.metrics.classifier import classifier
-from ragdist.metrics.dataset import DataSet
-from ragdist.rundir import RunFolder
+from ragdist.evaluation.classifier import classifier
+from ragdist.evaluation.reference_data import DataSet
+from ragdist.evaluation.report import history
+from ragdist.generation import generator_file
+from ragdist.runs import checkpoint
+from ragdist.runs.folder import RunFolder
+from ragdist.storage.cache import Cache
+from ragdist.tools.errors import TooNew
 from tests import golden
 from tests.conftest import command, refused
 from tests.golden.make import machine
 from tune import plan as plans
 from tune import results
-from tune.course import Course
+from tune.evaluator import TrialEvaluator
 from tune.folder import SearchFolder
-from tune.judge import Judge
-from tune.rung import climb
+from tune.rung import advance
+from tune.state import SearchState
 
 CPU = torch.device("cpu")
 # Of the weights, relative to their length: what rounding grows to, on a processor with other units, over the updates
@@ -90,22 +92,22 @@ def test_a_finished_run_is_extended(place):
     run = RunFolder(place / "finished")
     assert json.loads(run.summary.read_text())["images"] == 4800
     assert yaml.safe_load(run.config.read_text())["version"] == ragdist.__version__
-    assert export.about(run.best)["evaluation"]["images"] in (1600, 3200, 4800)
+    assert generator_file.about(run.best)["evaluation"]["images"] in (1600, 3200, 4800)
 
 
 def test_an_interrupted_run_comes_to_the_weights_it_would_have_come_to(place):
     said = done("ragdist.train", "--out=unfinished", cwd=place)
     assert "continuing from unfinished/checkpoints/" in said
-    mine = export.load(place / "unfinished/generator.safetensors", CPU)
+    mine = generator_file.load(place / "unfinished/generator.safetensors", CPU)
     about = golden.about(place.name)
     assert mine.about["images"] == about["continued"]["images"] == 20_000
-    theirs = export.load(place / "continued.safetensors", CPU)
+    theirs = generator_file.load(place / "continued.safetensors", CPU)
     assert theirs.about["weights_sha256"] == about["continued"]["weights_sha256"]
     if all(about[name] == value for name, value in machine().items() if name != "ragdist"):
         assert mine.about["weights_sha256"] == theirs.about["weights_sha256"]
     assert apart(mine.generator, theirs.generator) < ROUNDING
     start = RunFolder(golden.copied(place.name, place / "again") / "unfinished").generator
-    assert apart(mine.generator, export.load(start, CPU).generator) > 0, "there was something left to do"
+    assert apart(mine.generator, generator_file.load(start, CPU).generator) > 0, "there was something left to do"
     assert [row["images"] for row in history.read_lines(place / "unfinished/evaluations.jsonl")] == [16_000, 20_000]
 
 
@@ -212,10 +214,10 @@ def test_a_killed_search_comes_to_the_end_it_would_have_come_to(place):
     plan = replace(plan, options=replace(plan.options, trials=3))
     before = {trial.number: trial for trial in there.read()}
     assert [(trial.state, len(trial.rungs)) for trial in before.values()] == [("finished", 3), ("running", 1)]
-    course, judge = Course(plan, there), Judge(plan, CPU)
+    course, judge = SearchState(plan, there), TrialEvaluator(plan, CPU)
     while trial := course.next():
         while trial.state == "running":
-            reached = climb(plan, there, trial.number, judge, device=CPU)
+            reached = advance(plan, there, trial.number, judge, device=CPU)
             assert reached.values, reached
             course.judged(trial.number, reached.images, reached.values, reached.seconds)
     whole = {trial.number: trial for trial in SearchFolder(place / "searched").read()}
@@ -231,18 +233,21 @@ def test_a_killed_search_comes_to_the_end_it_would_have_come_to(place):
 
 
 def newer_generator(place: Path) -> None:
-    about, weights = export.about(place / "finished/generator.safetensors"), place / "finished/generator.safetensors"
+    about, weights = (
+        generator_file.about(place / "finished/generator.safetensors"),
+        place / "finished/generator.safetensors",
+    )
     rewrite(weights, about | {"network": about["network"] | {"norm": "spectral"}})
 
 
 def newer_generator_format(place: Path) -> None:
     file = place / "finished/generator.safetensors"
-    rewrite(file, export.about(file) | {"version": 9})
+    rewrite(file, generator_file.about(file) | {"version": 9})
 
 
 def newer_samples(place: Path) -> None:
     file = place / "finished/generator.safetensors"
-    rewrite(file, export.about(file) | {"ragdist": "99.0.0", "spec": {"dtype": "uint16"}})
+    rewrite(file, generator_file.about(file) | {"ragdist": "99.0.0", "spec": {"dtype": "uint16"}})
 
 
 def rewrite(file: Path, about: dict) -> None:
@@ -343,10 +348,10 @@ def test_a_newer_classifier_is_not_overwritten(tmp_path):
     assert file.read_bytes() == content
 
 
-@pytest.mark.parametrize("module", [checkpoint, export])
+@pytest.mark.parametrize("module", [checkpoint, generator_file])
 def test_older_forms_are_read(place, monkeypatch, module):
     monkeypatch.setattr(module, "VERSION", 7)
-    assert export.load(place / "finished/generator.safetensors", CPU).about["images"] == 3200
+    assert generator_file.load(place / "finished/generator.safetensors", CPU).about["images"] == 3200
     found, broken = checkpoint.load_newest(place / "finished/checkpoints", CPU)
     assert (found.state["images"], broken) == (3200, [])
     shutil.rmtree(place)

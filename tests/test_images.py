@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ragdist.data.images import encode
-from ragdist.data.options import ShardOptions
+from ragdist.config.shards import ShardOptions
+from ragdist.modalities.image.encode import encode
 from tests.conftest import encoded, picture
 
 

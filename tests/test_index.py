@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdist.data import codecs
 from ragdist.data import index as index_file
 from ragdist.data.index import Index, Shard
-from ragdist.errors import TooNew, UserError
+from ragdist.modalities.image import codec
+from ragdist.tools.errors import TooNew, UserError
 
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 names = st.text(min_size=1)
@@ -40,10 +40,10 @@ class LaterIndex(Index):
 def sounds(monkeypatch) -> None:
     """A kind of sample whose index says more than a shape."""
 
-    class Sounds(codecs.ImageCodec):
+    class Sounds(codec.ImageCodec):
         spec = frozenset({"rate", "dtype"})
 
-    monkeypatch.setitem(codecs.CODECS, "image", Sounds())
+    monkeypatch.setitem(codec.CODECS, "image", Sounds())
 
 
 def digest_of_the_first_version(index: Index) -> str:

@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from ragdist import checkpoint, export, settings
+from ragdist.config import settings
+from ragdist.config.evaluation import EvaluateOptions
 from ragdist.data import index as index_file
-from ragdist.evaluation import history
+from ragdist.distributed.world import World
+from ragdist.evaluation.during_training import EvaluationDuringTraining
 from ragdist.evaluation.evaluate import gather, measure
-from ragdist.evaluation.inrun import InRun
-from ragdist.evaluation.judged import GeneratorSamples
-from ragdist.metrics.dataset import DataSet
-from ragdist.metrics.options import EvaluateOptions
-from ragdist.rundir import RunFolder
-from ragdist.trainer import Trainer
-from ragdist.world import World
+from ragdist.evaluation.reference_data import DataSet
+from ragdist.evaluation.report import history
+from ragdist.evaluation.samples import GeneratorSamples
+from ragdist.generation import generator_file
+from ragdist.runs import checkpoint
+from ragdist.runs.folder import RunFolder
+from ragdist.training.trainer import Trainer
 from tests.conftest import TINY, command, refused
 from tests.ranks import on_ranks
 
@@ -88,13 +90,13 @@ def test_the_command_gives_the_same_figures(place):
 def test_the_best_is_kept_as_a_file_and_as_a_checkpoint(place):
     run = RunFolder(place / "run")
     best = max(rows(run.path), key=lambda row: row["figures"]["precision"])
-    about = export.about(run.best)
+    about = generator_file.about(run.best)
     assert about["evaluation"]["value"] == best["figures"]["precision"]
     assert about["images"] == about["evaluation"]["images"]
     there = checkpoint.listed(run.checkpoints)
     assert checkpoint.path_of(run.checkpoints, about["images"]) in there
     state = torch.load(checkpoint.path_of(run.checkpoints, about["images"]) / "state.pt", weights_only=True)
-    assert export.weights_sha256(state["ema"]) == about["weights_sha256"]
+    assert generator_file.weights_sha256(state["ema"]) == about["weights_sha256"]
     assert command("ragdist.generate", "run/best.safetensors", "--n=4", cwd=place).returncode == 0
 
 
@@ -115,10 +117,10 @@ def test_a_restart_knows_the_best_and_judges_what_is_missing(place, tmp_path):
     trainer = trainer_of(place, run.path)
     said = []
     trainer.prepare(said.append)
-    evaluations: InRun = trainer.evaluations
-    assert evaluations.best == export.about(run.best)["evaluation"]
+    evaluations: EvaluationDuringTraining = trainer.evaluations
+    assert evaluations.best == generator_file.about(run.best)["evaluation"]
     assert list(evaluations.missing) == [1920]
-    assert run.spared <= trainer.folder.spared == {evaluations.best["images"], 1920}
+    assert run.protected <= trainer.folder.protected == {evaluations.best["images"], 1920}
     trainer.train(_Silent())
     assert rows(run.path)[-1]["figures"] == pytest.approx(kept[-1]["figures"], rel=1e-6)
     assert len(rows(run.path)) == 3
@@ -128,7 +130,7 @@ def test_one_that_fails_is_said_and_one_too_many_is_left_out(place, tmp_path):
     trainer = trainer_of(place, tmp_path)
     said = []
     trainer.prepare(said.append)
-    evaluations: InRun = trainer.evaluations
+    evaluations: EvaluationDuringTraining = trainer.evaluations
     weights = trainer.ema.state_dict()
     broken = {name: torch.full_like(value, torch.nan) for name, value in weights.items()}
     evaluations.begin(640, broken)
@@ -148,11 +150,11 @@ def test_one_that_fails_is_said_and_one_too_many_is_left_out(place, tmp_path):
 def test_the_time_that_evaluations_take_is_bounded(place, tmp_path):
     trainer = trainer_of(place, tmp_path, "--evaluate.share=0.25")
     trainer.prepare(lambda line: None)
-    evaluations: InRun = trainer.evaluations
+    evaluations: EvaluationDuringTraining = trainer.evaluations
     clock = [0.0]
     evaluations._clock = lambda: clock.__setitem__(0, clock[0] + 0.5) or clock[0]  # a step takes half a second
     evaluations._began, evaluations.spent = 0.0, 0.0
-    import ragdist.evaluation.inrun as module
+    import ragdist.evaluation.during_training as module
 
     taken = 0
     with pytest.MonkeyPatch.context() as patch:
@@ -179,7 +181,7 @@ def test_the_time_that_evaluations_take_is_bounded(place, tmp_path):
     ],
 )
 def test_mistakes_end_a_run_before_it_begins(place, tmp_path, option, says):
-    from ragdist.errors import UserError
+    from ragdist.tools.errors import UserError
 
     def begin():
         trainer = trainer_of(place, tmp_path, option)
@@ -216,8 +218,8 @@ def judge(world: World, place: Path, generator: Path, cache: Path, features: str
     options = EvaluateOptions(
         samples=601, features=features, metrics="all", cache=str(cache), batch=64, neighbours=512, reals=1000
     )
-    judged = GeneratorSamples(export.load(generator, CPU), generator, 0, None)
-    found = measure(gather(judged, data, options, world=world, say=lambda line: None))
+    samples = GeneratorSamples(generator_file.load(generator, CPU), generator, 0, None)
+    found = measure(gather(samples, data, options, world=world, say=lambda line: None))
     return found and {name: figure["value"] for name, figure in found.content()["figures"].items()}
 
 
@@ -259,4 +261,4 @@ def test_workers_judge_together_on_their_way(place, tmp_path):
     assert [row["protocol"] for row in found] == [row["protocol"] for row in alone]
     assert len([line for line in said[0] if line.startswith("evaluation after")]) == 3
     assert said[1:] == [[], []]
-    assert export.about(tmp_path / "run/best.safetensors")["evaluation"]["figure"] == "precision"
+    assert generator_file.about(tmp_path / "run/best.safetensors")["evaluation"]["figure"] == "precision"

@@ -14,7 +14,7 @@ import pytest
 
 from cluster.lab import Lab, dashboard, hosts, network, state
 from cluster.lab.__main__ import main
-from ragdist.errors import UserError
+from ragdist.tools.errors import UserError
 from tests import warm
 from tests.conftest import command, refused
 from tests.driven import NEEDS_A_LAB, PATIENCE, own_name

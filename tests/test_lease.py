@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ragdist import lease as lease_file
-from ragdist.data import retry
-from ragdist.data.store import Store
-from ragdist.errors import UserError
-from ragdist.lease import LOCK, lease, token_of
-from ragdist.runplace import Claim
+from ragdist.runs import remote_lease as lease_file
+from ragdist.runs.lease import Lease
+from ragdist.runs.remote_lease import LOCK, hold, token_of
+from ragdist.storage import retry
+from ragdist.storage.store import Store
+from ragdist.tools.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +33,10 @@ def until(condition) -> None:
 
 _START = """
 import sys, time
-from ragdist import lease as lease_file
-from ragdist.data.store import Store
-from ragdist.errors import UserError
-from ragdist.runplace import Claim
+from ragdist.runs import remote_lease as lease as lease_file
+from ragdist.storage.store import Store
+from ragdist.tools.errors import UserError
+from ragdist.runs.lease import Lease
 lease_file.BEAT = 0.3
 Store("{url}/warm").list()
 print("ready", flush=True)
@@ -77,8 +77,8 @@ def test_of_two_processes_that_start_at_once_one_wins(s3):
 def test_what_a_dead_process_held_is_taken(s3, capsys):
     store = Store("s3://bucket/dead")
     store.write(LOCK, b"process 1 on there\nold\n7\n")
-    claim = Claim("mine")
-    with lease(store, claim):
+    claim = Lease("mine")
+    with hold(store, claim):
         assert token_of(store.read(LOCK)) == "mine"
     assert "is locked by process 1 on there: waiting 1 s" in capsys.readouterr().out
     assert store.list() == {}
@@ -86,8 +86,8 @@ def test_what_a_dead_process_held_is_taken(s3, capsys):
 
 def test_a_process_thought_dead_cannot_take_it_back(s3):
     """It wakes up, and finds another's: it writes over nothing and deletes nothing."""
-    store, claim = Store("s3://bucket/woken"), Claim("sleeper")
-    with lease(store, claim):
+    store, claim = Store("s3://bucket/woken"), Lease("sleeper")
+    with hold(store, claim):
         store.write(LOCK, b"process 2 on there\nother\n0\n")
         until(lambda: claim.lost)
         with pytest.raises(UserError, match="took this run over"):
@@ -96,8 +96,8 @@ def test_a_process_thought_dead_cannot_take_it_back(s3):
 
 
 def test_what_someone_deleted_by_hand_is_written_again(s3):
-    store, claim = Store("s3://bucket/deleted"), Claim("mine")
-    with lease(store, claim):
+    store, claim = Store("s3://bucket/deleted"), Lease("mine")
+    with hold(store, claim):
         store.delete(LOCK)
         until(lambda: LOCK in store.list())
         assert not claim.lost
@@ -105,7 +105,7 @@ def test_what_someone_deleted_by_hand_is_written_again(s3):
 
 
 def test_a_bucket_that_is_not_there_is_one_line(s3):
-    with pytest.raises(UserError, match="no such bucket"), lease(Store("s3://no-such-bucket/run"), Claim("mine")):
+    with pytest.raises(UserError, match="no such bucket"), hold(Store("s3://no-such-bucket/run"), Lease("mine")):
         pass
 
 
@@ -171,9 +171,9 @@ def other(monkeypatch):
 
 def test_a_lost_answer_does_not_lose_the_lease(other):
     """What was written meets its own writer, who makes the request again."""
-    claim = Claim("mine")
+    claim = Lease("mine")
     other.lost = 1
-    with lease(Store("s3://box/run"), claim):
+    with hold(Store("s3://box/run"), claim):
         for _ in range(2):
             before = other.files["/box/run/lock"]
             other.lost = 1
@@ -186,16 +186,16 @@ def test_a_lost_answer_does_not_lose_the_lease(other):
 @pytest.mark.parametrize("conditions", ["ignored", "refused"])
 def test_a_store_without_conditions_is_said_once(other, conditions, capsys):
     other.conditions = conditions
-    claim, store = Claim("mine"), Store("s3://box/run")
-    with lease(store, claim):
-        with pytest.raises(UserError, match="is in use by process"), lease(store, Claim("late")):
+    claim, store = Lease("mine"), Store("s3://box/run")
+    with hold(store, claim):
+        with pytest.raises(UserError, match="is in use by process"), hold(store, Lease("late")):
             pass
         time.sleep(1)
         assert not claim.lost
         assert token_of(store.read(LOCK)) == "mine"
     assert other.files == {}
     assert capsys.readouterr().err.count("the store has no conditional writes") == 1
-    with lease(store, claim):
+    with hold(store, claim):
         store.write(LOCK, b"someone\nelse\n0\n")
         until(lambda: claim.lost)
     assert token_of(store.read(LOCK)) == "else"

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from ragdist.errors import Unreachable, UserError
-from ragdist.locks import Busy, locked, locked_folder
-from ragdist.runplace import place_of
+from ragdist.runs.open import run_at
+from ragdist.storage.locks import Busy, locked, locked_folder
+from ragdist.tools.errors import Unreachable, UserError
 from tests import without_flock
 from tests.conftest import TINY
 
 HOLD = """
 import sys
 from pathlib import Path
-from ragdist.locks import locked
+from ragdist.storage.locks import locked
 with locked(Path(sys.argv[1]), "a note"):
     print("held", flush=True)
     input()
@@ -110,15 +110,15 @@ def test_a_lock_of_the_version_before_is_one(tmp_path):
         file.flush()
         with pytest.raises(Unreachable, match="in use by process 7 on earlier"), locked_folder(tmp_path, "it"):
             pass
-        assert place_of(str(tmp_path)).token() == "token"
+        assert run_at(str(tmp_path)).token() == "token"
     with locked_folder(tmp_path, "it", "another"):
-        assert place_of(str(tmp_path)).token() == "another"
+        assert run_at(str(tmp_path)).token() == "another"
 
 
 TWICE = """
 import sys
 from pathlib import Path
-from ragdist.locks import locked
+from ragdist.storage.locks import locked
 for name in ("a", "b"):
     with locked(Path(sys.argv[1]) / name, "note"):
         print((Path(sys.argv[1]) / name).read_text().splitlines()[1])
@@ -148,7 +148,7 @@ def test_without_locks_the_earlier_of_two_runs_stops_before_its_next_checkpoint(
     try:
         for _ in range(2):
             runs.append(subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-            token, end = place_of(str(tmp_path / "run")).token, time.monotonic() + 120
+            token, end = run_at(str(tmp_path / "run")).token, time.monotonic() + 120
             before = token() if len(runs) == 2 else None
             while token() == before or not list((tmp_path / "run" / "checkpoints").glob("images-*")):
                 assert time.monotonic() < end

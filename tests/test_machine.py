@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdist.machine import cgroup_cpus, cpu_count, parse_stat, peak_memory, process_alive, process_started
+from ragdist.tools.machine import cgroup_cpus, cpu_count, parse_stat, peak_memory, process_alive, process_started
 
-COUNT = "from ragdist.machine import cpu_count; print(cpu_count())"
+COUNT = "from ragdist.tools.machine import cpu_count; print(cpu_count())"
 
 
 def files(root: Path, content: dict[str, str]) -> Path:
@@ -120,7 +120,7 @@ def test_what_is_no_state_of_a_process(text):
 
 
 def test_peak_memory_is_in_bytes():
-    code = "from ragdist.machine import peak_memory as p; a = p(); b = bytes([1]) * 300_000_000; print(a, p())"
+    code = "from ragdist.tools.machine import peak_memory as p; a = p(); b = bytes([1]) * 300_000_000; print(a, p())"
     before, after = map(int, subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert 280e6 < after - before < 400e6
     assert peak_memory() > 20e6

@@ -1,4 +1,4 @@
-"""Features, sides and the real data: what is computed once, in parts, and in any order gives the same."""
+"""Features, feature sets and the real data: what is computed once, in parts, and in any order gives the same."""
 
 import json
 import re
@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from ragdist import sampling
-from ragdist.errors import UserError
-from ragdist.evaluation.reals import Reals
-from ragdist.metrics import classifier as classifiers
-from ragdist.metrics.dataset import Batch, DataSet
-from ragdist.metrics.features import Laplacian, Pixels
-from ragdist.metrics.side import Collector
-from ragdist.world import World
+from ragdist.distributed.world import World
+from ragdist.evaluation import classifier as classifiers
+from ragdist.evaluation.feature_set import Collector
+from ragdist.evaluation.reference_data import Batch, DataSet
+from ragdist.evaluation.reference_features import ReferenceFeatures
+from ragdist.generation import sampling
+from ragdist.modalities.image.features import Laplacian, Pixels
+from ragdist.tools.errors import UserError
 from tests.conftest import encoded, picture
 from tests.ranks import on_ranks
 
@@ -69,14 +69,14 @@ def test_pixels_of_a_small_image_are_its_pixels():
 
 
 def reals_of(world: World, where: str, cache: Path) -> list[np.ndarray] | None:
-    """One rank of computing the reals' side; what rank 0 has of it."""
+    """One rank of computing the reals' features; what rank 0 has of them."""
     data = DataSet(where, cache)
-    reals = Reals(data, Pixels(data.index.shape), 500, cache)
-    side = reals.side(64, world)
-    again = Reals(data, Pixels(data.index.shape), 500, cache)
-    assert (again.side(64, world) is None) == (world.rank > 0)
+    reals = ReferenceFeatures(data, Pixels(data.index.shape), 500, cache)
+    found = reals.feature_set(64, world)
+    again = ReferenceFeatures(data, Pixels(data.index.shape), 500, cache)
+    assert (again.feature_set(64, world) is None) == (world.rank > 0)
     assert (reals.cached, again.cached) == (False, True)
-    parts = side and (side.numbers, side.labels, side.features, *vars(side.moments).values())
+    parts = found and (found.numbers, found.labels, found.features, *vars(found.moments).values())
     return parts and [part.numpy() for part in parts]
 
 
@@ -95,14 +95,14 @@ def test_the_reals_are_the_same_in_any_world(digits, tmp_path):
 def broken_reals_of(world: World, where: str, cache: Path, lost: str) -> tuple[str, list[int]]:
     """One rank where a shard is damaged, then where it is lost; the error of the latter, the bad samples of the former."""
     data = DataSet(where, cache)
-    side = Reals(data, Pixels(data.index.shape), 0, cache).side(64, world)
-    assert world.rank or side.count == len(data) - len(data.bad)
+    found = ReferenceFeatures(data, Pixels(data.index.shape), 0, cache).feature_set(64, world)
+    assert world.rank or found.count == len(data) - len(data.bad)
     world.gather("read")
     if world.rank == 0:
         Path(lost).unlink()
     world.gather("gone")
     try:
-        Reals(DataSet(where, cache), Pixels(data.index.shape), 0, cache).side(64, world)
+        ReferenceFeatures(DataSet(where, cache), Pixels(data.index.shape), 0, cache).feature_set(64, world)
     except UserError as error:
         return str(error), sorted(data.bad)
     return "", []
@@ -126,9 +126,9 @@ def test_reals_are_computed_once(data, tmp_path):
     extractor = Pixels(data.index.shape)
 
     def both():
-        reals = Reals(data, extractor, 300, tmp_path)
-        side = reals.side(64, ALONE)
-        return side, reals.spacing(side, 200), reals.cached
+        reals = ReferenceFeatures(data, extractor, 300, tmp_path)
+        found = reals.feature_set(64, ALONE)
+        return found, reals.spacing(found, 200), reals.cached
 
     first, first_spacing, cached = both()
     assert not cached
@@ -137,7 +137,7 @@ def test_reals_are_computed_once(data, tmp_path):
     torch.testing.assert_close(second.features, first.features)
     torch.testing.assert_close(second.moments.outer, first.moments.outer)
     torch.testing.assert_close(second_spacing, first_spacing)
-    assert Reals(data, extractor, 301, tmp_path).side(64, ALONE) is not None
+    assert ReferenceFeatures(data, extractor, 301, tmp_path).feature_set(64, ALONE) is not None
     for file in (tmp_path / "evaluation").iterdir():  # what rots is computed again
         file.write_bytes(file.read_bytes()[:100])
     third, _, cached = both()
@@ -191,8 +191,8 @@ def test_a_classifier_is_a_function_of_data_and_seed_and_may_lie_in_the_cache(di
 
 
 def test_data_without_labels_have_no_classifier(tmp_path):
-    from ragdist.data.options import ShardOptions
-    from ragdist.data.writer import write_shards
+    from ragdist.config.shards import ShardOptions
+    from ragdist.data.writing.writer import write_shards
 
     (tmp_path / "flat").mkdir()
     for i in range(12):
@@ -240,7 +240,7 @@ def random_inception(tmp_path_factory):
 
 
 def test_inception_through_torch_fidelity(random_inception):
-    from ragdist.metrics.inception import Inception
+    from ragdist.modalities.image.inception import Inception
 
     extractor = Inception(str(random_inception), "cpu")
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
@@ -253,7 +253,7 @@ def test_inception_through_torch_fidelity(random_inception):
 
 def test_weights_that_are_none(tmp_path, monkeypatch):
     pytest.importorskip("torch_fidelity")
-    from ragdist.metrics.inception import Inception
+    from ragdist.modalities.image.inception import Inception
 
     with pytest.raises(UserError, match="no such file"):
         Inception(str(tmp_path / "x.pth"), "cpu")
@@ -282,8 +282,8 @@ def test_weights_that_are_none(tmp_path, monkeypatch):
 
 def test_the_reals_of_a_folder_of_one_class_are_images(tmp_path):
     """Images that are decoded are those that were written."""
-    from ragdist.data.options import ShardOptions
-    from ragdist.data.writer import write_shards
+    from ragdist.config.shards import ShardOptions
+    from ragdist.data.writing.writer import write_shards
 
     (tmp_path / "flat").mkdir()
     wanted = {}

@@ -8,12 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragdist.metrics import classes, inception_score, kid, ms_ssim, swd
+from ragdist.metrics import classes, inception_score, kid
 from ragdist.metrics.density_coverage import density_coverage
 from ragdist.metrics.frechet import frechet_distance, is_rank_deficient
 from ragdist.metrics.moments import Moments
 from ragdist.metrics.precision_recall import precision_recall
-from ragdist.metrics.pyramid import laplacian_pyramid
+from ragdist.modalities.image import ms_ssim, swd
+from ragdist.modalities.image.pyramid import laplacian_pyramid
 
 
 def gaussian(seed: int, n: int, d: int, *, shift: float = 0.0, scale: float = 1.0) -> torch.Tensor:
@@ -181,7 +182,7 @@ def test_ms_ssim_of_tiny_images_and_of_a_collapse():
 
 @pytest.mark.parametrize("shape", [(3, 64, 64), (1, 33, 50), (3, 16, 16), (1, 8, 8)])
 def test_the_pyramid_holds_the_whole_image(shape):
-    from ragdist.metrics import pyramid
+    from ragdist.modalities.image import pyramid
 
     images = torch.rand(2, *shape)
     levels = laplacian_pyramid(images)

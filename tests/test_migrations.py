@@ -12,17 +12,20 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import ragdist
-from ragdist import config as config_file
-from ragdist import export, local, migrations, settings
-from ragdist.config import Config, ObjectiveOptions, flat
-from ragdist.data import foreign, places, work
-from ragdist.data.options import IndexOptions, ShardOptions
+from ragdist.config import Config, migrations, settings
+from ragdist.config import run as config_file
+from ragdist.config.migrations import Added, Removed, Renamed, Revalued, Table
+from ragdist.config.run import ObjectiveOptions, flat
+from ragdist.config.shards import IndexOptions, ShardOptions
+from ragdist.data.indexing import index_shards, tar_files
+from ragdist.data.indexing.scan_shard import Found
 from ragdist.data.sources import open_source
-from ragdist.data.survey import Found
-from ragdist.errors import TooNew, UserError
-from ragdist.evaluation import history
-from ragdist.migrations import Added, Removed, Renamed, Revalued, Table
-from ragdist.rundir import RunFolder
+from ragdist.data.writing import work_folder
+from ragdist.evaluation.report import history
+from ragdist.generation import generator_file
+from ragdist.launch import local
+from ragdist.runs.folder import RunFolder
+from ragdist.tools.errors import TooNew, UserError
 from tests import golden
 from tests.conftest import command, refused
 from tune import plan as plans
@@ -267,7 +270,7 @@ def test_a_generator_of_before_is_read(tmp_path, monkeypatch):
     """Its network's options by other names; one that is missing."""
     place = golden.copied(golden.VERSIONS[0], tmp_path / "golden")
     file = place / "finished/generator.safetensors"
-    about = export.about(file)
+    about = generator_file.about(file)
     del about["network"]["depth"]
     about["network"]["latent"] = about["network"].pop("z_dim")
     about["seen"] = about.pop("images")
@@ -275,9 +278,12 @@ def test_a_generator_of_before_is_read(tmp_path, monkeypatch):
     rows = (Renamed("9", "network.latent", "network.z_dim"), Added("9", "network.depth", 2))
     monkeypatch.setattr(migrations, "OPTIONS", Table(rows))
     monkeypatch.setattr(migrations, "RECORDS", Table((Renamed("9", "seen", "images"),)))
-    found = export.load(file, torch.device("cpu"))
-    assert found.about["images"] == export.about(file)["images"] == 3200
-    assert found.about["network"] == export.load(place / "continued.safetensors", torch.device("cpu")).about["network"]
+    found = generator_file.load(file, torch.device("cpu"))
+    assert found.about["images"] == generator_file.about(file)["images"] == 3200
+    assert (
+        found.about["network"]
+        == generator_file.load(place / "continued.safetensors", torch.device("cpu")).about["network"]
+    )
 
 
 def test_records_of_before_are_read(tmp_path, monkeypatch):
@@ -326,25 +332,25 @@ def test_files_say_which_version_wrote_them(tmp_path):
 def test_shards_that_were_half_written_before_an_option_are_gone_on_with(tmp_path, monkeypatch):
     """As if --root decided bytes, and had come later: the plan is what it was until somebody says it."""
     source = open_source("digits", ShardOptions(), tmp_path)
-    before = work.plan(source, ShardOptions())
-    monkeypatch.setattr(work, "_ALSO", {"root": ""})
-    assert work.plan(source, ShardOptions()) == before
-    assert work.plan(source, ShardOptions(root="elsewhere")) != before
+    before = work_folder.plan(source, ShardOptions())
+    monkeypatch.setattr(work_folder, "_ALSO", {"root": ""})
+    assert work_folder.plan(source, ShardOptions()) == before
+    assert work_folder.plan(source, ShardOptions(root="elsewhere")) != before
 
 
 def test_notes_that_another_version_left_are_passed_over(tmp_path):
     place = golden.copied(golden.VERSIONS[0], tmp_path / "golden")
-    tars = [places.look_at(place) for place in places.tars([str(place / "indexed")])]
+    tars = [tar_files.look_at(place) for place in tar_files.tars([str(place / "indexed")])]
     notes, asked = place / "notes", IndexOptions(label="class")
     notes.mkdir()
-    jobs = foreign._jobs(tars, notes, asked)
-    foreign._survey(jobs, processes=1)
-    assert all(foreign._noted(job) for job in jobs)
+    jobs = index_shards._jobs(tars, notes, asked)
+    index_shards._survey(jobs, processes=1)
+    assert all(index_shards._noted(job) for job in jobs)
     (plan,) = notes.glob("*.json")
     plan.write_text(json.dumps(json.loads(plan.read_text()) | {"spec": {}}))
     found = Found.load(jobs[0].note)
     found.seconds = 1.5
     found.save(jobs[0].note)
-    again = foreign._jobs(tars, notes, asked)
+    again = index_shards._jobs(tars, notes, asked)
     assert [job.plan for job in again] == [job.plan for job in jobs]
-    assert [foreign._noted(job) for job in again] == [False, True]
+    assert [index_shards._noted(job) for job in again] == [False, True]

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragdist.config import NetworkOptions
-from ragdist.export import weights_sha256
+from ragdist.config.run import NetworkOptions
+from ragdist.generation.generator_file import weights_sha256
 from ragdist.networks import FAMILIES, build_discriminator, build_generator, resnet
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ragdist import noise
+from ragdist.tools import noise
 
 seeds = st.integers(0, 2**63 - 1)
 

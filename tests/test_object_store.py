@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ragdist.data import object_store, retry
-from ragdist.data.store import CHUNK, Store
-from ragdist.errors import Unreachable, UserError
+from ragdist.storage import object_store, retry
+from ragdist.storage.store import CHUNK, Store
+from ragdist.tools.errors import Unreachable, UserError
 from tests.conftest import command, refused
 from tests.servers import Gate, s3_client, serving
 
@@ -157,7 +157,7 @@ def test_a_silent_line_is_cut(store, gate, impatient):
 
 def test_ctrl_c_ends_the_wait_for_an_answer(store, gate):
     gate.rate = 0
-    code = f"from ragdist.data.store import Store; print('asking', flush=True); Store('{store.where}').read('file')"
+    code = f"from ragdist.storage.store import Store; print('asking', flush=True); Store('{store.where}').read('file')"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     time.sleep(1)
@@ -169,8 +169,8 @@ def test_ctrl_c_ends_the_wait_for_an_answer(store, gate):
 
 _FORK = """
 import os, sys
-from ragdist.data.store import Store
-from ragdist.errors import UserError
+from ragdist.storage.store import Store
+from ragdist.tools.errors import UserError
 import obstore.store
 store = Store("{where}")
 if {used}:

@@ -46,7 +46,7 @@ def test_the_order_does_not_depend_on_how_it_is_asked_for(order, first, count, d
 
 @given(orders, st.sampled_from([1, 2, 3, 4, 8]), st.integers(1, 6))
 def test_workers_together_read_what_one_reads(order, world, update):
-    from ragdist.world import World
+    from ragdist.distributed.world import World
 
     batch = 13
     slices = [World(rank, world, None).slots(batch) for rank in range(world)]
@@ -104,7 +104,7 @@ def test_memory_is_bounded_by_shards_and_windows():
 @given(orders, st.integers(0, 300), st.integers(1, 60), st.integers(1, 40), st.sampled_from([1, 2, 3, 4]))
 def test_what_is_fetched_ahead_is_what_is_read(order, update, count, batch, world):
     """Through epochs, for any batch: all shards that a worker's slots read are among those said to come."""
-    from ragdist.world import World
+    from ragdist.distributed.world import World
 
     first, stop = update * batch, (update + count) * batch
     for rank in range(min(world, batch)):

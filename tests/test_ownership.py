@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdist import ownership
-from ragdist.machine import process_started
-from ragdist.ownership import STALE, Owner, abandoned, owner_name, parse
+from ragdist.tools import ownership
+from ragdist.tools.machine import process_started
+from ragdist.tools.ownership import STALE, Owner, abandoned, owner_name, parse
 
-NAME = "from ragdist.ownership import owner_name; print(owner_name(), flush=True)"
+NAME = "from ragdist.tools.ownership import owner_name; print(owner_name(), flush=True)"
 
 
 @given(st.from_regex(r"[0-9a-f]{12}", fullmatch=True), st.integers(1, 2**31), st.integers(0, 2**62))
@@ -77,7 +77,7 @@ def test_a_real_container_with_the_same_name_and_numbers():
 
 
 def test_where_nothing_tells_one_machine_from_another_nothing_is_deleted_before_a_day(alive, monkeypatch):
-    code = f"import ragdist.ownership as o; print(o.abandoned({alive!r}, {time.time()}), o.owner_name())"
+    code = f"import ragdist.tools.ownership as o; print(o.abandoned({alive!r}, {time.time()}), o.owner_name())"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(["tests/elsewhere", *sys.path[:1], os.getcwd()])}
     answers = set()
     for _ in range(2):
@@ -96,7 +96,7 @@ def test_a_machine_without_namespaces_is_one_space():
 
 
 def test_local_folders_of_runs_at_urls_are_swept_when_their_process_is_dead(alive, tmp_path, monkeypatch):
-    from ragdist import runurl
+    from ragdist.runs import remote
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     ended = subprocess.check_output([sys.executable, "-c", NAME], text=True).strip()
@@ -111,7 +111,7 @@ def test_local_folders_of_runs_at_urls_are_swept_when_their_process_is_dead(aliv
         paths = [tmp_path / name, tmp_path / name / "samples", tmp_path / name / "samples" / "a.png"]
         for path in paths[:2] if name.endswith("used") else paths:
             os.utime(path, (long_ago, long_ago))
-    runurl._sweep()
+    remote._sweep()
     gone = {f"ragdist-run-{ended}.x", f"ragdist-run-{foreign}.old"}
     assert {path.name for path in tmp_path.iterdir()} == set(names) - gone
 
@@ -119,7 +119,7 @@ def test_local_folders_of_runs_at_urls_are_swept_when_their_process_is_dead(aliv
 def test_what_a_killed_process_left_of_a_checkpoint_goes_and_what_others_write_stays(alive, tmp_path):
     import torch
 
-    from ragdist import checkpoint
+    from ragdist.runs import checkpoint
 
     ended = subprocess.check_output([sys.executable, "-c", NAME], text=True).strip()
     for owner in (ended, alive, owner_name(), "node-7"):  # the third is left by an error, of this very checkpoint

@@ -10,9 +10,9 @@ import psutil
 import pytest
 import torch
 
-from ragdist import processes
-from ragdist.errors import UserError
-from ragdist.world import World, full_precision, pick_device
+from ragdist.distributed import local_workers
+from ragdist.distributed.world import World, full_precision, pick_device
+from ragdist.tools.errors import UserError
 from tests.conftest import TINY, begin, command, refused
 from tests.fork_server import Command
 
@@ -125,7 +125,7 @@ def fail(world: World, rank: int, kind: str) -> int:
 
 
 def test_work_is_done_together():
-    assert processes.share(3, "cpu", fail, 9, "") == 3
+    assert local_workers.share(3, "cpu", fail, 9, "") == 3
     assert not torch.distributed.is_initialized()
 
 
@@ -140,7 +140,7 @@ def test_work_is_done_together():
 def test_the_first_failure_is_told(kind, error, says):
     """A mistake as one line, a bug with the traceback of where it was."""
     with pytest.raises(error, match=says):
-        processes.share(2, "cpu", fail, 1, kind)
+        local_workers.share(2, "cpu", fail, 1, kind)
 
 
 class Machine:
@@ -171,7 +171,7 @@ def test_a_gpu_without_a_number_is_the_current_one(monkeypatch):
 def test_gpus_are_given_out_and_never_shared(monkeypatch, device, says):
     Machine(monkeypatch, 2)
     with pytest.raises(UserError, match=says):
-        processes.share(3, device, fail, 9, "")
+        local_workers.share(3, device, fail, 9, "")
 
 
 def test_a_gpu_is_told_what_to_compute_with(monkeypatch):
@@ -205,4 +205,4 @@ def out_of_memory(world: World, rank: int) -> None:
 @pytest.mark.parametrize(("size", "rank"), [(1, 0), (2, 1)])
 def test_too_little_memory_is_one_line(size, rank):
     with pytest.raises(UserError, match=r"^the memory of cpu ran out: try a smaller --batch$"):
-        processes.share(size, "cpu", out_of_memory, rank)
+        local_workers.share(size, "cpu", out_of_memory, rank)

@@ -11,9 +11,9 @@ import pytest
 ray = pytest.importorskip("ray", reason="needs Ray")
 
 from cluster.lab import hosts  # noqa: E402
-from ragdist import ray_internals as internals  # noqa: E402
-from ragdist.errors import UserError  # noqa: E402
-from ragdist.on_ray import cluster  # noqa: E402
+from ragdist.launch.on_ray import cluster  # noqa: E402
+from ragdist.launch.on_ray import ray_internals as internals  # noqa: E402
+from ragdist.tools.errors import UserError  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 RAY = Path(ray.__file__).parent
@@ -121,4 +121,4 @@ def test_no_other_file_names_them():
     assert inside.search('os.environ["RAY_CHDIR_TO_TRIAL_DIR"]')
     files = [file for folder in ("ragdist", "tune") for file in (ROOT / folder).rglob("*.py")]
     named = {str(file.relative_to(ROOT)) for file in files if inside.search(file.read_text())}
-    assert named == {"ragdist/ray_internals.py"}
+    assert named == {"ragdist/launch/on_ray/ray_internals.py"}

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.cluster
 CODE = """
 import sys
 sys.executable = sys.argv[1]  # with which Ray starts its processes
-from ragdist import rayenv
+from ragdist.launch.on_ray import environment as rayenv
 rayenv.prepare(120)
-from ragdist.on_ray import cluster
+from ragdist.launch.on_ray import cluster
 cluster.connect()
 print("usable:", [node.usable for node in cluster.nodes()])
 """

@@ -7,8 +7,8 @@ import torch
 
 from benchmarks import reader
 from benchmarks.readers import BATCH, ENTRIES, fresh, make, prepare
-from ragdist.data.options import ShardOptions
-from ragdist.data.writer import write_shards
+from ragdist.config.shards import ShardOptions
+from ragdist.data.writing.writer import write_shards
 from tests.conftest import encoded, picture
 
 # What the tests' environment has without a server.

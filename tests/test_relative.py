@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from sklearn.datasets import load_digits
 
-from ragdist.config import ObjectiveOptions
+from ragdist.config.run import ObjectiveOptions
 from ragdist.objective.relative import PAIRINGS, distances, flatten, group_size, relative_term
 
 DIGITS = torch.tensor(load_digits().data, dtype=torch.float64) / 8 - 1

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
-from ragdist.data.ahead import Ahead
-from ragdist.data.cache import Cache
-from ragdist.data.options import ShardOptions
 from ragdist.data.order import Order
+from ragdist.data.prefetch import Prefetcher
 from ragdist.data.reader import ShardReader, SlotDataset, Updates, make_loader
-from ragdist.data.shardfiles import ShardFiles
-from ragdist.data.writer import write_shards
-from ragdist.errors import UserError
-from ragdist.ownership import owner_name
-from ragdist.world import World
+from ragdist.data.shard_files import ShardFiles
+from ragdist.data.writing.writer import write_shards
+from ragdist.distributed.world import World
+from ragdist.storage.cache import Cache
+from ragdist.tools.errors import UserError
+from ragdist.tools.ownership import owner_name
 from tests.conftest import TINY, command, refused
 from tests.servers import s3_client, serving
 
@@ -61,7 +61,9 @@ class Reading:
         loader = make_loader(
             dataset, Updates(self.seen, images, self.batch), workers=loader_workers, prefetch=2, pin=False
         )
-        with Ahead(self.files, self.order, self.batch, self.slots, lambda: self.seen, stop=images, reach=self.reach):
+        with Prefetcher(
+            self.files, self.order, self.batch, self.slots, lambda: self.seen, stop=images, reach=self.reach
+        ):
             for slots in loader:
                 if isinstance(slots, UserError):
                     raise slots
@@ -311,7 +313,7 @@ def test_a_fetch_that_was_killed_leaves_its_place_to_others(tmp_path, nginx, exp
     import subprocess
     import sys
 
-    code = "from ragdist.ownership import owner_name; print(owner_name())"
+    code = "from ragdist.tools.ownership import owner_name; print(owner_name())"
     dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     mine = owner_name()
     for number, owner in enumerate((dead, mine)):

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from ragdist.data import retry
-from ragdist.errors import Unreachable, UserError
+from ragdist.storage import retry
+from ragdist.tools.errors import Unreachable, UserError
 
 
 class Failing:

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ragdist import export, local, settings
-from ragdist.errors import UserError
-from ragdist.trainer import Trainer
+from ragdist.config import settings
+from ragdist.generation import generator_file
+from ragdist.launch import local
+from ragdist.tools.errors import UserError
+from ragdist.training.trainer import Trainer
 from tests.conftest import TINY, begin, command, refused
 from tests.fork_server import Command
 
@@ -69,7 +71,7 @@ def undisturbed(whole: Path, images: int) -> dict:
 
 def weights(whole: Path, images: int) -> str:
     """The checksum that a run of so many images has in its summary."""
-    return export.weights_sha256(undisturbed(whole, images)["ema"])
+    return generator_file.weights_sha256(undisturbed(whole, images)["ema"])
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +224,7 @@ def test_a_finished_run_says_so_and_a_larger_number_extends_it(tmp_path, digits,
     assert train(tmp_path, digits, "run", images=3200).returncode == 0
     assert summary(tmp_path / "run")["images"] == 3200
     assert (tmp_path / "run" / "samples" / "course.png").is_file()
-    exported = export.load(tmp_path / "run" / "generator.safetensors", torch.device("cpu"))
+    exported = generator_file.load(tmp_path / "run" / "generator.safetensors", torch.device("cpu"))
     assert exported.about["weights_sha256"] == summary(tmp_path / "run")["weights_sha256"]
     # Without --config the run's own configuration is the base.
     again = command(TRAIN, "--out=run", cwd=tmp_path)
@@ -246,8 +248,8 @@ def test_another_configuration_is_refused_and_overwrite_starts_anew(tmp_path, di
 
 
 def test_other_data_are_refused(tmp_path, run):
-    from ragdist.data.options import ShardOptions
-    from ragdist.data.writer import write_shards
+    from ragdist.config.shards import ShardOptions
+    from ragdist.data.writing.writer import write_shards
 
     write_shards("digits", tmp_path / "other", ShardOptions(seed=1))
     assert "other data" in refused(train(tmp_path, tmp_path / "other", "run", images=1920))

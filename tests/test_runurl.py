@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from ragdist import checkpoint, settings
-from ragdist.athand import at_hand
-from ragdist.data import store
-from ragdist.errors import UserError
-from ragdist.runurl import RemoteFolder, UrlPlace, _Mirror
-from ragdist.session import tensorboard
+from ragdist.config import settings
+from ragdist.launch.session import tensorboard
+from ragdist.runs import checkpoint
+from ragdist.runs.local_copy import local_copy
+from ragdist.runs.mirror import Mirror, RemoteFolder
+from ragdist.runs.remote import RemoteRun
+from ragdist.storage import store
+from ragdist.tools.errors import UserError
 from tests.conftest import TINY, begin, command, refused
 from tests.servers import Gate, free_port, s3_client
 
@@ -163,7 +165,7 @@ def test_a_file_that_is_replaced_meanwhile_is_fetched_again(s3, monkeypatch):
         return parts[-1]
 
     monkeypatch.setattr(store, "_part", replacing)
-    with at_hand("s3://bucket/replaced", "generator.safetensors") as folder:
+    with local_copy("s3://bucket/replaced", "generator.safetensors") as folder:
         assert (folder / "generator.safetensors").read_bytes() == new
     assert [part[:1] for part in parts] == [b"\0", b"n", b"n", b"n"]  # first it was half of each
 
@@ -231,7 +233,7 @@ class SlowFolder(RemoteFolder):
 def test_there_is_a_whole_checkpoint_however_slow_uploads_are(s3, tmp_path, keep):
     """Checkpoints come faster than they are uploaded."""
     remote = SlowFolder(f"s3://bucket/slow{keep}")
-    mirror = _Mirror(remote, tmp_path / "run", keep)
+    mirror = Mirror(remote, tmp_path / "run", keep)
     mirror.pull()
     with mirror.following():
         for step in range(1, 9):
@@ -241,7 +243,7 @@ def test_there_is_a_whole_checkpoint_however_slow_uploads_are(s3, tmp_path, keep
             assert len(whole) <= keep + 1
     mirror.finish()
     # Another machine.
-    second = _Mirror(RemoteFolder(remote.url), tmp_path / "other", keep)
+    second = Mirror(RemoteFolder(remote.url), tmp_path / "other", keep)
     second.pull()
     found, broken = checkpoint.load_newest(second.folder.checkpoints, torch.device("cpu"))
     assert found.meta["images"] == 800
@@ -250,14 +252,14 @@ def test_there_is_a_whole_checkpoint_however_slow_uploads_are(s3, tmp_path, keep
 
 def test_an_upload_that_broke_off_is_passed_over(s3, tmp_path):
     remote = RemoteFolder("s3://bucket/broken")
-    mirror = _Mirror(remote, tmp_path / "run", 3)
+    mirror = Mirror(remote, tmp_path / "run", 3)
     mirror.pull()
     with mirror.following():
         for images in (100, 200, 300):
             save(mirror.folder, images, 3)
     remote.remove(["checkpoints/images-000000000300/manifest.json"])  # as if it had not come that far
     remote.write("checkpoints/images-000000000200/state.pt", b"another one's")
-    second = _Mirror(remote, tmp_path / "other", 3)
+    second = Mirror(remote, tmp_path / "other", 3)
     second.pull()
     found, broken = checkpoint.load_newest(second.folder.checkpoints, torch.device("cpu"))
     assert found.meta["images"] == 100
@@ -266,7 +268,7 @@ def test_an_upload_that_broke_off_is_passed_over(s3, tmp_path):
 
 def test_what_cannot_be_uploaded_stays_and_is_named(s3, tmp_path):
     s3_client(s3).create_bucket(Bucket="vanishes")
-    place = UrlPlace("s3://vanishes/run")
+    place = RemoteRun("s3://vanishes/run")
     with (  # noqa: PT012 - what is uploaded at the end is what the context is for
         pytest.raises(UserError, match=r"no such bucket.*what was not uploaded is in ") as caught,
         place.opened(config_of("s3://vanishes/run")) as folder,
@@ -280,29 +282,29 @@ def test_what_cannot_be_uploaded_stays_and_is_named(s3, tmp_path):
 
 def test_a_lost_claim_ends_the_run_without_a_trace_of_it(s3, tmp_path, digits, monkeypatch):
     """Another process took the run over while this one was thought dead."""
-    monkeypatch.setattr("ragdist.lease.BEAT", 0.2)
-    place = UrlPlace("s3://bucket/taken")
+    monkeypatch.setattr("ragdist.runs.remote_lease.BEAT", 0.2)
+    place = RemoteRun("s3://bucket/taken")
     config = config_of("s3://bucket/taken")
-    with place.claimed(config, overwrite=False) as claim:
+    with place.leased(config, overwrite=False) as lease:
         place.remote.write("lock", b"someone else\nanother token\n0\n")
         end = time.monotonic() + HANGS
-        while not claim.lost:
+        while not lease.lost:
             assert time.monotonic() < end
             time.sleep(0.05)
         with pytest.raises(UserError, match="took this run over"):
-            claim.check()
+            lease.check()
     assert place.remote.read("lock").startswith(b"someone else"), "the other's lock was taken away"
 
 
 def test_a_run_in_use_is_refused(s3, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ragdist.lease.BEAT", 0.5)
+    monkeypatch.setattr("ragdist.runs.remote_lease.BEAT", 0.5)
     config = config_of("s3://bucket/used")
-    with UrlPlace("s3://bucket/used").claimed(config, overwrite=False):
-        monkeypatch.setattr("ragdist.lease.PATIENCE", 20)
+    with RemoteRun("s3://bucket/used").leased(config, overwrite=False):
+        monkeypatch.setattr("ragdist.runs.remote_lease.PATIENCE", 20)
         with (
             pytest.raises(UserError, match=r"is in use by process \d+ on"),
-            UrlPlace("s3://bucket/used").claimed(config, overwrite=False),
+            RemoteRun("s3://bucket/used").leased(config, overwrite=False),
         ):
             pass
-    with UrlPlace("s3://bucket/used").claimed(config, overwrite=True) as claim:
-        assert UrlPlace("s3://bucket/used").token() == claim.token
+    with RemoteRun("s3://bucket/used").leased(config, overwrite=True) as lease:
+        assert RemoteRun("s3://bucket/used").token() == lease.token

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ragdist import settings
-from ragdist.errors import UserError
+from ragdist.config import settings
+from ragdist.tools.errors import UserError
 from tests import golden, warm
 from tests.conftest import TINY, command
 from tests.test_capacity import node
@@ -205,9 +205,9 @@ def test_mistakes(argv, says, tmp_path, monkeypatch):
 
 
 def test_more_than_the_cluster_has_is_refused(tmp_path, monkeypatch, digits):
-    from ragdist.on_ray import cluster
-    from tune.course import Course
+    from ragdist.launch.on_ray import cluster
     from tune.on_tune import Resources
+    from tune.state import SearchState
 
     monkeypatch.setattr(cluster, "nodes", lambda: [node("head", 0), node("a", 8, 2), node("b", 8, 2)])
     monkeypatch.chdir(tmp_path)
@@ -216,7 +216,7 @@ def test_more_than_the_cluster_has_is_refused(tmp_path, monkeypatch, digits):
         plan, out, _ = search.parse(options(digits, *argv))
         place = SearchFolder(out)
         place.trials.mkdir(parents=True, exist_ok=True)
-        return Resources(Course(plan, place))
+        return Resources(SearchState(plan, place))
 
     assert resources().concurrent == 4
     assert resources("--concurrent=3").concurrent == 3

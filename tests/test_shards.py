@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
-from ragdist.data.options import ShardOptions
 from ragdist.data.reader import BadSample, ShardReader
-from ragdist.data.shardfiles import ShardFiles
-from ragdist.data.writer import write_shards
-from ragdist.errors import UserError
+from ragdist.data.shard_files import ShardFiles
+from ragdist.data.writing.writer import write_shards
+from ragdist.tools.errors import UserError
 from tests.conftest import command, encoded, make_tar, picture, refused
 
 SHARDS = "ragdist.shards"

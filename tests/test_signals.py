@@ -1,15 +1,15 @@
-"""What workers say is heard once."""
+"""Signals of workers are read once."""
 
 import torch
 
-from ragdist.signals import Ear, Signals
+from ragdist.training.worker_signals import SignalReader, WorkerSignals
 
 
-def test_what_is_flushed_is_not_heard_again():
+def test_flushed_signals_are_not_read_again():
     """Two checkpoints after one update: bad samples that the first one merged must not count twice."""
-    ear = Ear(torch.device("cpu"))
-    heard = ear.hear(torch.tensor([0.0, 0.0, 3.0]), torch.tensor(2.0))
-    assert heard.signals == Signals(0, 0, 3)
-    assert ear.flush() == heard
-    assert ear.flush().signals == Signals()
-    assert ear.flush().skipped == 2
+    reader = SignalReader(torch.device("cpu"))
+    reduced = reader.read(torch.tensor([0.0, 0.0, 3.0]), torch.tensor(2.0))
+    assert reduced.signals == WorkerSignals(0, 0, 3)
+    assert reader.flush() == reduced
+    assert reader.flush().signals == WorkerSignals()
+    assert reader.flush().skipped == 2

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ragdist.data.options import ShardOptions
+from ragdist.config.shards import ShardOptions
 from ragdist.data.sources import arrays, folder, labels, open_source
-from ragdist.data.writer import write_shards
-from ragdist.errors import UserError
+from ragdist.data.writing.writer import write_shards
+from ragdist.tools.errors import UserError
 from tests.conftest import command, encoded, make_tar, picture, refused
 from tests.test_shards import members
 

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ragdist import settings
-from ragdist.config import Config, flat
-from ragdist.errors import UserError
+from ragdist.config import Config, settings
+from ragdist.config.run import flat
+from ragdist.tools.errors import UserError
 from tune import halving, plan, propose, space
 from tune.charts import Scale
-from tune.course import Course
 from tune.folder import CRASHED, DIVERGED, FINISHED, RUNNING, STOPPED, Rung, SearchFolder, Trial
 from tune.importance import importance
 from tune.options import SearchOptions
 from tune.space import Axis
+from tune.state import SearchState
 
 LAM = Axis("objective.lam", "loguniform", 0.1, 10)
 WHERE = "--space here: "
@@ -163,40 +163,40 @@ def test_a_grid_is_as_fine_as_there_is_room():
         propose.grid([LAM, rate], 3)
 
 
-# The course of a search whose trials are only numbers.
+# The state of a search whose trials are only numbers.
 
 
-def course(folder, trials=12, *argv, **options) -> Course:
+def search_state(folder, trials=12, *argv, **options) -> SearchState:
     base = config("--images=3000", "--batch_size=10", *argv)
     options = SearchOptions(trials=trials, budget_images=400, **options)
     place = SearchFolder(folder)
     place.trials.mkdir(parents=True, exist_ok=True)
-    return Course(plan.make(base, options, [LAM]), place)
+    return SearchState(plan.make(base, options, [LAM]), place)
 
 
 def metric(values: dict, images: int, seed: int = 0) -> float:
     return abs(math.log(values["objective.lam"] + 0.01)) + 10 / images + seed
 
 
-def play(course: Course, until: int = 10**9) -> list[int]:
+def play(search: SearchState, until: int = 10**9) -> list[int]:
     """Make trials to their ends, one after the other; the numbers of those that began."""
     begun = []
-    while len(begun) < until and (trial := course.next()):
+    while len(begun) < until and (trial := search.next()):
         begun.append(trial.number)
-        for images in course.plan.rungs:
+        for images in search.plan.rungs:
             if images <= trial.images:
                 continue
             if trial.options["objective.lam"] > 5 and images > 100:
-                course.diverged(trial.number, "not finite")
+                search.diverged(trial.number, "not finite")
                 break
-            values = [metric(trial.options, images, seed) for seed in range(course.plan.options.seeds)]
-            if not course.judged(trial.number, images, values, 1.0):
+            values = [metric(trial.options, images, seed) for seed in range(search.plan.options.seeds)]
+            if not search.record(trial.number, images, values, 1.0):
                 break
     return begun
 
 
 def test_a_search_from_its_beginning_to_its_end(tmp_path):
-    search = course(tmp_path, 40, seeds=3, search="random")
+    search = search_state(tmp_path, 40, seeds=3, search="random")
     assert play(search) == list(range(40))
     trials = [search.trials[number] for number in range(40)]
     assert [(t.name, t.options["objective.lam"]) for t in trials[:2]] == [("default", 1.0), ("lambda 0", 0.0)]
@@ -214,48 +214,48 @@ def test_a_search_from_its_beginning_to_its_end(tmp_path):
 
 @pytest.mark.parametrize("kind", ["optuna", "random"])
 def test_an_interrupted_search_is_the_same_search(tmp_path, kind):
-    whole = course(tmp_path / "whole", 10, search=kind, scheduler="none")
+    whole = search_state(tmp_path / "whole", 10, search=kind, scheduler="none")
     play(whole)
-    broken = course(tmp_path / "broken", 10, search=kind, scheduler="none")
+    broken = search_state(tmp_path / "broken", 10, search=kind, scheduler="none")
     play(broken, 4)
     running = broken.next()
-    assert broken.judged(running.number, 100, [metric(running.options, 100)], 1.0)
-    again = course(tmp_path / "broken", 10, search=kind, scheduler="none")
+    assert broken.record(running.number, 100, [metric(running.options, 100)], 1.0)
+    again = search_state(tmp_path / "broken", 10, search=kind, scheduler="none")
     assert again.left == 6
     assert play(again)[0] == running.number, "what was begun comes first"
     assert again.trials == whole.trials
 
 
 def test_what_crashed_is_tried_again_and_more_trials_extend_a_search(tmp_path):
-    search = course(tmp_path, 3)
+    search = search_state(tmp_path, 3)
     search.crashed(search.next().number, "its node died")
     assert play(search) == [1, 2]
     assert search.trials[0].state == CRASHED
-    assert play(course(tmp_path, 5)) == [0, 3, 4]
-    assert {t.state for t in course(tmp_path, 5).trials.values()} <= {FINISHED, STOPPED, DIVERGED}
+    assert play(search_state(tmp_path, 5)) == [0, 3, 4]
+    assert {t.state for t in search_state(tmp_path, 5).trials.values()} <= {FINISHED, STOPPED, DIVERGED}
 
 
 def test_a_metric_that_is_not_finite_is_a_divergence(tmp_path):
-    search = course(tmp_path, 3)
-    assert not search.judged(search.next().number, 100, [1.0, math.nan, math.nan], 1.0)
+    search = search_state(tmp_path, 3)
+    assert not search.record(search.next().number, 100, [1.0, math.nan, math.nan], 1.0)
     assert search.trials[0].state == DIVERGED
     assert "after 100 images is not finite" in search.trials[0].reason
 
 
 def test_where_lambda_is_0_there_is_one_baseline(tmp_path):
-    assert [name for name, _ in course(tmp_path, 2, "--objective.lam=0").baselines] == ["lambda 0"]
+    assert [name for name, _ in search_state(tmp_path, 2, "--objective.lam=0").baselines] == ["lambda 0"]
 
 
 def test_another_search_is_refused_and_named(tmp_path):
-    one, path = course(tmp_path).plan, tmp_path / "search.json"
+    one, path = search_state(tmp_path).plan, tmp_path / "search.json"
     path.write_text(json.dumps(one.content()))
     plan.same(one, path)
     again = plan.read(path)
     assert again.content() == one.content()
-    plan.same(course(tmp_path, 99).plan, path)  # more trials are the same search
+    plan.same(search_state(tmp_path, 99).plan, path)  # more trials are the same search
     for other, says in (
-        (course(tmp_path, 12, "--optim.beta1=0.5").plan, "optim.beta1 0.0 -> 0.5"),
-        (course(tmp_path, 12, seeds=2).plan, "seeds 1 -> 2"),
+        (search_state(tmp_path, 12, "--optim.beta1=0.5").plan, "optim.beta1 0.0 -> 0.5"),
+        (search_state(tmp_path, 12, seeds=2).plan, "seeds 1 -> 2"),
         (plan.make(one.config, one.options, [Axis("objective.lam", "loguniform", 0.1, 20)]), "space"),
     ):
         with pytest.raises(UserError, match="holds another search") as error:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ragdist.step import Adam
+from ragdist.training.optimizers import Adam
 
 RATES = {"lr": 1e-2, "betas": (0.5, 0.9), "fused": True}
 

@@ -7,13 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
-from ragdist.data.options import ShardOptions
 from ragdist.data.order import Order
 from ragdist.data.reader import ShardReader, SlotDataset, Slots, Updates, make_loader
-from ragdist.data.shardfiles import ShardFiles
-from ragdist.data.writer import write_shards
-from ragdist.world import World
+from ragdist.data.shard_files import ShardFiles
+from ragdist.data.writing.writer import write_shards
+from ragdist.distributed.world import World
 
 BATCH, SAMPLES = 24, 1797
 LAST = 25 * BATCH

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragdist.data.tars import Member, TarDamage, walk
+from ragdist.data.indexing.tar_walk import Member, TarDamage, walk
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=30).filter(
     lambda name: name.strip(".")

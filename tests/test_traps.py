@@ -11,14 +11,14 @@ import shutil
 import pytest
 import torch
 
+from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
-from ragdist.data.cache import Cache
-from ragdist.data.options import ShardOptions
 from ragdist.data.order import Order
 from ragdist.data.reader import ShardReader, SlotDataset
-from ragdist.data.shardfiles import ShardFiles
-from ragdist.data.writer import write_shards
-from ragdist.world import World
+from ragdist.data.shard_files import ShardFiles
+from ragdist.data.writing.writer import write_shards
+from ragdist.distributed.world import World
+from ragdist.storage.cache import Cache
 from tests.servers import serving
 
 

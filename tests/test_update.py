@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.parallel import DistributedDataParallel
 
-from ragdist.config import NetworkOptions, ObjectiveOptions
+from ragdist.config.run import NetworkOptions, ObjectiveOptions
+from ragdist.distributed.world import World
 from ragdist.networks import build_discriminator, build_generator
 from ragdist.objective.adversarial import ADVERSARIAL
 from ragdist.objective.relative import group_size
-from ragdist.update import STATISTICS, Batch, Update, at_a_time
-from ragdist.world import World
+from ragdist.training.update import STATISTICS, Batch, Update, at_a_time
 from tests.ranks import on_ranks
 
 B = 16

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ragdist.data.workers import Workers
-from ragdist.errors import UserError
+from ragdist.data.parallel import Workers
+from ragdist.tools.errors import UserError
 
 
 def slow_at_first(job: int, advance) -> tuple[int, int]:

@@ -12,15 +12,16 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdist import checkpoint, settings
-from ragdist.agreement import outliers
-from ragdist.config import Config, ObjectiveOptions
+from ragdist.config import Config, settings
+from ragdist.config.run import ObjectiveOptions
 from ragdist.data import index as index_file
-from ragdist.errors import UserError
-from ragdist.monitor import Monitor
-from ragdist.rundir import RunFolder
-from ragdist.trainer import Trainer
-from ragdist.world import Slices, World, shares
+from ragdist.distributed.agreement import outliers
+from ragdist.distributed.world import GroupSlices, World, shares
+from ragdist.runs import checkpoint
+from ragdist.runs.folder import RunFolder
+from ragdist.tools.errors import UserError
+from ragdist.training.monitor import Monitor
+from ragdist.training.trainer import Trainer
 from tests.conftest import TINY
 from tests.ranks import on_ranks
 
@@ -51,7 +52,7 @@ def train(world: World, config: Config, stop_after: int = 0) -> dict:
         monitor.close()
     weights = {**trainer.generator.state_dict(), **{"d." + k: v for k, v in trainer.discriminator.state_dict().items()}}
     gradients = [p.grad.flatten() for p in trainer.update.parameters() if p.grad is not None]
-    return {"sha": outcome.weights_sha256, "images": outcome.images, "bad": len(trainer.feed.bad),
+    return {"sha": outcome.weights_sha256, "images": outcome.images, "bad": len(trainer.loader.bad),
             "weights": torch.cat([w.flatten() for w in weights.values()]).numpy(),
             "gradients": torch.cat(gradients).numpy()}  # fmt: skip
 
@@ -191,10 +192,10 @@ def count_bytes(world: World, config: Config) -> tuple[list, int]:
         return original(tensor, *arguments, **more)
 
     dist.all_reduce = counted
-    batches = iter(trainer.feed.batches(0))
+    batches = iter(trainer.loader.batches(0))
     for _ in range(3):
         sent.clear() if trainer.images == config.batch_size else None
-        trainer.step(trainer.feed.to_device(next(batches)))
+        trainer.step(trainer.loader.to_device(next(batches)))
     gradients = sum(p.grad.nbytes for p in trainer.update.parameters())
     return sent, gradients - trainer.update.report.nbytes
 
@@ -220,7 +221,7 @@ def test_the_parts_of_every_group_are_one_in_all(groups, group, size):
     batch = groups * group
     total = np.zeros(groups)
     for rank in range(min(size, batch)):
-        slices = Slices(World(rank, min(size, batch), CPU), batch, group)
+        slices = GroupSlices(World(rank, min(size, batch), CPU), batch, group)
         first = slices.around.start // group
         total[first : first + len(slices.part)] += slices.part.numpy()
         assert slices.cut or len(slices.around) == len(slices.slots)
@@ -274,7 +275,7 @@ def test_collectives_of_the_host():
 
 def other_data(world: World, *places: list[str]) -> list[str]:
     """What a rank says of each of these sets of places, one for each rank."""
-    from ragdist.on_ray import worker
+    from ragdist.launch.on_ray import worker
 
     said = []
     for paths in places:
@@ -288,8 +289,8 @@ def other_data(world: World, *places: list[str]) -> list[str]:
 
 def test_data_that_the_nodes_do_not_share_are_one_clear_error(digits, tmp_path):
     pytest.importorskip("ray")
-    from ragdist.data.options import ShardOptions
-    from ragdist.data.writer import write_shards
+    from ragdist.config.shards import ShardOptions
+    from ragdist.data.writing.writer import write_shards
 
     write_shards("digits", tmp_path / "others", ShardOptions(seed=1))
     places = [[str(digits), str(tmp_path / name)] for name in ("nothing", "others")]

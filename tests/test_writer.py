@@ -19,13 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
-from ragdist.data import retry, tar, upload
-from ragdist.data.options import ShardOptions
-from ragdist.data.pack import shard_name
-from ragdist.data.writer import write_shards
-from ragdist.errors import UserError
-from ragdist.locks import locked
+from ragdist.data.writing import tar_writer, upload
+from ragdist.data.writing.pack import shard_name
+from ragdist.data.writing.writer import write_shards
+from ragdist.storage import retry
+from ragdist.storage.locks import locked
+from ragdist.tools.errors import UserError
 from tests.conftest import begin, command, picture, refused
 from tests.fork_server import Command
 from tests.servers import s3_client
@@ -57,18 +58,18 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@given(st.text("abc019._-", min_size=1, max_size=100), st.integers(0, tar.LARGEST))
+@given(st.text("abc019._-", min_size=1, max_size=100), st.integers(0, tar_writer.LARGEST))
 def test_headers_are_those_of_tarfile(name, size):
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o444
-    assert tar.header(name, size) == info.tobuf(tarfile.USTAR_FORMAT)
+    assert tar_writer.header(name, size) == info.tobuf(tarfile.USTAR_FORMAT)
 
 
 @given(st.lists(st.binary(max_size=1500), max_size=25))
 def test_a_tar_of_members_is_what_tarfile_reads(payloads):
-    whole = b"".join(tar.member(f"{i}.bin", data) for i, data in enumerate(payloads))
-    whole += tar.ending(len(whole))
-    assert len(whole) % tar.RECORD == 0
+    whole = b"".join(tar_writer.member(f"{i}.bin", data) for i, data in enumerate(payloads))
+    whole += tar_writer.ending(len(whole))
+    assert len(whole) % tar_writer.RECORD == 0
     with tarfile.open(fileobj=io.BytesIO(whole), mode="r:") as found:
         assert [found.extractfile(m).read() for m in found] == payloads
 
@@ -231,7 +232,7 @@ def test_an_odd_image_is_found_by_any_process(tmp_path, array):
 
 
 def test_writing_processes_need_no_pytorch():
-    code = "import sys; import ragdist.data.workers, ragdist.data.pack; print('torch' in sys.modules)"
+    code = "import sys; import ragdist.data.parallel, ragdist.data.writing.pack; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "False", result.stderr
 

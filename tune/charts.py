@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ragdist.evaluation.svg import COLOURS, short
+from ragdist.evaluation.report.svg import COLOURS, short
 
 FAINT = "#8a8f98"
 _WIDTH, _HEIGHT = 460, 280

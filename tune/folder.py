@@ -1,4 +1,4 @@
-"""What lies where in a search's folder, and whose it is."""
+"""The files of a search's folder, and its lock."""
 
 import json
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ragdist import migrations
-from ragdist.errors import UserError
-from ragdist.files import explain, write_whole
-from ragdist.locks import locked_folder
+from ragdist.config import migrations
+from ragdist.storage.files import os_errors_as_user_error, write_whole
+from ragdist.storage.locks import locked_folder
+from ragdist.tools.errors import UserError
 
 RUNNING, FINISHED, STOPPED, DIVERGED, CRASHED = "running", "finished", "stopped", "diverged", "crashed"
 ENDED = (FINISHED, STOPPED, DIVERGED)  # a trial that crashed is tried again when the search continues
@@ -18,7 +18,7 @@ ENDED = (FINISHED, STOPPED, DIVERGED)  # a trial that crashed is tried again whe
 
 @dataclass
 class Rung:
-    """A trial's metric after a part of its budget."""
+    """A rung: a trial's metric after a part of its budget."""
 
     images: int
     value: float  # the median of
@@ -28,7 +28,7 @@ class Rung:
 
 @dataclass
 class Trial:
-    """One configuration, and what is known of it. On disk: trials/NNNN/trial.json."""
+    """A trial: one configuration, and its results. On disk: trials/NNNN/trial.json."""
 
     number: int
     name: str  # of a baseline; empty
@@ -43,7 +43,7 @@ class Trial:
 
     @property
     def value(self) -> float | None:
-        """At the last rung."""
+        """The metric at the last rung."""
         return self.rungs[-1].value if self.rungs else None
 
     def at(self, images: int) -> Rung | None:
@@ -56,7 +56,7 @@ def _names(kind: type) -> set[str]:
 
 
 class SearchFolder:
-    """One search's folder.
+    """The folder of a search.
 
     search.json         what is searched and how
     trials/NNNN/        a trial: trial.json, and a run for each of its seeds: seed-0/, ...
@@ -76,15 +76,15 @@ class SearchFolder:
         self.stopping = self.path / ".stopping"  # is there while running trials are to end
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Locked until the context or this process ends.
+    def locked(self) -> Iterator[None]:
+        """Lock the folder until the context or this process ends.
 
         Raises:
             Unreachable: another process uses it.
             UserError: it cannot be written.
         """
         with locked_folder(self.path, "the search"):
-            with explain(f"cannot write the search to {self.path}"):
+            with os_errors_as_user_error(f"cannot write the search to {self.path}"):
                 self.trials.mkdir(exist_ok=True)
                 self.stopping.unlink(missing_ok=True)
             yield
@@ -118,6 +118,6 @@ class SearchFolder:
     def write(self, trial: Trial) -> None:
         """Write a trial's record."""
         folder = self.trial(trial.number)
-        with explain(f"cannot write to {self.path} (the same command continues)"):
+        with os_errors_as_user_error(f"cannot write to {self.path} (the same command continues)"):
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / "trial.json", json.dumps(asdict(trial), indent=1) + "\n")

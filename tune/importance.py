@@ -1,4 +1,4 @@
-"""How much each option mattered: the share of the metric's variance that a random forest ascribes to it (fANOVA)."""
+"""Importance of options: the share of the metric's variance that a random forest ascribes to each (fANOVA)."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
-"""The figures that a search may compare, and which way is better: those by which a run keeps its best generator."""
+"""Metrics of a search: figures, and which way is better, as in a run that keeps its best generator."""
 
-from ragdist.errors import UserError, nearest
-from ragdist.metrics.options import BEST as METRICS
+from ragdist.config.evaluation import BEST as METRICS
+from ragdist.tools.errors import UserError, nearest
 
 
 def check(metric: str) -> None:

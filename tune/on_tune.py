@@ -1,7 +1,7 @@
-"""A search on Ray Tune: it places the trials on the cluster and starts them again when their processes die.
+"""A search on Ray Tune, which places trials on the cluster and restarts those whose processes die.
 
-What is tried, what goes on and what is known is the `Course`'s; Tune restores nothing, so that nothing of its own has
-to be trusted after a crash.
+What is tried, what goes on and what is known, `SearchState` decides; Tune restores nothing, so that nothing of its own
+has to be trusted after a crash.
 """
 
 import shutil
@@ -14,30 +14,30 @@ import ray.tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from ragdist import worldsize
-from ragdist.errors import UserError
-from ragdist.on_ray import cluster
-from ragdist.on_ray.attempt import short
-from ragdist.on_ray.capacity import need_of, room
-from ragdist.ray_internals import HEAD
-from ragdist.worldsize import AS_MANY_AS_FIT, WorldSize
-from tune.course import Course
-from tune.trial import TrialActor
+from ragdist.config import world_size
+from ragdist.config.world_size import AS_MANY_AS_FIT, WorldSize
+from ragdist.launch.on_ray import cluster
+from ragdist.launch.on_ray.attempt import short
+from ragdist.launch.on_ray.capacity import need_of, room
+from ragdist.launch.on_ray.ray_internals import HEAD
+from ragdist.tools.errors import UserError
+from tune.state import SearchState
+from tune.trial_actor import TrialActor
 
 _RESTARTS = 2  # of a trial whose process dies
 _HEAD = {HEAD: 0.0001}  # for what needs no processor of its own
 
 
 class Resources:
-    """What a trial takes, and how many trials there is room for.
+    """Resources of a trial, and the number of trials there is room for.
 
     Raises:
         UserError: not even for one.
     """
 
-    def __init__(self, course: Course):
-        config, options = course.plan.config, course.plan.options
-        size = worldsize.parse(options.workers_per_trial)
+    def __init__(self, search: SearchState):
+        config, options = search.plan.config, search.plan.options
+        size = world_size.parse(options.workers_per_trial)
         nodes = cluster.nodes()
         gpus = 0 if config.device == "cpu" else None if config.gpus_per_worker < 0 else config.gpus_per_worker
         # A core for each, so that most trials are made at a time; beside a GPU its share of the node's cores.
@@ -71,26 +71,26 @@ class Resources:
                 f"{what} needs {amounts}, and the cluster ({self.where}) has {has}: give fewer --workers_per_trial, "
                 "--cpus_per_worker or --gpus_per_worker"
             )
-        self.concurrent = min(count, options.concurrent or count, max(course.left, 1))
+        self.concurrent = min(count, options.concurrent or count, max(search.left, 1))
         self.text = f"{self.concurrent} at a time, {amounts} {'each' if size.in_process else 'a worker'}"
 
 
-def execute(course: Course, resources: Resources, stop: Callable[[], bool], show: Callable[[], None]) -> str:
-    """Try all that is left of a search, or until ``stop()``; why it gave up, empty if it did not.
+def execute(search: SearchState, resources: Resources, stop: Callable[[], bool], show: Callable[[], None]) -> str:
+    """Run the trials that are left, or until ``stop()``; the reason if it gave up, else empty.
 
     Args:
-        course: the search.
+        search: its state.
         resources: of its trials.
         stop: asked often; running trials then write checkpoints and end.
         show: called often, for a live table.
     """
-    bridge = _Bridge(course, resources, stop, show)
-    scratch = course.folder.scratch
+    bridge = _Bridge(search, resources, stop, show)
+    scratch = search.folder.scratch
     shutil.rmtree(scratch, ignore_errors=True)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(TrialActor, ray.tune.PlacementGroupFactory([resources.bundle])),
         tune_config=ray.tune.TuneConfig(
-            num_samples=course.left,
+            num_samples=search.left,
             search_alg=bridge.searcher,
             scheduler=bridge.scheduler,
             max_concurrent_trials=resources.concurrent,
@@ -111,36 +111,36 @@ def execute(course: Course, resources: Resources, stop: Callable[[], bool], show
 
 
 class _Bridge:
-    """What Tune asks and tells, put to the course."""
+    """The bridge between Ray Tune and the state of a search."""
 
-    def __init__(self, course: Course, resources: Resources, stop: Callable[[], bool], show: Callable[[], None]):
-        self.course, self.resources, self.stop, self.show = course, resources, stop, show
+    def __init__(self, search: SearchState, resources: Resources, stop: Callable[[], bool], show: Callable[[], None]):
+        self.search, self.resources, self.stop, self.show = search, resources, stop, show
         self.crashes, self.gave_up = 0, ""
         self.searcher, self.scheduler = _Searcher(self), _Scheduler(self)
         self.callback = _Callback(self)
 
     def config(self) -> dict[str, Any] | None:
-        """A trial for Tune; None: there is none, or no more."""
-        trial = None if self.ending() else self.course.next()
+        """A trial's configuration for Tune; None: there is none now, or no more."""
+        trial = None if self.ending() else self.search.next()
         if trial is None:
             return None
         return {
             "number": trial.number,
-            "where": str(self.course.folder.path.absolute()),
+            "where": str(self.search.folder.path.absolute()),
             "resources": self.resources.options,
             "threads": self.resources.threads,
             "judging": self.resources.judging,
         }
 
     def ending(self) -> bool:
-        """Whether no further trial is to begin; what runs is told."""
+        """Whether no further trial is to begin; running ones are asked to stop."""
         ending = bool(self.stop() or self.gave_up)
-        if ending and not self.course.folder.stopping.exists():
-            self.course.folder.stopping.touch()
+        if ending and not self.search.folder.stopping.exists():
+            self.search.folder.stopping.touch()
         return ending
 
     def reached(self, number: int, result: dict[str, Any]) -> bool:
-        """A trial came to a rung, or could not; whether it goes on."""
+        """Take a trial's result at a rung, or its failure; whether it goes on."""
         if result["interrupted"]:
             return False
         if result["refused"]:
@@ -148,14 +148,14 @@ class _Bridge:
             return False
         self.crashes = 0
         if result["diverged"]:
-            self.course.diverged(number, result["diverged"])
+            self.search.diverged(number, result["diverged"])
             return False
-        return self.course.judged(number, result["images"], list(result["values"]), result["seconds"])
+        return self.search.record(number, result["images"], list(result["values"]), result["seconds"])
 
     def crash(self, number: int, reason: str) -> None:
-        self.course.crashed(number, reason)
+        self.search.crashed(number, reason)
         self.crashes += 1
-        most = self.course.plan.options.max_crashes
+        most = self.search.plan.options.max_crashes
         if self.crashes >= most:
             self.gave_up = f"{most} trials in a row could not be made (--max_crashes {most}), the last: {reason}"
 

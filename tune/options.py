@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ragdist.config import common
+from ragdist.config.run import common
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a search is: the configuration that is varied, what varies, the budget, the judge. Kept as search.json."""
+"""The plan of a search: the configuration, what varies in it, the budget, the metric. Kept as search.json."""
 
 import json
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 import ragdist
-from ragdist import migrations, settings
-from ragdist.config import Config, flat
-from ragdist.errors import UserError
+from ragdist.config import Config, migrations, settings
+from ragdist.config.run import flat
+from ragdist.tools.errors import UserError
 from tune import halving, space
 from tune.options import SearchOptions
 from tune.space import Axis
@@ -24,7 +24,7 @@ _CHECKPOINTS = 8  # of a trial: what a kill costs at most is an eighth of its bu
 
 @dataclass(frozen=True)
 class Plan:
-    """A search. ``config`` is the run's, with --images as the user would train in the end."""
+    """The plan of a search. ``config`` is the run's, with --images as the user would train in the end."""
 
     config: Config
     axes: list[Axis]
@@ -56,7 +56,7 @@ class Plan:
         return [plain] if own[space.LAM] == 0 else [("default", own), plain]
 
     def content(self) -> dict[str, Any]:
-        """For search.json."""
+        """The content of search.json."""
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -70,7 +70,7 @@ class Plan:
 
 
 def make(config: Config, options: SearchOptions, axes: list[Axis]) -> Plan:
-    """The plan of checked options."""
+    """Make the plan from checked options."""
     budget = options.budget_images or max(config.images // 3, config.batch_size)
     budget = -(-budget // config.batch_size) * config.batch_size
     rungs = halving.rungs(budget, config.batch_size)
@@ -78,7 +78,7 @@ def make(config: Config, options: SearchOptions, axes: list[Axis]) -> Plan:
 
 
 def read(path: Path, resources: dict[str, Any] | None = None) -> Plan:
-    """The plan of a search's file, with other values of the options that say what its runs take.
+    """Read a plan, with other values of the options that say what its runs take.
 
     Raises:
         UserError: the file is damaged.

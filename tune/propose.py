@@ -1,4 +1,4 @@
-"""Which configuration is tried next: pure functions of a search's plan and of what is known so far.
+"""Proposals of configurations: pure functions of a search's plan and of its results so far.
 
 Nothing is kept between proposals, so a search that was interrupted goes on as if it had not been.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ragdist.errors import UserError
+from ragdist.tools.errors import UserError
 from tune import folder
 from tune.folder import Trial
 from tune.space import Axis

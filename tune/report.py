@@ -1,19 +1,20 @@
-"""The report: one page that says what was found and how sure it is, with all its pictures inside."""
+"""The report of a search: one page, with all pictures inside."""
 
 import html
 from typing import Any
 
 import torch
 
-from ragdist import export, pictures, sampling
-from ragdist.evaluation import svg
-from ragdist.evaluation.page import STYLE, picture, section
-from ragdist.rundir import RunFolder
-from tune import folder, results
+from ragdist.evaluation.report import svg
+from ragdist.evaluation.report.page import STYLE, picture, section
+from ragdist.generation import generator_file, sampling
+from ragdist.modalities.image import preview
+from ragdist.runs.folder import RunFolder
+from tune import folder, ranking
 from tune.charts import BASELINES, BEST, FAINT, OTHERS, Point, Scale, curves, legend, parallel, scatter
-from tune.course import Course
 from tune.folder import Trial
 from tune.importance import importance
+from tune.state import SearchState
 from tune.table import label, number
 
 _GRID = 40
@@ -21,10 +22,10 @@ _LOG = ("loguniform",)
 _DRAWN = "Filled: the whole budget; hollow: stopped before, so not to be compared with filled ones."
 
 
-def build(course: Course) -> str:
+def build(search: SearchState) -> str:
     """The page as HTML."""
-    title = html.escape(f"Search in {course.folder.path}")
-    page = _Page(course)
+    title = html.escape(f"Search in {search.folder.path}")
+    page = _Page(search)
     parts = [
         f"<h1>{title}</h1>",
         page.protocol(),
@@ -44,21 +45,21 @@ def build(course: Course) -> str:
 
 
 class _Page:
-    """The page's parts."""
+    """The parts of the page."""
 
-    def __init__(self, course: Course):
-        self.course, self.plan = course, course.plan
-        self.metric = course.plan.options.metric
-        self.all = sorted(course.trials.values(), key=lambda trial: trial.number)
-        self.judged = [trial for trial in self.all if trial.rungs]
-        self.ranked = results.ranked(course)
+    def __init__(self, search: SearchState):
+        self.search, self.plan = search, search.plan
+        self.metric = search.plan.options.metric
+        self.all = sorted(search.trials.values(), key=lambda trial: trial.number)
+        self.evaluated = [trial for trial in self.all if trial.rungs]
+        self.ranked = ranking.ranked(search)
         self.kinds = {axis.name: axis.kind for axis in self.plan.axes}
         self.names = list(dict.fromkeys(name for trial in self.all for name in trial.options))
-        self.values = Scale.of(self.metric, [value for trial in self.judged for value in trial.rungs[-1].values])
+        self.values = Scale.of(self.metric, [value for trial in self.evaluated for value in trial.rungs[-1].values])
 
     def protocol(self) -> str:
         options, plan = self.plan.options, self.plan
-        more = "More" if self.course.sign > 0 else "Less"
+        more = "More" if self.search.sign > 0 else "Less"
         lines = [
             f"{len(self.all)} trials of {plan.budget:,} images, on {options.seeds} seed(s) each; "
             f"search {options.search}, scheduler {options.scheduler}; judged after "
@@ -99,7 +100,7 @@ class _Page:
             if not trial.name or trial is best or trial.state != folder.FINISHED:
                 continue
             mine, theirs = best.rungs[-1].values, trial.rungs[-1].values
-            sign = self.course.sign
+            sign = self.search.sign
             apart = min(sign * value for value in mine) > max(sign * value for value in theirs)
             words.append(
                 f"Every seed of the best is better than every seed of {trial.name}."
@@ -112,7 +113,7 @@ class _Page:
         charts = []
         levels = [(trial.value, colour, f"{trial.name}: {number(trial.value)}") for trial, colour in self._baselines()]
         for name in self.names:
-            there = [trial for trial in self.judged if name in trial.options]
+            there = [trial for trial in self.evaluated if name in trial.options]
             scale = Scale.of(label(name), [t.options[name] for t in there], log=self._log(name))
             points = []
             for trial in there:
@@ -128,9 +129,9 @@ class _Page:
         return section(f"{self.metric} over the options", side, f"{_DRAWN}{seeds}")
 
     def parallel(self) -> str:
-        if not self.judged:
+        if not self.evaluated:
             return ""
-        there = [trial for trial in self.judged if all(name in trial.options for name in self.names)]
+        there = [trial for trial in self.evaluated if all(name in trial.options for name in self.names)]
         scales = [
             Scale.of(label(name), [trial.options[name] for trial in there], log=self._log(name)) for name in self.names
         ]
@@ -151,7 +152,7 @@ class _Page:
         return section("Parallel coordinates", parallel(scales, rows) + self._legend(), text)
 
     def importance(self) -> str:
-        shares, images, count = importance(self.plan.axes, self.all, self.plan.rungs, self.course.sign)
+        shares, images, count = importance(self.plan.axes, self.all, self.plan.rungs, self.search.sign)
         if not shares:
             return ""
         chart = svg.bars(
@@ -164,10 +165,10 @@ class _Page:
         return section("Importance", chart, text)
 
     def curves(self) -> str:
-        if not self.judged:
+        if not self.evaluated:
             return ""
         x = Scale.of("images", [0, self.plan.budget], log=False)
-        y = Scale.of(self.metric, [rung.value for trial in self.judged for rung in trial.rungs])
+        y = Scale.of(self.metric, [rung.value for trial in self.evaluated for rung in trial.rungs])
         lines = [
             (
                 [(rung.images, rung.value) for rung in trial.rungs],
@@ -175,7 +176,7 @@ class _Page:
                 2.4 if trial is self._best() else 1.2,
                 self._title(trial),
             )
-            for trial in sorted(self.judged, key=lambda trial: trial is self._best())
+            for trial in sorted(self.evaluated, key=lambda trial: trial is self._best())
         ]
         return section("Learning curves", curves(lines, x, y) + self._legend())
 
@@ -186,14 +187,16 @@ class _Page:
         chosen |= {trial.name: trial for trial in self.ranked if trial.name}
         parts, shown = [], set()
         for trial in chosen.values():
-            file = RunFolder(self.course.folder.run(trial.number, 0)).generator
+            file = RunFolder(self.search.folder.run(trial.number, 0)).generator
             if trial.number in shown or not file.is_file():
                 continue
             shown.add(trial.number)
-            images = torch.cat(list(sampling.sample(export.load(file, torch.device("cpu")).generator, 0, _GRID)))
+            images = torch.cat(
+                list(sampling.sample(generator_file.load(file, torch.device("cpu")).generator, 0, _GRID))
+            )
             words = ", ".join(name for name, other in chosen.items() if other is trial)
             caption = html.escape(f"{words}: trial {trial.number}, {self._value(trial)}")
-            parts.append(f"<div>{picture(pictures.grid(images, 10))}<p class='small'>{caption}</p></div>")
+            parts.append(f"<div>{picture(preview.grid(images, 10))}<p class='small'>{caption}</p></div>")
         text = "Samples of the first seed, of trials that got the whole budget."
         return section("Samples", f'<div class="side">{"".join(parts)}</div>', text)
 

@@ -1,51 +1,46 @@
-"""What a search leaves: the best configuration, the trials as a table, TensorBoard, a page; its summary in words."""
+"""Results of a search: the best configuration, a table of trials, TensorBoard, a page, and a summary."""
 
 import csv
 import io
 import shutil
 from datetime import timedelta
 
-from ragdist import settings
-from ragdist.files import explain, write_whole
+from ragdist.config import settings
+from ragdist.storage.files import os_errors_as_user_error, write_whole
 from tune import folder, space
-from tune.course import Course
 from tune.folder import Trial
+from tune.ranking import ranked
+from tune.state import SearchState
 from tune.table import label, number
 
 
-def ranked(course: Course) -> list[Trial]:
-    """Trials that got the whole budget, the best first."""
-    finished = [trial for trial in course.trials.values() if trial.state == folder.FINISHED]
-    return sorted(finished, key=lambda trial: (-course.sign * trial.value, trial.number))
-
-
-def write(course: Course) -> None:
-    """Write all of it.
+def write(search: SearchState) -> None:
+    """Write all results.
 
     Raises:
         UserError: the disk refuses.
     """
     from tune import report
 
-    place = course.folder
-    with explain(f"cannot write to {place.path} (the trials are kept)"):
-        write_whole(place.csv, table(course))
-        if best := ranked(course)[:1]:
-            write_whole(place.best, best_yaml(course, best[0]))
-        _board(course)
-        write_whole(place.report, report.build(course))
+    place = search.folder
+    with os_errors_as_user_error(f"cannot write to {place.path} (the trials are kept)"):
+        write_whole(place.csv, table(search))
+        if best := ranked(search)[:1]:
+            write_whole(place.best, best_yaml(search, best[0]))
+        _board(search)
+        write_whole(place.report, report.build(search))
 
 
-def table(course: Course) -> str:
+def table(search: SearchState) -> str:
     """All trials as CSV: a line each, with every seed's metric at every rung."""
-    metric, seeds = course.plan.options.metric, range(course.plan.options.seeds)
-    names = list(dict.fromkeys(name for trial in course.trials.values() for name in trial.options))
-    places = [(images, seed) for images in course.plan.rungs for seed in seeds]
+    metric, seeds = search.plan.options.metric, range(search.plan.options.seeds)
+    names = list(dict.fromkeys(name for trial in search.trials.values() for name in trial.options))
+    places = [(images, seed) for images in search.plan.rungs for seed in seeds]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     columns = [f"{metric}_{images}_seed{seed}" for images, seed in places]
     writer.writerow(["trial", "name", *names, "state", "reason", "images", metric, "seconds", *columns])
-    for _, trial in sorted(course.trials.items()):
+    for _, trial in sorted(search.trials.items()):
         values = [rung.values[seed] if (rung := trial.at(images)) else "" for images, seed in places]
         options = [trial.options.get(name, "") for name in names]
         seconds = round(sum(rung.seconds for rung in trial.rungs), 3)
@@ -56,45 +51,45 @@ def table(course: Course) -> str:
     return out.getvalue()
 
 
-def best_yaml(course: Course, best: Trial) -> str:
+def best_yaml(search: SearchState, best: Trial) -> str:
     """The configuration of a trial for `python -m ragdist.train --config`."""
-    plan = course.plan
+    plan = search.plan
     config = space.varied(plan.config, {**best.options, "out": "", "workers": "auto"})
     return (
-        f"# Trial {best.number} of the search in {course.folder.path}: {plan.options.metric} {best.value:.6g} after "
+        f"# Trial {best.number} of the search in {search.folder.path}: {plan.options.metric} {best.value:.6g} after "
         f"{plan.budget:,} images.\n{settings.dumps(config)}"
     )
 
 
-def _board(course: Course) -> None:
-    """TensorBoard: a run for each trial, with its options as hyperparameters and its metric over the images."""
+def _board(search: SearchState) -> None:
+    """Write TensorBoard events: a run for each trial, its options as hyperparameters, its metric over images."""
     from torch.utils.tensorboard import SummaryWriter
     from torch.utils.tensorboard.summary import hparams
 
-    shutil.rmtree(course.folder.board, ignore_errors=True)
-    tag = f"search/{course.plan.options.metric}"
-    for trial in course.trials.values():
-        with SummaryWriter(str(course.folder.board / f"{trial.number:04d}")) as board:
+    shutil.rmtree(search.folder.board, ignore_errors=True)
+    tag = f"search/{search.plan.options.metric}"
+    for trial in search.trials.values():
+        with SummaryWriter(str(search.folder.board / f"{trial.number:04d}")) as board:
             for summary in hparams({**trial.options, "state": trial.state}, {tag: None}):
                 board.file_writer.add_summary(summary, 0)
             for rung in trial.rungs:
                 board.add_scalar(tag, rung.value, rung.images)
 
 
-def summary(course: Course, seconds: float) -> list[str]:
+def summary(search: SearchState, seconds: float) -> list[str]:
     """The outcome for a terminal."""
-    plan, place = course.plan, course.folder
-    states = [trial.state for trial in course.trials.values()]
+    plan, place = search.plan, search.folder
+    states = [trial.state for trial in search.trials.values()]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     lines = [f"{len(states)} trials in {timedelta(seconds=round(seconds))}: {', '.join(counts)}"]
-    best = ranked(course)
+    best = ranked(search)
     if not best:
         return [*lines, f"no trial got to the end of its budget; see {place.csv}"]
     metric, seeds = plan.options.metric, plan.options.seeds
-    more = "more" if course.sign > 0 else "less"
+    more = "more" if search.sign > 0 else "less"
     of = f"median of {seeds} seeds" if seeds > 1 else "one seed: differences may be chance, --seeds 3 says more"
     lines += [f"{metric} after {plan.budget:,} images ({more} is better; {of}):"]
-    shown = [("best", best[0]), *((name, _named(course, name)) for name, _ in course.baselines)]
+    shown = [("best", best[0]), *((name, _named(search, name)) for name, _ in search.baselines)]
     for name, trial in shown:
         lines.append(f"  {name:<9} {_outcome(trial)}")
     lines += [
@@ -105,8 +100,8 @@ def summary(course: Course, seconds: float) -> list[str]:
     return lines
 
 
-def _named(course: Course, name: str) -> Trial:
-    return next(trial for trial in course.trials.values() if trial.name == name)
+def _named(search: SearchState, name: str) -> Trial:
+    return next(trial for trial in search.trials.values() if trial.name == name)
 
 
 def _outcome(trial: Trial) -> str:

@@ -1,4 +1,4 @@
-"""From one rung of a trial to the next: train each of its seeds' runs on, and judge them. All that a trial does."""
+"""The work of a trial between two rungs: train the run of each seed on, and evaluate it."""
 
 import time
 from collections.abc import Callable
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ragdist import worldsize
-from ragdist.errors import Diverged, Unreachable, UserError
-from tune import local, remote
+from ragdist.config import world_size
+from ragdist.tools.errors import Diverged, Unreachable, UserError
+from tune import train_here, train_on_workers
 from tune.folder import SearchFolder
 from tune.plan import Plan
 from tune.space import varied
@@ -18,8 +18,8 @@ _PATIENCE = 60.0  # seconds in which a process of an earlier start, which was ki
 
 
 @dataclass
-class Reached:
-    """How it ended: at a rung, or before."""
+class RungResult:
+    """How a trial's work ended: at a rung, or before."""
 
     images: int
     values: list[float] = field(default_factory=list)  # the metric of each seed
@@ -29,17 +29,17 @@ class Reached:
     interrupted: bool = False
 
 
-def climb(
+def advance(
     plan: Plan,
     place: SearchFolder,
     number: int,
-    judge: Callable[[Path], float],
+    evaluate: Callable[[Path], float],
     *,
     device: torch.device,
     environment: Callable[[], dict[str, str]] = dict,
     stop: Callable[[], bool] = lambda: False,
-) -> Reached:
-    """Bring a trial from where its record says it is to its next rung.
+) -> RungResult:
+    """Advance a trial from where its record says it is to its next rung.
 
     Args:
         plan: the search's.
@@ -53,27 +53,27 @@ def climb(
     began = time.monotonic()
     trial = place.read_one(place.trial(number) / "trial.json")
     images = next(images for images in plan.rungs if images > trial.images)
-    reached = Reached(images)
+    result = RungResult(images)
     try:
         for seed in range(plan.options.seeds):
             run = place.run(number, seed)
             config = plan.trial_config(trial.options, seed, run, images)
-            if worldsize.parse(config.workers).in_process:
+            if world_size.parse(config.workers).in_process:
                 if device.type == "cpu":  # its one core may as well read
                     config = varied(config, {"data.loader_workers": 0})
-                there = _patient(lambda c=config: local.train(c, device, stop, last=images >= plan.budget), stop)
+                there = _patient(lambda c=config: train_here.train(c, device, stop, last=images >= plan.budget), stop)
             else:
-                there = remote.train(config, environment(), stop)
+                there = train_on_workers.train(config, environment(), stop)
             if not there:
-                reached.interrupted = True
-                return reached
-            reached.values.append(judge(run))
+                result.interrupted = True
+                return result
+            result.values.append(evaluate(run))
     except Diverged as error:
-        reached.diverged = str(error).partition(";")[0]  # the rest is advice for a single run
+        result.diverged = str(error).partition(";")[0]  # the rest is advice for a single run
     except UserError as error:
-        reached.refused = str(error)
-    reached.seconds = round(time.monotonic() - began, 3)
-    return reached
+        result.refused = str(error)
+    result.seconds = round(time.monotonic() - began, 3)
+    return result
 
 
 def _patient(train: Callable[[], bool], stop: Callable[[], bool]) -> bool:

@@ -5,9 +5,10 @@ import time
 from dataclasses import fields
 from pathlib import Path
 
-from ragdist import cli, migrations, rayenv, settings, worldsize
-from ragdist.config import Config, flat
-from ragdist.errors import UserError, run_command
+from ragdist.config import Config, cli, migrations, settings, world_size
+from ragdist.config.run import flat
+from ragdist.launch.on_ray import environment
+from ragdist.tools.errors import UserError, run_command
 from tune import metrics, space
 from tune import plan as plans
 from tune.options import SearchOptions
@@ -20,7 +21,7 @@ _OWN = {item.name for item in fields(SearchOptions)}
 def main(argv: list[str] | None = None) -> int:
     began = time.monotonic()
     plan, out, overwrite = parse(cli.arguments() if argv is None else argv)
-    rayenv.require("a search")
+    environment.require("a search")
 
     from tune.run import run  # after parsing: PyTorch and Ray take seconds to import, --help does not need them
 
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse(argv: list[str]) -> tuple[Plan, Path, bool]:
-    """What is searched, where it is kept, and whether --overwrite is given.
+    """Parse a command line: the plan, the folder, and whether --overwrite is given.
 
     Raises:
         UserError: an option, value or file that is wrong.
@@ -55,7 +56,7 @@ def parse(argv: list[str]) -> tuple[Plan, Path, bool]:
 
 
 def check(options: SearchOptions) -> None:
-    """Refuse values that no search can have.
+    """Refuse options outside of their limits.
 
     Raises:
         UserError: naming the option and what it may be.
@@ -69,7 +70,7 @@ def check(options: SearchOptions) -> None:
     if options.workers_per_trial == "auto":
         raise UserError("--workers_per_trial auto: say how many, as 4, or a range as 2:8, or 0")
     try:
-        worldsize.parse(options.workers_per_trial)
+        world_size.parse(options.workers_per_trial)
     except UserError as error:
         raise UserError(str(error).replace("--workers", "--workers_per_trial")) from error
     if options.scheduler == "pbt":
@@ -82,7 +83,7 @@ def check(options: SearchOptions) -> None:
 
 
 def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
-    """The search's words, and the run's."""
+    """Sort words of a command line into the search's and the run's."""
     own: list[str] = []
     others: list[str] = []
     into = others
@@ -96,7 +97,7 @@ def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _known(words: list[str]) -> None:
-    """Raises UserError for an option that neither a search nor a run has."""
+    """Refuse an option that neither a search nor a run has."""
     known = [*sorted(_OWN), *flat(Config()), "config", "data", "overwrite"]
     for word in words:
         name = word.removeprefix("--").partition("=")[0]

@@ -1,4 +1,4 @@
-"""What varies in a search: options of a run, each with the values that it may have."""
+"""The space of a search: options of a run, each with the values that it may have."""
 
 import dataclasses
 import math
@@ -8,9 +8,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-from ragdist import migrations, settings
-from ragdist.config import Config
-from ragdist.errors import UserError, nearest
+from ragdist.config import Config, migrations, settings
+from ragdist.tools.errors import UserError, nearest
 
 KINDS = ("uniform", "loguniform", "int", "choice")
 LAM, G_LR, D_LR = "objective.lam", "optim.g_lr", "optim.d_lr"
@@ -56,7 +55,7 @@ class Axis:
         return [self.at(i / (count - 1)) for i in range(count)]
 
     def holds(self, value: Any) -> bool:
-        """Whether it is one of the axis's values."""
+        """Whether a value lies on the axis."""
         if self.kind == "choice":
             return value in self.choices
         return self.low <= value <= self.high
@@ -67,7 +66,7 @@ class Axis:
         return f"{self.kind} {self.low:g} to {self.high:g}"
 
     def content(self) -> dict[str, list[Any]]:
-        """As a space file says it."""
+        """The axis as a space file has it."""
         return {self.kind: list(self.choices) if self.kind == "choice" else [self.low, self.high]}
 
 
@@ -98,7 +97,7 @@ def load(path: Path, config: Config) -> list[Axis]:
 
 
 def parse(content: Any, config: Config, where: str) -> list[Axis]:
-    """The same from a file's content."""
+    """Parse the content of a space file."""
     if not isinstance(content, dict) or not content:
         raise UserError(f"--space {where}: it must name options, as objective.lam: {{loguniform: [0.1, 10]}}")
     known = _fields(Config)
@@ -127,7 +126,7 @@ def of_today(content: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def varied(config: Config, values: dict[str, Any]) -> Config:
-    """The configuration with other values of some options, {"objective.lam": 0.5, ...}."""
+    """Replace options of a configuration: {"objective.lam": 0.5, ...}."""
     for name, value in values.items():
         group, _, key = name.rpartition(".")
         if group:
@@ -154,7 +153,7 @@ def _fields(kind: type, prefix: str = "") -> dict[str, _Field]:
 
 
 def _flat(content: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Options may be written objective.lam: ..., or objective: {lam: ...}."""
+    """Flatten options, which may be written objective.lam: ..., or objective: {lam: ...}."""
     found = {}
     for name, values in content.items():
         group = f"{prefix}{name}" in {item.name for item in dataclasses.fields(Config) if "." not in str(name)}
@@ -200,7 +199,7 @@ def _number(value: Any, where: str) -> float:
 
 
 def _typed(axis: Axis, kind: Any, config: Config, where: str) -> Axis:
-    """The axis with values of the option's type, of which the ends are such as a run can have."""
+    """Convert an axis to the option's type, and check that a run can have its ends."""
     if axis.kind != "choice" and kind not in (int, float):
         known = get_args(kind) or (False, True) if kind is bool or get_origin(kind) is Literal else ()
         hint = f" of {', '.join(map(str, known))}" if known else ""

@@ -1,15 +1,15 @@
-"""The table of trials that a person watches: live on a terminal, a line for each step of a trial elsewhere."""
+"""The live table of trials on a terminal; elsewhere a line for each step of a trial."""
 
 import json
 import math
 import shutil
 import sys
 
-from ragdist import migrations
-from ragdist.rundir import RunFolder
+from ragdist.config import migrations
+from ragdist.runs.folder import RunFolder
 from tune import folder
-from tune.course import Course
 from tune.folder import Trial
+from tune.state import SearchState
 
 _SHORT = {"objective.lam": "lambda"}
 
@@ -29,22 +29,22 @@ def label(name: str) -> str:
 
 
 class Table:
-    """Shows a search. ``progress`` of running trials is read from their runs' folders."""
+    """The live table of a search. Progress of running trials is read from their runs' folders."""
 
-    def __init__(self, course: Course, out=None):
-        self.course, self.out = course, out or sys.stdout
+    def __init__(self, search: SearchState, out=None):
+        self.search, self.out = search, out or sys.stdout
         self.live = self.out.isatty()
-        self.names = list(dict.fromkeys(["objective.lam", *(axis.name for axis in course.plan.axes)]))
+        self.names = list(dict.fromkeys(["objective.lam", *(axis.name for axis in search.plan.axes)]))
         self._height = 0
-        self._said = {trial.number: _step(trial) for trial in course.trials.values()}
+        self._said = {trial.number: _step(trial) for trial in search.trials.values()}
         self._head_said = False
 
     def show(self) -> None:
-        """Draw it anew, or say what is new."""
+        """Draw the table anew, or print what is new."""
         if self.live:
             self._draw(self.rows())
             return
-        for trial in sorted(self.course.trials.values(), key=lambda trial: trial.number):
+        for trial in sorted(self.search.trials.values(), key=lambda trial: trial.number):
             step = _step(trial)
             if self._said.get(trial.number) != step and (trial.rungs or trial.state != folder.RUNNING):
                 if not self._head_said:
@@ -54,16 +54,16 @@ class Table:
             self._said[trial.number] = step
 
     def close(self) -> None:
-        """Leave the last state standing."""
+        """Leave the last state of the table on the terminal."""
         self.show()
         self._height = 0
 
     def rows(self) -> list[str]:
-        trials = sorted(self.course.trials.values(), key=lambda trial: trial.number)
+        trials = sorted(self.search.trials.values(), key=lambda trial: trial.number)
         return [self._text(self._cells(None)), *(self._text(self._cells(trial)) for trial in trials)]
 
     def _cells(self, trial: Trial | None) -> list[str]:
-        metric = self.course.plan.options.metric
+        metric = self.search.plan.options.metric
         if trial is None:
             return ["trial", *(label(name) for name in self.names), "images", metric, "state"]
         values = [number(trial.options.get(name, "")) for name in self.names]
@@ -74,13 +74,13 @@ class Table:
         return [str(trial.number), *values, f"{images:,}", value, state]
 
     def _images(self, trial: Trial) -> int:
-        """Images of all its seeds' runs, on average."""
-        seeds = self.course.plan.options.seeds
-        return sum(_seen(self.course, trial.number, seed) for seed in range(seeds)) // seeds
+        """Images seen by a trial, on average over its seeds."""
+        seeds = self.search.plan.options.seeds
+        return sum(_seen(self.search, trial.number, seed) for seed in range(seeds)) // seeds
 
     def _text(self, cells: list[str]) -> str:
         widths = [5, *(max(8, len(label(name))) for name in self.names), 11]
-        widths.append(max(8, len(self.course.plan.options.metric)))
+        widths.append(max(8, len(self.search.plan.options.metric)))
         line = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False))
         return f"{line}  {cells[-1]}"
 
@@ -89,8 +89,8 @@ class Table:
 
     def _draw(self, rows: list[str]) -> None:
         size = shutil.get_terminal_size()
-        done = sum(trial.state in folder.ENDED for trial in self.course.trials.values())
-        rows = [*rows, f"{done} of {self.course.total} trials ended"]
+        done = sum(trial.state in folder.ENDED for trial in self.search.trials.values())
+        rows = [*rows, f"{done} of {self.search.total} trials ended"]
         if len(rows) > size.lines - 1:  # what is over is on disk
             rows = [rows[0], *rows[-(size.lines - 2) :]]
         up = f"\x1b[{self._height}F" if self._height else ""
@@ -104,8 +104,8 @@ def _step(trial: Trial) -> tuple[str, int]:
     return trial.state, len(trial.rungs)
 
 
-def _seen(course: Course, trial: int, seed: int) -> int:
-    path = RunFolder(course.folder.run(trial, seed)).metrics
+def _seen(search: SearchState, trial: int, seed: int) -> int:
+    path = RunFolder(search.folder.run(trial, seed)).metrics
     try:
         with open(path, "rb") as file:
             file.seek(max(path.stat().st_size - 4096, 0))

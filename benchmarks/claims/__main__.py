@@ -12,8 +12,8 @@ from pathlib import Path
 
 from benchmarks.claims import page, run
 from benchmarks.claims.plan import STUDIES, cells
-from ragdist.errors import UserError, run_command
-from ragdist.progress import Progress
+from ragdist.tools.errors import UserError, run_command
+from ragdist.tools.progress import Progress
 
 
 def main() -> None:

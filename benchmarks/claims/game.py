@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ragdist.config import Config
-from ragdist.errors import Diverged
 from ragdist.networks import Generator, build_discriminator, build_generator
-from ragdist.step import Optimizers
-from ragdist.update import ONE_PASS, Batch, Update
+from ragdist.tools.errors import Diverged
+from ragdist.training.optimizers import Optimizers
+from ragdist.training.update import ONE_PASS, Batch, Update
 
 # Draws n reals [n, *shape] in [-1, 1] with the generator of random numbers that it is given.
 Draw = Callable[[torch.Generator, int], Tensor]

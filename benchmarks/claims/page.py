@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.claims import plots
 from benchmarks.claims.plan import LOSSES, STUDIES, VARIANTS, Cell, Study
 from benchmarks.measure import table
-from ragdist.files import write_whole
+from ragdist.storage.files import write_whole
 
 Found = dict[Cell, dict[str, Any]]
 

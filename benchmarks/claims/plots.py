@@ -5,7 +5,7 @@ import math
 import statistics
 from typing import Any
 
-from ragdist.evaluation.svg import COLOURS, short, ticks
+from ragdist.evaluation.report.svg import COLOURS, short, ticks
 
 _ROW, _LEFT, _WIDTH, _TOP = 18, 250, 640, 34
 _TILE = 120

@@ -14,9 +14,9 @@ import torch
 
 from benchmarks.claims import game, scarce, stacked, toys
 from benchmarks.claims.plan import STUDIES, Cell
-from ragdist.errors import Diverged
-from ragdist.evaluation.history import read_lines
-from ragdist.memory import keep_freed_memory
+from ragdist.evaluation.report.history import read_lines
+from ragdist.tools.errors import Diverged
+from ragdist.tools.memory import keep_freed_memory
 
 
 def read(path: Path) -> dict[Cell, dict[str, Any]]:

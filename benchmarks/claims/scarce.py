@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ragdist.evaluation.judged import quantized
-from ragdist.metrics.classifier import classifier
-from ragdist.metrics.dataset import DataSet
+from ragdist.evaluation.classifier import classifier
+from ragdist.evaluation.reference_data import DataSet
+from ragdist.evaluation.samples import quantized
 from ragdist.metrics.density_coverage import density_coverage
 from ragdist.metrics.frechet import frechet_distance
 from ragdist.metrics.memorization import memorization_ratio

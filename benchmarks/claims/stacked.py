@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ragdist.errors import UserError
+from ragdist.evaluation.classifier import classifier
+from ragdist.evaluation.reference_data import DataSet
 from ragdist.metrics import classes
-from ragdist.metrics.classifier import classifier
-from ragdist.metrics.dataset import DataSet
+from ragdist.tools.errors import UserError
 
 SAMPLES = 26_000
 

@@ -11,8 +11,8 @@ from simplejpeg import decode_jpeg
 
 from benchmarks.readers import SEED, Data
 from ragdist.data import index as index_file
-from ragdist.data.codecs import torchvision_decoder
 from ragdist.data.order import Order
+from ragdist.modalities.image.codec import torchvision_decoder
 
 RGB = 3
 

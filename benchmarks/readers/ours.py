@@ -1,4 +1,4 @@
-"""ragdist's reader, as `ragdist.feed` sets it up: from a local folder, or over HTTP through the cache."""
+"""ragdist's reader, as `training.dataloader` sets it up: from a local folder, or over HTTP through the cache."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from benchmarks.readers import BATCH, SEED, Data
 from ragdist.data import index as index_file
-from ragdist.data.ahead import Ahead
-from ragdist.data.cache import Cache
 from ragdist.data.order import Order
+from ragdist.data.prefetch import Prefetcher
 from ragdist.data.reader import ShardReader, SlotDataset, Updates, make_loader
-from ragdist.data.shardfiles import ShardFiles
+from ragdist.data.shard_files import ShardFiles
+from ragdist.storage.cache import Cache
 
 PLENTY = 10**12  # bytes of cache
 Z_DIM = 64
@@ -65,6 +65,6 @@ class Reader:
         dataset = self._dataset(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         files, order, slots = dataset.reader.files, dataset.order, dataset.slots
         self.at = getattr(self, "at", 0)
-        ahead = Ahead(files, order, BATCH, slots, lambda: self.at, stop=self.data.samples, reach=PLENTY)
+        ahead = Prefetcher(files, order, BATCH, slots, lambda: self.at, stop=self.data.samples, reach=PLENTY)
         stack.enter_context(ahead)
         return dataset

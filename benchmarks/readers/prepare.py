@@ -12,7 +12,7 @@ from benchmarks.readers import BATCH, ENTRIES, Data, installed
 from benchmarks.served import free_port, nginx
 from ragdist.data import index as index_file
 from ragdist.data.index import Index
-from ragdist.errors import UserError
+from ragdist.tools.errors import UserError
 
 RESUME = 0.9  # of an epoch
 

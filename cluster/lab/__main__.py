@@ -7,8 +7,8 @@ import time
 from cluster.lab import hosts
 from cluster.lab.lab import Lab
 from cluster.lab.making import take_down
-from ragdist import cli
-from ragdist.errors import UserError, nearest, run_command
+from ragdist.config import cli
+from ragdist.tools.errors import UserError, nearest, run_command
 
 PROG = "python -m cluster.lab"
 

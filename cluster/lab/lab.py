@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cluster.lab import dashboard, hosts, making, network, processes, speed, state
 from cluster.lab.state import HEAD, Node, State
-from ragdist.errors import UserError
+from ragdist.tools.errors import UserError
 
 _TOO_SLOW = "timed out during startup"  # says Ray of a node after 30 s, however busy the machine is: another try may do
 

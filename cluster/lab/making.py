@@ -8,7 +8,7 @@ import sys
 
 from cluster.lab import network, processes, state
 from cluster.lab.state import State
-from ragdist.errors import UserError
+from ragdist.tools.errors import UserError
 
 
 def check_machine() -> None:

@@ -14,7 +14,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from ragdist.errors import UserError
+from ragdist.tools.errors import UserError
 
 NAMESPACES = Path("/run/netns")
 # A neighbour that does not answer is otherwise forgotten within a minute, and "no route to host" then tells

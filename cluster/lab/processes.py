@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ragdist.errors import UserError
-from ragdist.machine import process_alive, process_started
+from ragdist.tools.errors import UserError
+from ragdist.tools.machine import process_alive, process_started
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _children: list[subprocess.Popen] = []

@@ -11,7 +11,7 @@ from contextlib import suppress
 from cluster.lab import hosts, network, processes
 from cluster.lab.network import run
 from cluster.lab.state import Node, State
-from ragdist.errors import UserError
+from ragdist.tools.errors import UserError
 
 
 def port(node: Node) -> str:

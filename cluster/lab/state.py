@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ragdist import files, locks
-from ragdist.errors import UserError
+from ragdist.storage import files, locks
+from ragdist.tools.errors import UserError
 
 # Short, because Ray puts Unix sockets below it and the kernel allows their paths 107 bytes.
 ROOT = Path("/run/ragdist-lab")

@@ -1,4 +1,4 @@
-"""The index: what is where in the shards, so that any sample is one read away and none is lost.
+"""The index of a data set: shards, sizes, digests, and tables with the byte range and label of each sample.
 
 A data set is WebDataset tars, a folder with ``index.json``, and in that folder a table for each shard:
 
@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from ragdist import migrations
-from ragdist.data.codecs import CODECS
-from ragdist.data.store import Store
-from ragdist.errors import UserError, nearest
-from ragdist.files import is_sha256
+from ragdist.config import migrations
+from ragdist.modalities import CODECS
+from ragdist.storage.files import is_sha256
+from ragdist.storage.store import Store
+from ragdist.tools.errors import UserError, nearest
 
 FORMAT, VERSION = "ragdist-index", 2
 INDEX = "index.json"
@@ -76,7 +76,7 @@ class Index:
 
     @property
     def bytes(self) -> int:
-        """Of all shards."""
+        """Bytes of all shards."""
         return sum(shard.bytes for shard in self.shards)
 
     def _content(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Index:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the index says of the data, not of where they are: 64 hexadecimal digits."""
+        """SHA-256 of the index's facts about the data, wherever they lie: 64 hexadecimal digits."""
         content = self._content()
         content["shards"] = [{k: v for k, v in s.items() if k not in _PLACES} for s in content["shards"]]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -108,7 +108,7 @@ def _version(item: Index | Shard) -> int:
 
 
 def load(where: Path | str) -> Index:
-    """The index of a data set, after checking it against itself and against the sizes of local shards.
+    """Load a data set's index, checked against itself and against the sizes of local shards.
 
     Args:
         where: the folder, by path or URL.
@@ -134,7 +134,7 @@ def load(where: Path | str) -> Index:
 
 
 def find(store: Store) -> bytes:
-    """What the index's file holds.
+    """Read the file of the index.
 
     Raises:
         UserError: there is none; the line says what to do.
@@ -148,7 +148,7 @@ def find(store: Store) -> bytes:
 
 
 def loads(text: str | bytes, path: str) -> Index:
-    """The index that a file's content says, after checking it against itself; ``path`` is for messages.
+    """Parse an index and check it against itself; ``path`` is for messages.
 
     Raises:
         UserError: it is damaged, of another format, or holds no samples.
@@ -199,7 +199,7 @@ def _refuse_unknown(content: dict, path: str) -> None:
 
 
 def _check_types(content: dict) -> None:
-    """Raises TypeError or ValueError where a field is not what an index has there: the file may be anyone's."""
+    """Check the types of an index's fields, for the file may be anyone's. Raises TypeError or ValueError."""
     wholes = [*content["shape"], *(shard[key] for shard in content["shards"] for key in ("bytes", "samples"))]
     texts = [
         content["codec"],
@@ -227,7 +227,7 @@ def _nothing_there(store: Store) -> str:
 
 
 def table_from(data: bytes, shard: Shard, path: str) -> np.ndarray:
-    """The shard's table from its file's bytes: TABLE records [samples]; ``path`` is for messages.
+    """Parse a shard's table: TABLE records [samples]; ``path`` is for messages.
 
     Raises:
         UserError: it is not the table of this shard.
@@ -246,13 +246,13 @@ def table_from(data: bytes, shard: Shard, path: str) -> np.ndarray:
 
 
 def load_table(where: Path | str, shard: Shard) -> np.ndarray:
-    """The table of a shard of the data set at ``where``; see `table_from`."""
+    """Load the table of a shard of the data set at ``where``."""
     store = Store(where)
     return table_from(store.read(shard.table), shard, store.locate(shard.table))
 
 
 def scan(path: Path, payload: tuple[str, ...]) -> tuple[Shard, np.ndarray]:
-    """The index entry and the table of a finished tar.
+    """Scan a finished tar for its index entry and its table.
 
     Args:
         path: the tar; a sample is a run of members with one key, a payload and perhaps KEY.cls.

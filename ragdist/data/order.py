@@ -1,4 +1,4 @@
-"""Which sample is read when: a pure function of (seed, index digest, lanes, window).
+"""The order of samples: a pure function of (seed, index digest, lanes, window).
 
 Images are numbered through the whole run: image n belongs to epoch n // N. In each epoch the shards
 are permuted, the sequence of their samples is cut into L contiguous lanes, and each lane is shuffled
@@ -17,11 +17,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from ragdist import noise
+from ragdist.tools import noise
 
 
 class Order:
-    """The order of the samples of shards with these counts.
+    """The order of samples in shards with these counts.
 
     Args:
         counts: samples of each shard.
@@ -48,16 +48,16 @@ class Order:
         return Order, self._arguments
 
     def locate(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Shard number and sample number in that shard of images first, ..., first + count - 1: int64 [count] each."""
+        """Locate images first, ..., first + count - 1: shard number and sample number in it, int64 [count] each."""
         return self._places(np.arange(first, first + count))
 
     def locate_slots(self, first: int, batch: int, slots: range) -> tuple[np.ndarray, np.ndarray]:
-        """The same for these slots of the update that takes images first, ..., first + batch - 1."""
+        """Locate these slots of the update that takes images first, ..., first + batch - 1."""
         shards, samples = self.locate_updates(first, 1, batch, slots)
         return shards[0], samples[0]
 
     def locate_updates(self, first: int, updates: int, batch: int, slots: range) -> tuple[np.ndarray, np.ndarray]:
-        """The same for these slots of the updates from that one on: int64 [updates, slots] each."""
+        """Locate these slots of several updates: shard and sample numbers, int64 [updates, slots] each."""
         images = first + np.arange(updates * batch).reshape(updates, batch)
         by_lane = np.argsort(images % self.lanes, axis=1, kind="stable")[:, slots.start : slots.stop]
         images = np.take_along_axis(images, by_lane, axis=1)
@@ -65,7 +65,7 @@ class Order:
         return shards.reshape(images.shape), samples.reshape(images.shape)
 
     def upcoming(self, first: int, stop: int, batch: int, slots: range) -> Iterator[int]:
-        """Shards that these slots read from image ``first`` to ``stop``, about in the order of their use.
+        """Shards that these slots read between images ``first`` and ``stop``, roughly in the order of use.
 
         A shard is repeated when another window or epoch reads it again.
         """
@@ -93,7 +93,7 @@ class Order:
 
     @property
     def shards_in_use(self) -> int:
-        """Most shards that are read side by side: those that one window of each lane lies in."""
+        """The largest number of shards that are read side by side: those under one window of each lane."""
         smallest_first = np.cumsum(np.sort(self.counts[self.counts > 0]))
         within = int(
             np.searchsorted(smallest_first, self.window, side="right")
@@ -129,7 +129,7 @@ class Order:
         return order[position], place - (ends[position] - self.counts[order[position]])
 
     def _per_lane(self, images: int) -> np.ndarray:
-        """How many of the first ``images`` images each lane has given."""
+        """Images that each lane has given of the first ``images``."""
         lane = np.arange(self.lanes)
         return (images - lane + self.lanes - 1) // self.lanes
 

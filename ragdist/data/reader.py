@@ -1,4 +1,4 @@
-"""From image numbers to batches: byte ranges of mapped shards, decoded, with each slot's noise.
+"""The reader of training data: byte ranges of mapped shards, decoded, with each slot's noise.
 
 `SlotDataset` is map-style and stateless: item ``first`` is the update that begins with image number
 ``first``, a pure function of the order and the seed. So loader processes hold nothing that a checkpoint
@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ragdist import noise
-from ragdist.child import follow_parent, start_context
-from ragdist.data.codecs import CODECS
 from ragdist.data.order import Order
-from ragdist.data.shardfiles import ShardFiles
-from ragdist.errors import UserError
+from ragdist.data.shard_files import ShardFiles
+from ragdist.modalities import CODECS
+from ragdist.tools import noise
+from ragdist.tools.errors import UserError
+from ragdist.tools.follow_parent import follow_parent, start_context
 
 # Images that are located at a time: NumPy takes as long for a small batch as for several.
 _LOCATED = 1024
@@ -33,7 +33,7 @@ OPEN_SHARDS = 512
 
 
 class BadSample(NamedTuple):
-    """A sample that cannot be used, where it is, and why."""
+    """A sample that cannot be used: its place and the reason."""
 
     shard: int
     sample: int
@@ -45,7 +45,7 @@ class BadSample(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """A worker's slots of one update, on the host."""
+    """The samples of a worker's slots in one update, on the host."""
 
     samples: Tensor  # uint8 [b, *sample_shape], augmented
     labels: Tensor  # int64 [b]; -1: none
@@ -79,7 +79,7 @@ class ShardReader:
         return self.__dict__ | {"_open": {}}
 
     def read(self, shard: int, sample: int) -> tuple[Tensor, int] | BadSample:
-        """The decoded sample and its label, or what is wrong with it.
+        """Read and decode a sample: the sample and its label, or a `BadSample`.
 
         Raises:
             UserError: the shard cannot be had.
@@ -95,7 +95,7 @@ class ShardReader:
             return self._bad(shard, sample, f"cannot be decoded: {error}")
 
     def read_all(self, places: Iterable[tuple[int, int]]) -> tuple[Tensor, list[int]] | None:
-        """The decoded samples, uint8 [n, *shape], and their labels; None where any is bad: `read` says which and why.
+        """Read and decode samples, uint8 [n, *shape], and their labels; None where any is bad, which `read` names.
 
         The same as `read` of each, in less time.
 
@@ -117,7 +117,7 @@ class ShardReader:
             return None
 
     def read_or_next(self, shard: int, sample: int) -> tuple[Tensor, int, list[BadSample]]:
-        """The sample, or in place of a bad one the next good one of its shard, and the bad ones on the way.
+        """Read a sample, or in place of a bad one the next good one of its shard; and the bad ones on the way.
 
         Who stands in for whom is a function of the data alone.
 
@@ -159,7 +159,7 @@ class ShardReader:
 
 
 def key_before(tar: memoryview, offset: int) -> str:
-    """The name of the member whose payload begins at this byte, from the header before it."""
+    """Read a member's name from the header before its payload."""
     try:
         return tarfile.TarInfo.frombuf(bytes(tar[offset - 512 : offset]), "utf-8", "replace").name
     except tarfile.HeaderError:
@@ -168,7 +168,7 @@ def key_before(tar: memoryview, offset: int) -> str:
 
 @dataclass
 class SlotDataset(Dataset):
-    """Update by update, the slots of one worker."""
+    """The data set that loaders read: one item is a worker's slots of one update."""
 
     reader: ShardReader
     order: Order
@@ -181,7 +181,7 @@ class SlotDataset(Dataset):
     _located: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)  # by first image
 
     def __getitem__(self, first: int) -> Slots | UserError:
-        """The slots of the update whose first image is number ``first``, or why they cannot be had.
+        """Read the slots of the update whose first image is number ``first``; a `UserError` where that fails.
 
         An exception would cross from a loader process as a traceback.
         """
@@ -221,7 +221,7 @@ class SlotDataset(Dataset):
 
 
 class Updates:
-    """The sampler: the first image of each update from ``start`` until ``stop`` images are seen."""
+    """The sampler of updates: the first image of each, from ``start`` until ``stop`` images are seen."""
 
     def __init__(self, start: int, stop: int, batch: int):
         self.firsts = range(start, stop, batch)
@@ -234,13 +234,13 @@ class Updates:
 
 
 def _settle(_worker: int) -> None:
-    """A loader process computes on its own core alone, leaves Ctrl-C to the trainer, and ends with it."""
+    """Set up a loader process: one thread, Ctrl-C left to the trainer, no life after it."""
     torch.set_num_threads(1)
     follow_parent()
 
 
 def make_loader(dataset: SlotDataset, updates: Updates, *, workers: int, prefetch: int, pin: bool) -> DataLoader:
-    """Batches in the updates' order, read ahead by ``workers`` processes."""
+    """Make the loader: batches in the order of updates, read ahead by ``workers`` processes."""
     context = start_context([__name__]) if workers else None  # with PyTorch, which this module imports
     return DataLoader(
         dataset,

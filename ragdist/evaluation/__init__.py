@@ -1,1 +1,4 @@
-"""Judging a generator: its samples against data by the measures of `ragdist.metrics`, and the report of it."""
+"""Evaluation of a generator: its samples against reference data, in steps, for a command or during training.
+
+What is compared, and in which order. The measures themselves are pure functions in `ragdist.metrics`.
+"""

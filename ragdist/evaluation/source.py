@@ -1,25 +1,26 @@
-"""From the command's words to what is judged and by which data."""
+"""Opening of what a command evaluates: the samples and the reference data."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from ragdist import export, settings
-from ragdist.data.store import scheme
-from ragdist.errors import UserError
-from ragdist.evaluation.judged import FolderSamples, GeneratorSamples, Judged
+from ragdist.config import settings
+from ragdist.config.evaluation import EvaluateOptions
+from ragdist.evaluation.reference_data import DataSet
+from ragdist.evaluation.samples import FolderSamples, GeneratorSamples, Samples
+from ragdist.generation import generator_file
 from ragdist.metrics import classes
-from ragdist.metrics.dataset import DataSet
-from ragdist.metrics.options import EvaluateOptions
-from ragdist.rundir import RunFolder
+from ragdist.runs.folder import RunFolder
+from ragdist.storage.store import scheme
+from ragdist.tools.errors import UserError
 
 
 @dataclass
 class Opened:
-    """What an evaluation works on."""
+    """Samples and reference data of an evaluation."""
 
-    judged: Judged
+    samples: Samples
     data: DataSet
     held_out: DataSet | None
     run: RunFolder | None  # where it is one
@@ -27,7 +28,7 @@ class Opened:
 
 
 def open_source(source: Path, options: EvaluateOptions, device: torch.device, *, where: str = "") -> Opened:
-    """What is at a path: a run, an exported generator, or a folder of images.
+    """Open a run, an exported generator, or a folder of images.
 
     Args:
         source: the path.
@@ -55,7 +56,7 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
     generator = run.generator if run else source if source.is_file() else None
     if run and not run.generator.is_file():
         raise UserError(f"{shown} holds no {run.generator.name}: it appears with the run's first checkpoint")
-    exported = export.load(generator, device) if generator else None
+    exported = generator_file.load(generator, device) if generator else None
     data = DataSet(path, cache, cache_gb)
     held_out = DataSet(options.held_out, cache, cache_gb) if options.held_out else None
     out = source if run and not remote else Path(f"{_name(source, remote)}-evaluation")
@@ -75,7 +76,7 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
 
 
 def _name(source: Path, remote: bool) -> str:
-    """Of the folder for the results: every run in an object store has a generator.safetensors."""
+    """The name of the folder for the results: every run in an object store has a generator.safetensors."""
     if source.is_dir():
         return source.name
     return f"{source.parent.name}-{source.stem}" if remote else source.name.removesuffix(".safetensors")

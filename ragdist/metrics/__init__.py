@@ -1,1 +1,4 @@
-"""How good samples are: features, and measures that are pure functions of them."""
+"""Measures of samples: pure functions of feature vectors, one measure a file.
+
+No files, no data sets, no workers; a measure that needs pixels belongs to `ragdist.modalities.image`.
+"""

@@ -1,4 +1,4 @@
-"""Which classes the samples belong to, by a classifier: modes covered, and the divergence from the data's shares."""
+"""Classes of samples, by a classifier: modes covered, and the divergence from the data's shares."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ _FAIR = 0.1  # of a class's share in the data
 
 
 def class_counts(labels: Tensor, classes: int) -> Tensor:
-    """int64 [classes] from labels [n]; those below 0 (none) are left out."""
+    """Count the labels [n] of each class: int64 [classes]; those below 0 (none) are left out."""
     return torch.bincount(labels[labels >= 0], minlength=classes)
 
 

@@ -30,7 +30,7 @@ def density_coverage(fakes: Tensor, reals: Tensor, k: int = K) -> DensityCoverag
 
 
 def from_crossing(found: Crossing, radii: Tensor, k: int = K, real: int = 0) -> DensityCoverage:
-    """The same from a pass with the reals' balls of these radii, its ``real``-th."""
+    """Density and coverage from a pass over all pairs, with the reals' radii number ``real``."""
     density = found.real_balls[real].double().mean() / k
     coverage = (found.to_fake.distance[:, 0] <= radii).double().mean()
     return DensityCoverage(float(density), float(coverage))

@@ -39,6 +39,6 @@ def _eigenvalues(matrix: Tensor) -> Tensor:
 
 
 def _settled(values: Tensor) -> Tensor:
-    """Eigenvalues with those that are zero but for rounding set to zero: their square roots would add up."""
+    """Set eigenvalues to zero that are zero but for rounding: their square roots would add up."""
     noise = values.abs().max() * len(values) * torch.finfo(values.dtype).eps
     return torch.where(values > noise, values, 0.0)

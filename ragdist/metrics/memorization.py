@@ -1,4 +1,4 @@
-"""Distances between samples and training data: is the generator copying, and does it leave data alone?"""
+"""Memorization: distances between samples and training data."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ def distances(found: Nearest) -> Distances:
 
 
 def copies(to_train: Nearest) -> float:
-    """The share of fakes whose features are those of a training sample, exactly."""
+    """The share of fakes whose features equal those of a training sample."""
     return float((to_train.distance[:, 0] == 0).double().mean())
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass
 class Moments:
-    """Sums over feature vectors; those of two disjoint sets add up to those of their union.
+    """Sums over feature vectors; the sums of two disjoint sets add up to those of their union.
 
     All in float64: count [], total [d], outer [d, d]. A worker sums its share of the samples; an all-reduce
     of the three tensors gives every worker the whole.
@@ -22,29 +22,29 @@ class Moments:
 
     @classmethod
     def zero(cls, dim: int, device: torch.device | str = "cpu") -> Moments:
-        """Of no vectors of this length."""
+        """Moments of no vectors, of this length."""
         zeros = torch.zeros(dim * dim + dim + 1, dtype=torch.float64, device=device)
         return cls(zeros[0], zeros[1 : dim + 1], zeros[dim + 1 :].view(dim, dim))
 
     @classmethod
     def of(cls, features: Tensor) -> Moments:
-        """Of features [n, d]."""
+        """Moments of features [n, d]."""
         sums = cls.zero(features.shape[1], features.device)
         sums.add(features)
         return sums
 
     def add(self, features: Tensor) -> None:
-        """Count features [n, d] in."""
+        """Add features [n, d]."""
         features = features.double()
         self.count += len(features)
         self.total += features.sum(0)
         self.outer.addmm_(features.T, features)
 
     def mean(self) -> Tensor:
-        """[d], float64."""
+        """Mean, float64 [d]."""
         return self.total / self.count
 
     def covariance(self) -> Tensor:
-        """Unbiased [d, d], float64; of at least two vectors."""
+        """Unbiased covariance, float64 [d, d]; of at least two vectors."""
         mean = self.mean()
         return (self.outer - self.count * torch.outer(mean, mean)) / (self.count - 1)

@@ -1,4 +1,4 @@
-"""Nearest neighbours among features, block by block, exact where it matters.
+"""Nearest neighbours among features, block by block; exact where rounding would decide.
 
 Blocks of squared distances come from one matrix product in float32, |a|^2 + |b|^2 - 2 a.b, which loses
 the small ones to cancellation: a copy of a training image would not be at distance 0. So candidates are
@@ -28,7 +28,7 @@ class Nearest(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """What one pass over all pairs of fakes [n] and reals [m] tells."""
+    """Result of one pass over all pairs of fakes [n] and reals [m]."""
 
     to_real: Nearest  # of each fake, k = 1
     to_fake: Nearest  # of each real, k = 1
@@ -61,7 +61,7 @@ def nearest(a: Tensor, b: Tensor) -> Nearest:
 
 
 def crossing(fakes: Tensor, reals: Tensor, real_radii: tuple[Tensor, ...], fake_radii: tuple[Tensor, ...]) -> Crossing:
-    """Nearest neighbours both ways, and who lies in whose ball, from one pass over the pairs.
+    """Nearest neighbours both ways, and which vectors lie in whose ball, from one pass over the pairs.
 
     Args:
         fakes, reals: features [n, d] and [m, d].
@@ -97,7 +97,7 @@ class _Best:
         self.index = torch.full((rows, k), -1, dtype=torch.int64, device=device)
 
     def offer(self, row: int, block: Tensor, column: int) -> None:
-        """A block whose corner is at this row and column."""
+        """Offer a block whose corner is at this row and column."""
         k = min(self.value.shape[1], block.shape[1])
         value, index = block.contiguous().topk(k, largest=False, sorted=False)
         rows = slice(row, row + len(block))
@@ -109,7 +109,7 @@ class _Best:
 
 
 def _prepared(x: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
-    """Vectors in float32 around the mean of ``around``, and their squared lengths.
+    """Center vectors at the mean of ``around``, in float32, and compute their squared lengths.
 
     What all vectors have in common would only add rounding errors to the blocks.
     """

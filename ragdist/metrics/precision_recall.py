@@ -15,7 +15,7 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(fakes: Tensor, reals: Tensor, k: int = K) -> PrecisionRecall:
-    """How many fakes look real, and how much of the data the fakes reach; both from 0 to 1.
+    """Precision, the share of fakes that look real, and recall, the share of reals that fakes reach.
 
     A set's manifold is the union of balls around its members that reach to the k-th nearest other member.
     Precision is the share of fakes in the reals' manifold, recall that of the reals in the fakes'. One
@@ -30,7 +30,7 @@ def precision_recall(fakes: Tensor, reals: Tensor, k: int = K) -> PrecisionRecal
 
 
 def from_crossing(found: Crossing, real: int = 0, fake: int = 0) -> PrecisionRecall:
-    """The same from a pass with the balls of these radii."""
+    """Precision and recall from a pass over all pairs with these radii."""
     precision = (found.real_balls[real] > 0).double().mean()
     recall = (found.fake_balls[fake] > 0).double().mean()
     return PrecisionRecall(float(precision), float(recall))

@@ -43,7 +43,7 @@ def build_generator(options: dict, sample_shape, num_classes: int, *, seed: int 
 
 
 def build_discriminator(options: dict, sample_shape, num_classes: int, *, seed: int = 0) -> Discriminator:
-    """D for the same; see `build_generator`."""
+    """D of the family and sizes in ``options``, initialized from the seed, on the CPU; see `build_generator`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2 * seed + 1)
         kind = FAMILIES[options["family"]][1]

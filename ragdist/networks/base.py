@@ -1,4 +1,4 @@
-"""The one interface of all network families, and what they share."""
+"""The interface of network families, and their common layers."""
 
 import math
 
@@ -27,7 +27,7 @@ class Generator(nn.Module):
         raise NotImplementedError
 
     def code(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """What samples are made of, [B, code_dim]."""
+        """The code of latents and labels: [B, code_dim]."""
         if self.embed is None:
             return z
         assert labels is not None, "this generator was built with labels"
@@ -79,7 +79,7 @@ SLOPE = 0.2  # of the leaky ReLUs
 
 
 def leaky(x: Tensor) -> Tensor:
-    """The leaky ReLU of something that nothing else needs."""
+    """A leaky ReLU in place."""
     # In place its derivative is known from the result, which the next layer keeps. Else compiled code keeps a mask
     # beside it, and writing that takes longer on a CPU than all that compiling gains.
     return F.leaky_relu(x, SLOPE, inplace=torch.compiler.is_compiling())

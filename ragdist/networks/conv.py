@@ -1,4 +1,4 @@
-"""A convolution whose gradient can itself be differentiated at the cost of a convolution.
+"""A convolution whose gradient can be differentiated at the cost of a convolution.
 
 Gradient penalties need the second derivative of D. PyTorch has it for any convolution, but computes its part for the
 weights as a convolution with the picture as its kernel, for each group in turn: a slow one, and many. Written as a
@@ -19,7 +19,7 @@ _penalized = False
 
 @contextlib.contextmanager
 def penalized() -> Iterator[None]:
-    """A forward inside is for a gradient penalty: its input gradients will be differentiated.
+    """Mark forwards whose input gradients will be differentiated, as gradient penalties do; a context.
 
     There `torch.autograd.grad(..., create_graph=True)` reaches inputs alone and not weights: autograd does not tell a
     function written in Python which were asked for, and no penalty needs both. A backward without a graph is whole.
@@ -33,7 +33,7 @@ def penalized() -> Iterator[None]:
 
 
 class Conv2d(nn.Conv2d):
-    """torch.nn.Conv2d, padded with zeros, which takes another way when `penalized`."""
+    """torch.nn.Conv2d, padded with zeros, with a cheaper second derivative when `penalized`."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not _penalized:  # then PyTorch's has less to do: nothing of it is in Python

@@ -1,4 +1,4 @@
-"""Fully connected networks, the method's first sketch: any sample shape, images or not."""
+"""Fully connected networks, for samples of any shape."""
 
 import math
 from itertools import pairwise

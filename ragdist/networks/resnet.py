@@ -57,7 +57,7 @@ def _blocks(count: int, width: int, expand: int, group_width: int, total: int) -
 
 
 def _double(x: Tensor) -> Tensor:
-    """Samples at twice the height and width, bilinear."""
+    """Double the height and width of samples, bilinear."""
     if torch.compiler.is_compiling():
         return _double_in_parts(x)
     if x.is_cuda and torch.are_deterministic_algorithms_enabled():
@@ -66,7 +66,7 @@ def _double(x: Tensor) -> Tensor:
 
 
 def _double_in_parts(x: Tensor) -> Tensor:
-    """For torch.compile, which would differentiate the usual way by adding up in any order: other bits each time."""
+    """Doubling for torch.compile, which would differentiate the usual operator with other bits each time."""
     for dim in (2, 3):
         size = x.shape[dim]
         before = torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, size - 1)], dim)
@@ -76,7 +76,7 @@ def _double_in_parts(x: Tensor) -> Tensor:
 
 
 class Doubled(torch.autograd.Function):
-    """The same for a GPU that is to give the same bits each time.
+    """Doubling with a deterministic backward, for GPUs.
 
     There `F.interpolate` is taken apart into some thirty operations, forwards too; PyTorch's kernel has an order of its
     own only backwards. G is differentiated once, so its backward needs none.

@@ -1,1 +1,4 @@
-"""The losses: pure functions of tensors."""
+"""Losses: adversarial losses, gradient penalties, the relative term. Pure functions of tensors.
+
+No networks, no options, no state.
+"""

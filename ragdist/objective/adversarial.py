@@ -1,4 +1,4 @@
-"""Adversarial losses: how D's logits become L_D and L_G.
+"""Adversarial losses: from D's logits to L_D and L_G.
 
 All are functions of logits r = D(x) and f = D(G(z)), one of each a slot, and return one loss a slot:
 the caller sums over its slots and divides by the global batch. All are written with softplus and
@@ -21,7 +21,7 @@ LEAST_SLOPE = 1e-12
 
 
 class Adversarial(NamedTuple):
-    """The losses of one game; each takes the logits r, f [B] in float32 and returns [B]."""
+    """An adversarial loss: L_D and L_G from the logits r, f [B] in float32, [B] each."""
 
     d_loss: Callable[[Tensor, Tensor], Tensor]
     g_loss: Callable[[Tensor, Tensor], Tensor]
@@ -60,7 +60,7 @@ def slopes(adversarial: Adversarial, r: Tensor, f: Tensor) -> tuple[Tensor, Tens
 
 
 def one_pass_factors(adversarial: Adversarial, r: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
-    """For each slot what lifts D's slope at the fake to LEAST_SLOPE, and the ratio c with that slope: [B] each."""
+    """Factors of the one-pass update: what lifts D's slope at each fake to LEAST_SLOPE, and the ratio c: [B] each."""
     d, g = slopes(adversarial, r, f)
     lift = (LEAST_SLOPE - d).clamp(min=0)
     return lift, g / (d + lift)

@@ -1,4 +1,4 @@
-"""Gradient penalties on D, which keep it smooth where the samples are.
+"""Gradient penalties on D.
 
 R1 (Mescheder et al. 2018) is taken at the reals and R2 at the fakes; R3GAN (Huang et al. 2024) uses
 both. Each is weight / 2 * E |grad_x D(x)|^2.

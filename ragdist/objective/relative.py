@@ -26,7 +26,7 @@ _NEVER = float("inf")
 
 
 class Relative(NamedTuple):
-    """What one worker's groups say; every entry is a sum over its slots in float32, a scalar tensor."""
+    """The relative term of one worker's groups; each entry is a sum over its slots, a scalar tensor in float32."""
 
     term: Tensor  # the value that is minimized; has a gradient
     to_real: Tensor  # the part between fakes and reals
@@ -35,7 +35,7 @@ class Relative(NamedTuple):
 
 
 def flatten(samples: Tensor, pool: int) -> Tensor:
-    """Samples [B, C, ...] as points [B, D] in float32, averaged down to at most ``pool`` values an axis.
+    """Flatten samples [B, C, ...] to points [B, D] in float32, averaged down to at most ``pool`` values an axis.
 
     Works for any number of axes after the channels: sounds as well as images.
     """

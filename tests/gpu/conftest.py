@@ -12,7 +12,7 @@ import os
 import pytest
 import torch
 
-from ragdist.world import pick_device
+from ragdist.distributed.world import pick_device
 from tests.conftest import GPUS
 
 NAME = os.environ.get("RAGDIST_TEST_DEVICE", "cuda")

@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ragdist import settings
-from ragdist.config import Config
+from ragdist.config import Config, settings
 from ragdist.data import index as index_file
-from ragdist.errors import UserError
-from ragdist.monitor import Monitor
-from ragdist.rundir import RunFolder
-from ragdist.trainer import Trainer
-from ragdist.world import World, pick_device
+from ragdist.distributed.world import World, pick_device
+from ragdist.runs.folder import RunFolder
+from ragdist.tools.errors import UserError
+from ragdist.training.monitor import Monitor
+from ragdist.training.trainer import Trainer
 from tests.test_run import equal
 
 pytestmark = pytest.mark.gpu

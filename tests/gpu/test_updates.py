@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ragdist.config import ObjectiveOptions
+from ragdist.config.run import ObjectiveOptions
 from ragdist.networks import resnet
-from ragdist.signals import Ear, Signals
-from ragdist.update import Batch, Update
+from ragdist.training.update import Batch, Update
+from ragdist.training.worker_signals import SignalReader, WorkerSignals
 from tests.test_update import B, a_batch, error, gradients, networks
 
 pytestmark = pytest.mark.gpu
@@ -59,10 +59,11 @@ def test_gradients_are_those_of_a_cpu(device, family):
 
 def test_signals_come_with_the_next_update_on_a_gpu_and_none_is_lost(device):
     """Each is heard once, in order, and a checkpoint gets the last one at once."""
-    ear, late = Ear(device), device.type == "cuda"
+    ear, late = SignalReader(device), device.type == "cuda"
     heard = [
-        ear.hear(
-            torch.tensor(Signals(bad_samples=n), dtype=torch.float32, device=device), torch.tensor(n, device=device)
+        ear.read(
+            torch.tensor(WorkerSignals(bad_samples=n), dtype=torch.float32, device=device),
+            torch.tensor(n, device=device),
         )
         for n in (1.0, 2.0, 3.0)
     ]
@@ -70,19 +71,19 @@ def test_signals_come_with_the_next_update_on_a_gpu_and_none_is_lost(device):
     assert [each.skipped for each in heard] == ([0, 1, 2] if late else [1, 2, 3])
     flushed = ear.flush()
     assert (flushed.signals.bad_samples, flushed.skipped) == (3, 3)
-    assert ear.flush().signals == Signals()
+    assert ear.flush().signals == WorkerSignals()
 
 
 def test_signals_are_not_waited_for(device):
     """What a GPU is busy with goes on while the host has its answer, and prepares the next update."""
     if device.type != "cuda":
         pytest.skip("a CPU has done its work when it returns")
-    ear = Ear(device)
-    signals, skipped = torch.zeros(len(Signals._fields), device=device), torch.zeros((), device=device)
-    ear.hear(signals, skipped)  # its first pinned memory is allocated
+    ear = SignalReader(device)
+    signals, skipped = torch.zeros(len(WorkerSignals._fields), device=device), torch.zeros((), device=device)
+    ear.read(signals, skipped)  # its first pinned memory is allocated
     ear.flush()
     torch.cuda._sleep(2_000_000_000)  # clock cycles: about a second
-    ear.hear(signals, skipped)
+    ear.read(signals, skipped)
     assert not torch.cuda.current_stream().query()
     torch.cuda.synchronize()
 

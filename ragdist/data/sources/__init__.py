@@ -1,4 +1,4 @@
-"""Where images come from. A source lists its images without opening them, and any process can open any of them.
+"""Sources of images: folders, archives, listings, arrays, data sets of other libraries.
 
 One idea a file; `open_source` picks the file by the source's name.
 """
@@ -7,9 +7,9 @@ import errno
 import importlib
 from pathlib import Path
 
-from ragdist.data.options import SOURCES, ShardOptions
+from ragdist.config.shards import SOURCES, ShardOptions
 from ragdist.data.sources.source import Source
-from ragdist.errors import UserError, nearest
+from ragdist.tools.errors import UserError, nearest
 
 # What each way of naming a source is opened by: the functions take (the rest of the name, options, scratch).
 _PREFIXES = {"torchvision": "torchvision_set", "hf": "huggingface"}
@@ -18,7 +18,7 @@ _TAKE_SPLIT = ("folder", "archive", "torchvision_set", "huggingface")
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
-    """The source of a name.
+    """Open the source of a name.
 
     Args:
         name: see `SOURCES`.
@@ -40,7 +40,7 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
 
 
 def _kind(name: str) -> tuple[str, str]:
-    """(module, what it opens) of a source's name."""
+    """The module for a source's name, and what it opens."""
     path = Path(name)
     if path.is_dir():
         return "folder", name

@@ -1,4 +1,4 @@
-"""A tar (also compressed) or zip of images, read by byte ranges: nothing is extracted by its name."""
+"""Tars (also compressed) and zips of images, read by byte ranges: nothing is extracted by its name."""
 
 import bz2
 import gzip
@@ -13,10 +13,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from ragdist.data.options import ShardOptions
+from ragdist.config.shards import ShardOptions
 from ragdist.data.sources.folder import grouped
 from ragdist.data.sources.source import Source
-from ragdist.errors import UserError
+from ragdist.tools.errors import UserError
 
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _LARGEST = 2**30  # bytes of an image file; more is damage or an attack
@@ -24,7 +24,7 @@ _CORRUPT = (tarfile.TarError, zipfile.BadZipFile, EOFError, gzip.BadGzipFile, lz
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
-    """The images of an archive; classes are folders, as in a folder."""
+    """Open an archive of images, with classes from its folders."""
     path = Path(name).absolute()
     kind = "zip" if zipfile.is_zipfile(path) else "tar"
     try:
@@ -76,7 +76,7 @@ def _tar(path: Path, scratch: Path) -> tuple[list[str], list[Any], Ranges]:
 
 
 def _unpack(path: Path, opener, scratch: Path) -> Path:
-    """The archive without its compression; one that an interrupted command has unpacked already is taken."""
+    """Decompress an archive; one that an interrupted command has left is taken."""
     plain = scratch / f"source-{stamp(path)}.tar"
     if not plain.exists():
         part = plain.with_suffix(".part")

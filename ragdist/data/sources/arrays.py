@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ragdist.data.options import ShardOptions
+from ragdist.config.shards import ShardOptions
 from ragdist.data.sources.archive import stamp
 from ragdist.data.sources.labels import numbered
 from ragdist.data.sources.source import Numbered, Source
-from ragdist.errors import UserError, nearest
+from ragdist.tools.errors import UserError, nearest
 
 _CORRUPT = (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -47,7 +47,7 @@ def layout(shape: tuple[int, ...]) -> str | None:
 
 
 def as_picture(image: np.ndarray, how: str) -> np.ndarray:
-    """An image of that layout as uint8 [H, W] or [H, W, 3], contiguous."""
+    """Bring an image of a layout to uint8 [H, W] or [H, W, 3], contiguous."""
     if how == "CHW":
         image = image.transpose(1, 2, 0)
     if image.ndim == 3 and image.shape[2] == 1:
@@ -56,7 +56,7 @@ def as_picture(image: np.ndarray, how: str) -> np.ndarray:
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
-    """The images of a .npy or .npz file. Pickled objects in it are refused unread."""
+    """Open the images of a .npy or .npz file. Pickled objects in it are refused unread."""
     path = Path(name).absolute()
     values = None
     try:
@@ -111,7 +111,7 @@ def of_array(
 
 
 def _unpack(path: Path, scratch: Path) -> Path:
-    """The array ``images`` of a .npz as a file that can be mapped, under a name of ours."""
+    """Unpack the array ``images`` of a .npz to a file that can be mapped."""
     file = scratch / f"images-{stamp(path)}.npy"
     if not file.exists():
         part = file.with_suffix(".part")

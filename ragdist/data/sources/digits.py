@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ragdist.data.options import ShardOptions
+from ragdist.config.shards import ShardOptions
 from ragdist.data.sources.arrays import of_array
 from ragdist.data.sources.source import Numbered, Source
 

@@ -1,4 +1,4 @@
-"""A folder of class folders, or of images without classes; and how any list of files becomes classes."""
+"""Folders of images, with class folders or without, and the classes of any list of files."""
 
 import hashlib
 import os
@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ragdist.data.options import ShardOptions
+from ragdist.config.shards import ShardOptions
 from ragdist.data.sources.source import Source
-from ragdist.errors import UserError, nearest
+from ragdist.tools.errors import UserError, nearest
 
 IMAGES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
 
@@ -95,7 +95,7 @@ def grouped(
 
 
 def _is_image(name: str) -> bool:
-    """By its ending; hidden files are none: a Mac's archives hold a ``._1.jpg`` of other content beside ``1.jpg``."""
+    """Whether a file is an image, by its ending; hidden ones are not, such as the ``._1.jpg`` of a Mac's archives."""
     dot = name.rfind(".")
     hidden = name.startswith((".", "__MACOSX/")) or "/." in name or "/__MACOSX/" in name
     return dot > 0 and name[dot:].lower() in IMAGES and not (hidden and not name.startswith(("../", "/")))

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from ragdist.data.options import ShardOptions
+from ragdist.config.shards import ShardOptions
 from ragdist.data.sources.labels import numbered
 from ragdist.data.sources.source import Numbered, Source
-from ragdist.errors import UserError, nearest
+from ragdist.tools.errors import UserError, nearest
 
 
 class RowReader:

@@ -1,16 +1,16 @@
-"""From what a source calls its classes to the numbers 0, 1, ... and their names."""
+"""Numbering of a source's classes."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from ragdist.errors import UserError
+from ragdist.tools.errors import UserError
 
 _MOST_CLASSES = 2**20  # a larger number is no class but an identifier
 
 
 def numbered(where: str, values: Sequence[int | str], names: Sequence[str] = ()) -> tuple[list[int], list[str]]:
-    """(class numbers, class names) of one label an image.
+    """Number the labels of images: class numbers and class names.
 
     Whole numbers stay what they are, and are named by ``names`` where it reaches, else by themselves; text
     that is not all numbers becomes the place of the name in the sorted names.

@@ -1,4 +1,4 @@
-"""A .csv or .jsonl file with the path of an image in each row, and perhaps its label."""
+"""Listings: .csv or .jsonl files with an image's path, and perhaps its label, in each row."""
 
 import csv
 import hashlib
@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ragdist.data.options import ShardOptions
+from ragdist.config.shards import ShardOptions
 from ragdist.data.sources.archive import stamp
 from ragdist.data.sources.folder import FileReader
 from ragdist.data.sources.labels import numbered
 from ragdist.data.sources.source import Source
-from ragdist.errors import UserError, nearest
+from ragdist.tools.errors import UserError, nearest
 
 _PATH, _LABEL = ("path", "file", "image", "file_name"), ("label", "class")
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
-    """The images that a listing names; relative paths start at the listing's folder."""
+    """Open the images that a listing names; relative paths start at its folder."""
     path = Path(name).absolute()
     try:
         rows = list(_csv(name, path) if path.suffix.lower() == ".csv" else _jsonl(name, path))

@@ -1,11 +1,10 @@
-"""What every source gives: images by number, and how another process reads one of them."""
+"""The interface of sources: images by number, which any process can read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-# An image as a source has it: an encoded file's bytes, or a decoded picture (PIL.Image.Image).
-Picture: TypeAlias = bytes | Any
+from ragdist.modalities.base import Picture
 
 
 @dataclass

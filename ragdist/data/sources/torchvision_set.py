@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ragdist.data.options import ShardOptions
+from ragdist.config.shards import ShardOptions
 from ragdist.data.sources import arrays
 from ragdist.data.sources.labels import numbered
 from ragdist.data.sources.source import Numbered, Source
-from ragdist.errors import UserError, nearest
+from ragdist.tools.errors import UserError, nearest
 
 
 class SetReader:
@@ -82,7 +82,7 @@ def _find(name: str) -> tuple[str, type]:
 
 
 def _split_argument(where: str, known: Container[str], split: str) -> dict[str, Any]:
-    """The data set's own argument for its part: ``split``, ``image_set`` or ``train``."""
+    """The data set's argument that chooses a part: ``split``, ``image_set`` or ``train``."""
     if not split:
         return {}
     for argument in ("split", "image_set"):
@@ -110,7 +110,7 @@ def _labels(data: Any, first: tuple) -> list[int]:
 
 
 def _plain(data: Any, first) -> np.ndarray | None:
-    """The array that the set keeps all its images in, if it does and they are what the set gives."""
+    """The array in which the set keeps its images, where it does and they are what it returns."""
     images = getattr(data, "data", None)
     images = images if isinstance(images, np.ndarray) else getattr(images, "numpy", lambda: None)()
     if images is None or images.dtype != np.uint8 or len(images) != len(data):

@@ -1,0 +1,125 @@
+"""The command line: dataclasses as options, and one clear line for a mistake."""
+
+import difflib
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+import jsonargparse
+
+from ragdist.config import helptext
+from ragdist.tools.errors import UserError, nearest
+
+jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def presets() -> list[str]:
+    """Names of the presets."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def config_file(name: str) -> Path:
+    """The file of a preset's name or of a path.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if name in presets():
+        return PRESETS / f"{name}.yaml"
+    if Path(name).is_file():
+        return Path(name)
+    if Path(name).suffix in (".yaml", ".yml") or "/" in name:
+        raise UserError(f"--config {name}: there is no such file")
+    raise UserError(f"--config {name}: no preset and no file of that name{nearest(name, presets())}")
+
+
+class _Formatter(jsonargparse.DefaultHelpFormatter):
+    """jsonargparse's lines of help with the default alone behind them: choices stand before, types are plain."""
+
+    def _expand_help(self, action: Any) -> str:
+        return re.sub(r" \((type: .+?, )?default: ?(.*)\)$", _default, super()._expand_help(action), flags=re.DOTALL)
+
+
+def _default(found: re.Match) -> str:
+    if found[2] in ("", "null") or (found[2] == "False" and not found[1]):  # a flag like --overwrite
+        return ""
+    return f" (default: {found[2]})"
+
+
+class Parser(jsonargparse.ArgumentParser):
+    """jsonargparse's parser; what it refuses becomes a `UserError` of one line.
+
+    ``--help`` shows the options that their fields mark as common, ``--help all`` and ``--help GROUP`` the others.
+    """
+
+    _common: ClassVar[dict[str, bool]] = {}  # of a parser that takes a dataclass's options: which are marked
+
+    def __init__(self, **options: Any):
+        super().__init__(formatter_class=_Formatter, **options)
+
+    def add_class_arguments(self, theclass: type, *args: Any, **options: Any) -> Any:
+        self._common = self._common or helptext.marks(theclass)  # jsonargparse calls it for nested ones in turn
+        return super().add_class_arguments(theclass, *args, **options)
+
+    def parse_args(self, args: list[str] | None = None, *more: Any, **options: Any) -> Any:
+        about = helptext.topic(arguments() if args is None else args)
+        if about is not None:
+            print(helptext.select(self, self._common, about), end="")
+            self.exit()
+        return super().parse_args(args, *more, **options)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UserError(self._one_line(str(message)))
+
+    def _one_line(self, message: str) -> str:
+        options = [text for action in self._actions for text in action.option_strings]
+        if found := re.search(r"unrecognized arguments?: (\S+)", message, re.IGNORECASE):
+            option = found[1].partition("=")[0]
+            if not option.startswith("-"):
+                return f"unexpected argument '{option}'; see {self.prog} --help"
+            close = _closest_option(option, options)
+            return f"unknown option {option}" + (f"; did you mean {close}?" if close else f"; see {self.prog} --help")
+        if found := re.search(r"Key '([^']+)' is not expected|does not accept nested key '([^']+)'", message):
+            key = found[1] or found[2]
+            close = _closest_option(f"--{key}", options)
+            return f"unknown option {key}" + (f"; did you mean {close.strip('-')}?" if close else "")
+        if found := re.search(r'Parser key "([^"]+)":\s*(.*)', message, re.DOTALL):
+            key, what = found[1], found[2]
+            if choices := re.search(r"Literal\[(.*?)\]\. Got value: (.*)", what, re.DOTALL):
+                known = [choice.strip(" '\"") for choice in choices[1].split(",")]
+                return f"--{key}: '{choices[2].strip()}' is not one of {', '.join(known)}" + _close(choices[2], known)
+            if kind := re.search(r"Expected a <class '(\w+)'>\. Got value: (.*)", what, re.DOTALL):
+                kinds = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+                return f"--{key}: '{kind[2].strip()}' is not {kinds.get(kind[1], kind[1])}"
+            return f"--{key}: {' '.join(what.split())}"
+        return " ".join(message.split())
+
+
+def _close(value: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(value.strip(), known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _closest_option(option: str, options: list[str]) -> str | None:
+    close = difflib.get_close_matches(option, options, n=1, cutoff=0.6)
+    if not close:  # `--lam` for `--objective.lam`
+        close = [known for known in options if known.rpartition(".")[2] == option.strip("-")]
+    return close[0] if close else None
+
+
+def build(kind: type, values: Any) -> Any:
+    """The dataclass ``kind`` from a namespace of its options."""
+    given = {
+        item.name: build(item.type, values[item.name]) if hasattr(item.type, "__dataclass_fields__") else value
+        for item in fields(kind)
+        if (value := values[item.name]) is not None
+    }
+    return kind(**given)
+
+
+def arguments() -> list[str]:
+    return sys.argv[1:]

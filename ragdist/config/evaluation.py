@@ -1,0 +1,70 @@
+"""The options of an evaluation; a file of its own, so that --help need not import PyTorch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ragdist.config.run import common
+
+# Every measure: the samples that it needs on each side, and what it is.
+METRICS = {
+    "frechet": (2, "Frechet distance of features (FID where they are Inception's)"),
+    "kid": (4, "kernel distance of features, with its standard error"),
+    "precision_recall": (4, "share of fakes that look real, share of reals that fakes reach"),
+    "density_coverage": (6, "the same, without the influence of outliers among the fakes"),
+    "memorization": (2, "distances between fakes and training data, against held-out data"),
+    "swd": (16, "sliced Wasserstein distance of the Laplacian pyramid's levels"),
+    "ms_ssim": (2, "similarity of pairs of samples: diversity"),
+    "classes": (1, "classes covered and their shares, by the classifier"),
+    "inception_score": (10, "Inception score (features inception)"),
+}
+
+CHEAP = ("frechet", "kid", "precision_recall", "density_coverage", "classes")  # those that suit are --metrics cheap
+
+# Figures by which one generator is better than another: the measure that gives them, and what is better.
+BEST = {
+    "frechet_distance": ("frechet", "less"),
+    "kid": ("kid", "less"),
+    "precision": ("precision_recall", "more"),
+    "recall": ("precision_recall", "more"),
+    "density": ("density_coverage", "more"),
+    "coverage": ("density_coverage", "more"),
+    "authenticity": ("memorization", "more"),
+    "class_kl": ("classes", "less"),
+    "label_accuracy": ("classes", "more"),
+    "inception_score": ("inception_score", "more"),
+}
+
+
+@dataclass
+class EvaluateOptions:
+    """Options of an evaluation."""
+
+    data: str = common("")
+    """training data, a folder of shards or its URL; empty: the run's own"""
+    held_out: str = ""
+    """shards of the same kind that the generator was not trained on: what distance to the training data is natural"""
+    samples: int = common(10_000)
+    """samples to judge; of a folder at most as many as it holds"""
+    reals: int = 50_000
+    """training samples to judge them by, drawn at random where there are more; 0: all"""
+    neighbours: int = 10_000
+    """most samples, and as many reals, that measures of neighbours take: their time grows with the square"""
+    seed: int = 0
+    """seed of the latents; sample i of a seed is always the same"""
+    features: Literal["auto", "inception", "classifier", "pixels", "laplacian"] = common("auto")
+    """what is compared. auto: inception with --inception_weights, else classifier for data with labels, else pixels"""
+    metrics: str = common("all")
+    """measures, separated by commas; all: those that suit the data and features; cheap: what a run measures on its way
+    (--evaluate_every)"""
+    inception_weights: str = common("")
+    """file of torch-fidelity's InceptionV3 weights; empty: downloaded on first use"""
+    out: str = common("")
+    """folder for evaluation.json and evaluation.html; empty: the run, else NAME-evaluation"""
+    batch: int = 256
+    """samples computed at a time"""
+    device: str = common("auto")
+    """cpu, cuda, ...; auto: a GPU where there is one"""
+    workers: int = common(1)
+    """processes of this machine that share the samples; where there are GPUs each takes one of its own"""
+    cache: str = "~/.cache/ragdist"
+    """folder for what is computed once: the reals' features, a classifier that the data's folder has no room for"""

@@ -1,0 +1,250 @@
+"""Every option of a run: one tree of dataclasses, one described line an option.
+
+An option marked ``free`` may differ when a run is continued; any other decides the run's weights, and
+a run with another value is another run. Time is counted in images seen. One
+marked ``common`` is shown by `--help`.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+def common(default: Any) -> Any:
+    """An option that is used often: `--help` shows it without being asked for all."""
+    return field(default=default, metadata={"common": True})
+
+
+def _free(default: Any, *, common: bool = False) -> Any:
+    return field(default=default, metadata={"free": True, "common": common})
+
+
+@dataclass
+class DataOptions:
+    """Training data: WebDataset shards with an index, in an order that is a function of the seed."""
+
+    path: str = _free("shards/digits")
+    """folder of shards, or its URL (http://, s3://, gs://, ...); `--data WHERE` is short for it"""
+    source: str = _free("")
+    """what to make the shards from on first use, as `python -m ragdist.shards SOURCE` takes it; empty, and with
+    --data on the command line: nothing"""
+    source_size: int = _free(0)
+    """the samples' side when they are made from the source, as --size of `ragdist.shards`; 0: as they are"""
+    lanes: int = 8
+    """contiguous parts of the data that are read side by side"""
+    window: int = 16_384
+    """samples of a lane that are shuffled together"""
+    loader_workers: int = _free(1, common=True)
+    """processes that read and decode; 0: the training process itself"""
+    prefetch: int = _free(4)
+    """batches that each of them keeps ready"""
+    cache: str = _free("~/.cache/ragdist/fetched")
+    """folder for shards that are fetched from a URL; may be shared by processes and hosts"""
+    cache_gb: float = _free(100.0)
+    """most gigabytes that are kept there"""
+    max_bad: float = _free(0.001)
+    """share of the samples that may turn out to be unreadable, and are replaced, before the run stops"""
+    crop_padding: int = common(0)
+    """augmentation of the reals: pad by so many pixels (mirrored) and crop at random; 0: off"""
+    flip: bool = common(False)
+    """augmentation of the reals: mirror left and right at random"""
+
+
+@dataclass
+class NetworkOptions:
+    """Generator and discriminator."""
+
+    family: Literal["mlp", "dcgan", "resnet"] = common("resnet")
+    """mlp: fully connected, any samples; dcgan: strided convolutions; resnet: residual, grouped convolutions"""
+    z_dim: int = 64
+    """length of the latent z"""
+    g_width: int = common(64)
+    """G's channels at the full size, doubled at each halving (mlp: its widest layer)"""
+    d_width: int = common(64)
+    """D's channels at the full size, doubled at each halving (mlp: its widest layer)"""
+    max_width: int = 512
+    """most channels at any size (dcgan, resnet)"""
+    blocks: int = 1
+    """residual blocks at each size (resnet)"""
+    expand: int = 2
+    """inner channels of a block, as a multiple of its width (resnet)"""
+    group_width: int = 16
+    """channels of a group of the 3x3 convolutions (resnet)"""
+    depth: int = 3
+    """hidden layers (mlp)"""
+    labels: bool = common(False)
+    """condition G and D on the labels of the data"""
+
+
+@dataclass
+class ObjectiveOptions:
+    """Losses of G and D."""
+
+    adversarial: Literal["relativistic", "nonsaturating", "original"] = common("relativistic")
+    """relativistic: pairs of a real and a fake; nonsaturating: Goodfellow's; original: the method's text, literally"""
+    lam: float = common(1.0)
+    """weight of the relative term; 0: off"""
+    lam_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """how that weight goes to zero over lam_images"""
+    lam_images: int = 0
+    """images after which it is zero (linear, cosine)"""
+    pairing: Literal["cover", "nearest", "random", "assignment", "all"] = common("cover")
+    """who is compared: each real and its nearest fake, each fake and its nearest real, any two, one to one, all"""
+    relative: bool = True
+    """subtract the same term between fakes, so that it vanishes where fakes are distributed as the data are"""
+    p: Literal[1, 2] = 1
+    """power of the Euclidean distance"""
+    space: Literal["pixel", "feature"] = "pixel"
+    """measure between samples, or between D's last hidden layers"""
+    pool: int = 32
+    """samples are averaged down to at most so many values an axis before they are compared"""
+    group: int = 32
+    """slots that are compared with each other (the largest divisor of the batch up to this)"""
+    r1: float = common(0.1)
+    """weight of R1, the gradient penalty at the reals; 0: off"""
+    r2: float = common(0.1)
+    """weight of R2, the gradient penalty at the fakes; 0: off"""
+    penalty_every: int = 8
+    """updates from one computation of the penalties to the next, where they count so many times"""
+
+
+@dataclass
+class OptimOptions:
+    """Optimizers, schedules and the moving average."""
+
+    update: Literal["one_pass", "alternating"] = "one_pass"
+    """both networks from one pass, or D and then G (the reference)"""
+    g_lr: float = common(2e-4)
+    """G's learning rate (Adam)"""
+    d_lr: float = common(2e-4)
+    """D's learning rate (Adam)"""
+    beta1: float = 0.0
+    """Adam's decay of the first moment"""
+    beta2: float = 0.99
+    """Adam's decay of the second moment"""
+    warmup_images: int = 0
+    """images over which both rates rise from zero"""
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """how both rates go to zero over lr_images"""
+    lr_images: int = 0
+    """images after which they are zero (linear, cosine)"""
+    ema_images: int = 20_000
+    """half-life of G's moving average"""
+    ema_ramp: float = 0.05
+    """at the start the half-life is at most this share of the images seen"""
+    micro_batch: int = _free(0, common=True)
+    """most slots a worker computes at a time, to save memory; 0: all of its slots, in one process on a CPU some 64"""
+    max_skipped: int = _free(100)
+    """updates that may be skipped because a loss or gradient is not finite before the run stops"""
+
+
+@dataclass
+class CheckpointOptions:
+    """Checkpoints of a run."""
+
+    every: int = _free(50_000, common=True)
+    """images from one checkpoint to the next; one is also written at the end and on Ctrl-C"""
+    keep: int = _free(3)
+    """checkpoints kept; older ones are deleted"""
+
+
+@dataclass
+class EvaluateInRunOptions:
+    """How the EMA generator is judged on the way, with --evaluate_every. None of it changes the weights."""
+
+    samples: int = _free(2_000)
+    """samples to judge; as --samples of `ragdist.evaluate`, and so are the next ones"""
+    reals: int = _free(50_000)
+    """training samples to judge them by; 0: all"""
+    neighbours: int = _free(10_000)
+    """most samples, and as many reals, that measures of neighbours take"""
+    seed: int = _free(0)
+    """seed of the latents"""
+    features: Literal["auto", "inception", "classifier", "pixels", "laplacian"] = _free("auto")
+    """what is compared"""
+    metrics: str = _free("cheap")
+    """measures, separated by commas; cheap: those that take seconds; all"""
+    inception_weights: str = _free("")
+    """file of torch-fidelity's InceptionV3 weights; on every node"""
+    cache: str = _free("~/.cache/ragdist")
+    """folder for what is computed once: the reals' features, a classifier that the data's folder has no room for"""
+    best: str = _free("frechet_distance")
+    """figure by which the best generator is kept: best.safetensors, and its checkpoint"""
+    share: float = _free(0.02)
+    """most of the training's time that evaluations take: they are made in steps between updates; 1: at once"""
+
+
+@dataclass
+class MonitorOptions:
+    """Progress, metrics and sample grids."""
+
+    seconds: float = _free(5.0)
+    """seconds from one reading of the metrics to the next"""
+    grid_every: int = _free(0)
+    """images from one sample grid to the next; 0: a twentieth of the run"""
+    tensorboard: bool = _free(True)
+    """write TensorBoard events"""
+    wandb: str = _free("", common=True)
+    """project to log to at Weights & Biases as well; empty: none"""
+
+
+@dataclass
+class Config:
+    """One run."""
+
+    data: DataOptions = field(default_factory=DataOptions)
+    out: str = _free("", common=True)
+    """folder of the run; started again it continues. Empty: runs/ and the config's name"""
+    images: int = _free(1_000_000, common=True)
+    """images to train on; a finished run is extended by a larger number"""
+    evaluate_every: int = _free(0, common=True)
+    """images from one evaluation of the EMA generator to the next, and one at the end; 0: none"""
+    batch_size: int = common(64)
+    """global batch: reals, and fakes, of one update over all workers"""
+    seed: int = common(0)
+    """seed of everything that is random"""
+    workers: str = _free("auto", common=True)
+    """0: this process; 4: so many Ray workers; 2:8: elastic; auto: as many as a Ray cluster has room for where there
+    is one (a Ray job, or RAY_ADDRESS), else 0"""
+    gpus_per_worker: int = _free(-1)
+    """GPUs of a Ray worker, one or none; -1: one where the cluster has any"""
+    cpus_per_worker: int = _free(0)
+    """processor cores of a Ray worker; 0: its share of a node"""
+    max_failures: int = _free(3)
+    """restarts in a row, without progress between them, before a run on Ray workers gives up"""
+    collective_timeout: float = _free(120.0)
+    """seconds after which a worker that does not answer the others counts as dead"""
+    start_timeout: float = _free(300.0)
+    """seconds within which all Ray workers must have started, before others are tried"""
+    precision: Literal["fp32", "tf32", "bf16"] = common("fp32")
+    """fp32; tf32: convolutions on a GPU round their factors to 10 bits of mantissa, as its matrix units want them, and
+    elsewhere it is fp32; bf16: the networks run under bfloat16 autocast"""
+    compile: bool = _free(False)
+    """have torch.compile make the networks' kernels first, which takes a while: penalties still run without"""
+    device: str = _free("auto", common=True)
+    """cpu, cuda, cuda:1, ...; auto: a GPU where there is one"""
+    deterministic: bool = _free(True)
+    """on a GPU use only kernels that give the same bits every time"""
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
+    optim: OptimOptions = field(default_factory=OptimOptions)
+    checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
+    evaluate: EvaluateInRunOptions = field(default_factory=EvaluateInRunOptions)
+    monitor: MonitorOptions = field(default_factory=MonitorOptions)
+
+    @property
+    def kernels(self) -> dict[str, bool]:
+        """Kernels that a GPU may use: the keyword arguments of `world.pick_device`."""
+        return {"deterministic": self.deterministic, "tf32": self.precision == "tf32"}
+
+
+def flat(options: Any, prefix: str = "", *, free: bool = True) -> dict[str, Any]:
+    """The options as {"objective.lam": 1.0, ...}; without the free ones where ``free`` is False."""
+    found = {}
+    for item in dataclasses.fields(options):
+        value, name = getattr(options, item.name), f"{prefix}{item.name}"
+        if dataclasses.is_dataclass(value):
+            found |= flat(value, f"{name}.", free=free)
+        elif free or not item.metadata.get("free"):
+            found[name] = value
+    return found

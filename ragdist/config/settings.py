@@ -1,0 +1,237 @@
+"""A run's configuration from the command line, the preset, and the run's own folder."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import ragdist
+from ragdist.config import Config, cli, migrations, world_size
+from ragdist.config.run import flat
+from ragdist.tools.errors import UserError
+
+DEFAULT = "digits"
+CONFIG = "config.yaml"
+VERSION = "version"  # beside the options: which ragdist wrote them
+
+
+def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
+    """The configuration that a command line asks for, and whether it says --overwrite.
+
+    Defaults, then the preset or file of --config, then options. Without --config the base is the
+    configuration of the run that --out names, where there is one, else the preset `digits`.
+
+    Raises:
+        UserError: an option, value or file that is wrong.
+    """
+    argv = migrations.OPTIONS.words(_expanded(argv))
+    name, argv = _config_argument(argv)
+    parser = cli.Parser(
+        prog=prog,
+        description="Train a relatively augmented GAN. Started again, the same command continues the run.",
+        epilog="--data WHERE is short for --data.path WHERE. Presets: " + ", ".join(cli.presets()) + ".",
+    )
+    parser.add_argument("--config", action="config", help="preset or YAML file with options", metavar="NAME_OR_FILE")
+    parser.add_argument("--overwrite", action="store_true", help="delete the run in --out and start anew")
+    parser.add_class_arguments(Config, None, as_group=False)
+    for action in parser._actions:  # jsonargparse offers to read each group from a file of its own
+        if action.option_strings == ["--data"]:
+            action.metavar, action.help = "WHERE", "folder of shards or its URL, short for --data.path"
+        if action.option_strings == ["--print_config"]:
+            action.help = "print the configuration as the YAML that --config takes, and end"
+    if "--data.path" in argv and "--data.source" not in argv:
+        argv = [*argv, "--data.source", ""]  # a mistyped folder must not be filled with the preset's data
+    if name is None and not {"-h", "--help"} & set(argv):
+        out = next((b for a, b in pairwise(argv) if a == "--out"), None)
+        own = Path(out) / CONFIG if out else None
+        name = str(own) if own and own.is_file() else DEFAULT
+    if name is not None:
+        argv = ["--config", _as_of_today(cli.config_file(name)), *argv]
+    try:
+        values = parser.parse_args(argv)
+    except UserError as error:
+        if "Problems parsing config" not in str(error):
+            raise
+        raise UserError(f"--config {name}: it is no YAML ({str(error).partition(': ')[2]})") from error
+    config = cli.build(Config, values)
+    if not config.out:
+        config.out = str(Path("runs") / Path(name).stem)
+    check(config)
+    return config, values.overwrite
+
+
+def _expanded(argv: list[str]) -> list[str]:
+    """Split ``--option=value`` into two words, and spell out the short ``--data``."""
+    words = []
+    for word in argv:
+        option, equals, value = word.partition("=")
+        words += [option, value] if equals and option.startswith("--") else [word]
+    return ["--data.path" if word == "--data" else word for word in words]
+
+
+def _config_argument(argv: list[str]) -> tuple[str | None, list[str]]:
+    if "--config" not in argv:
+        return None, argv
+    at = argv.index("--config")
+    if at + 1 == len(argv):
+        raise UserError(f"--config needs a name; presets: {', '.join(cli.presets())}")
+    return argv[at + 1], argv[:at] + argv[at + 2 :]
+
+
+def _as_of_today(path: Path) -> str:
+    """What the parser is given for a file: its path; its content in the words of today where these are others.
+
+    Raises:
+        UserError: it is of a newer version, and has options that there are none of here.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return str(path)  # what is wrong with it is the parser's to say
+    if not isinstance(tree, dict) or not all(isinstance(name, str) for name in tree):
+        return str(path)
+    said = _flattened(tree)
+    version = said.pop(VERSION, None)
+    found = migrations.OPTIONS.renamed(said, str(path))
+    if migrations.newer(version):
+        migrations.refuse_unknown([key for key in found if key not in flat(Config())], str(path), version)
+    first = flat(Config(), free=False).keys() - migrations.OPTIONS.missing.keys()
+    if version is not None or first <= found.keys():  # a run's or a search's: it says all that there was to say
+        found = migrations.OPTIONS.migrated(said, str(path))
+    if version is None and found == said:
+        return str(path)
+    return yaml.safe_dump(_nested(found), sort_keys=False)
+
+
+def check(config: Config) -> None:
+    """Refuse options outside of their limits.
+
+    Raises:
+        UserError: naming the option and what it may be.
+    """
+
+    def need(holds: bool, option: str, what: str) -> None:
+        if not holds:
+            raise UserError(f"--{option} {flat(config)[option]}: it must be {what}")
+
+    o, n, t, d = config.objective, config.network, config.optim, config.data
+    need(config.images >= 1, "images", "at least 1")
+    need(config.batch_size >= 2, "batch_size", "at least 2")
+    need(0 <= config.seed < 2**63, "seed", "from 0 to 2^63 - 1")
+    world_size.parse(config.workers)
+    need(config.gpus_per_worker in (-1, 0, 1), "gpus_per_worker", "1, 0 or -1 (one where the cluster has any)")
+    need(config.cpus_per_worker >= 0, "cpus_per_worker", "0 (a share of the node) or more")
+    need(config.max_failures >= 0, "max_failures", "0 or more")
+    need(config.collective_timeout >= 1, "collective_timeout", "at least 1")
+    need(config.start_timeout >= 1, "start_timeout", "at least 1")
+    for option in ("z_dim", "g_width", "d_width", "max_width", "blocks", "expand", "group_width", "depth"):
+        need(getattr(n, option) >= 1, f"network.{option}", "at least 1")
+    for option in ("lam", "r1", "r2"):
+        need(getattr(o, option) >= 0, f"objective.{option}", "0 or more")
+    need(o.penalty_every >= 1, "objective.penalty_every", "at least 1")
+    need(o.group >= 2, "objective.group", "at least 2")
+    if n.labels and o.relative and o.pairing == "assignment":
+        raise UserError(
+            "--objective.pairing assignment with --objective.relative true cannot take --network.labels true: "
+            "choose another pairing, such as cover"
+        )
+    need(o.pool >= 1, "objective.pool", "at least 1")
+    need(o.lam_schedule == "constant" or o.lam_images > 0, "objective.lam_images", "above 0 for a lam_schedule")
+    need(t.lr_schedule == "constant" or t.lr_images > 0, "optim.lr_images", "above 0 for an lr_schedule")
+    for option in ("g_lr", "d_lr"):
+        need(getattr(t, option) > 0, f"optim.{option}", "above 0")
+    for option in ("beta1", "beta2"):
+        need(0 <= getattr(t, option) < 1, f"optim.{option}", "from 0 to below 1")
+    for option in ("warmup_images", "ema_images", "ema_ramp", "micro_batch", "max_skipped"):
+        need(getattr(t, option) >= 0, f"optim.{option}", "0 or more")
+    need(d.lanes >= 1, "data.lanes", "at least 1")
+    need(d.window >= 1, "data.window", "at least 1")
+    need(d.loader_workers >= 0, "data.loader_workers", "0 or more")
+    need(d.prefetch >= 1, "data.prefetch", "at least 1")
+    need(d.crop_padding >= 0, "data.crop_padding", "0 or more")
+    need(d.cache_gb > 0, "data.cache_gb", "above 0")
+    need(0 <= d.max_bad <= 1, "data.max_bad", "from 0 to 1")
+    need(config.checkpoint.every >= 1, "checkpoint.every", "at least 1")
+    need(config.checkpoint.keep >= 1, "checkpoint.keep", "at least 1")
+    need(config.evaluate_every >= 0, "evaluate_every", "0 (off) or more")
+    for option in ("samples", "neighbours"):
+        need(getattr(config.evaluate, option) >= 1, f"evaluate.{option}", "at least 1")
+    for option in ("reals", "seed"):
+        need(getattr(config.evaluate, option) >= 0, f"evaluate.{option}", "0 or more")
+    need(0 < config.evaluate.share <= 1, "evaluate.share", "above 0 and at most 1")
+    need(config.monitor.seconds > 0, "monitor.seconds", "above 0")
+    need(config.monitor.grid_every >= 0, "monitor.grid_every", "0 or more")
+
+
+def dumps(config: Config) -> str:
+    """The configuration as YAML, which --config takes, with the version that wrote it."""
+    return yaml.safe_dump({VERSION: ragdist.__version__, **asdict(config)}, sort_keys=False)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A saved configuration as {"objective.lam": 1.0, ...}, whichever version wrote it.
+
+    Raises:
+        UserError: the file is damaged, or of a newer version.
+    """
+    try:
+        return loads(path.read_text(), str(path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged: restore it, or give --overwrite to start anew") from error
+
+
+def loads(text: str, path: str) -> dict[str, Any]:
+    """Read a saved configuration from the file's content; ``path`` is for messages."""
+    try:
+        saved = _flattened(yaml.safe_load(text))
+    except (yaml.YAMLError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: restore it, or give --overwrite to start anew") from error
+    version = saved.pop(VERSION, None)
+    return of_today(saved, path, version)
+
+
+def of_today(saved: Mapping[str, Any], where: str, version: str | None = None) -> dict[str, Any]:
+    """Options as a run, a generator or a search of any version wrote them down, in the words of today.
+
+    Args:
+        saved: by their full names.
+        where: the file, for messages.
+        version: that wrote them; None: the file does not say.
+
+    Raises:
+        UserError: a newer version wrote options that there are none of here, or values that are not offered any more.
+    """
+    found = migrations.OPTIONS.migrated(saved, where)
+    known = flat(Config())
+    migrations.refuse_unknown([key for key in found if key not in known], where, version)
+    return found
+
+
+def _flattened(tree: dict[str, Any]) -> dict[str, Any]:
+    """{"objective": {"lam": 1.0}, ...} as {"objective.lam": 1.0, ...}."""
+    return {
+        f"{group}.{key}" if isinstance(content, dict) else group: value
+        for group, content in tree.items()
+        for key, value in (content.items() if isinstance(content, dict) else [("", content)])
+    }
+
+
+def _nested(options: dict[str, Any]) -> dict[str, Any]:
+    """The reverse; numbers as 1e-4, which YAML 1.1 takes for texts, are made such as it takes for numbers."""
+    tree: dict[str, Any] = {}
+    for name, value in options.items():
+        group, _, key = name.rpartition(".")
+        if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+            value = float(value)
+        (tree.setdefault(group, {}) if group else tree)[key] = value
+    return tree
+
+
+def differences(config: Config, saved: dict[str, Any]) -> list[str]:
+    """What of the saved configuration, in the words of today, a continuation may not change: ``key: old -> new``."""
+    mine = flat(config, free=False)
+    return [f"{key} {saved.get(key)} -> {value}" for key, value in mine.items() if saved.get(key) != value]

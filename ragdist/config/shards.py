@@ -1,0 +1,87 @@
+"""The options of writing shards; a file of its own, so that --help need not import the writer."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ragdist.config.run import common
+
+SOURCES = (
+    "a folder of class folders or of images, a .tar, .tar.gz or .zip of one, a .csv or .jsonl listing, a .npy or "
+    ".npz array, torchvision:NAME, hf:NAME, or 'digits'"
+)
+
+
+@dataclass
+class ShardOptions:
+    """Options of writing shards."""
+
+    size: int = common(0)
+    """side of the samples in pixels: images are made square as --fit says and resized; 0: as they are, all alike"""
+    fit: Literal["crop", "pad"] = common("crop")
+    """what --size does with an image that is no square: crop: its centre, pad: all of it, with black beside"""
+    channels: Literal[0, 1, 3] = common(0)
+    """1: grey, 3: RGB; 0: as they are, all alike"""
+    format: Literal["keep", "png", "jpg"] = "keep"
+    """keep: an image that needs no change keeps its bytes, others become PNG; png, jpg: encode all anew"""
+    quality: int = 95
+    """of JPEG, 1 to 100"""
+    shard_samples: int = common(10_000)
+    """most samples of a shard"""
+    seed: int = 0
+    """seed of the order in which samples are written"""
+    bad: Literal["fail", "skip"] = common("fail")
+    """what an image that cannot be read does"""
+    processes: int = common(0)
+    """processes that decode and write; 0: one a core"""
+    split: str = common("")
+    """part of the source: train, test, ... of torchvision and hf, a sub-folder of a folder or archive; empty: all"""
+    root: str = ""
+    """folder that torchvision downloads into; empty: ~/.cache/ragdist/torchvision"""
+    hf_config: str = ""
+    """configuration of an hf data set that has several"""
+    image_column: str = ""
+    """column of an hf data set that holds the images; empty: found by its type"""
+    label_column: str = ""
+    """column of an hf data set that holds the labels; empty: found by its type, or none"""
+    scratch: str = ""
+    """folder for shards on their way to an OUT that is a URL; empty: ~/.cache/ragdist/uploads"""
+
+
+@dataclass
+class IndexOptions:
+    """Options of indexing shards that others wrote."""
+
+    out: str = ""
+    """folder of the index; empty: the shards' own"""
+    payload: str = ""
+    """extension of the member that is the sample, such as jpg; empty: the one image of each sample"""
+    label: str = ""
+    """where the label is in each sample's .json, such as label or meta.class; empty: the .cls member, if any"""
+    channels: Literal[0, 1, 3] = 0
+    """1: grey, 3: RGB; 0: as the first sample is"""
+    keys: Literal["unique", "any"] = "unique"
+    """unique: a key that was in another shard already makes a sample bad; any: shards may count from zero each"""
+    bad: Literal["fail", "skip"] = "fail"
+    """skip: leave bad samples out, listed and counted; a shard that is damaged is always refused"""
+    processes: int = 0
+    """shards that are read at a time; 0: as many as there are cores"""
+
+
+@dataclass
+class CheckOptions:
+    """Options of checking a data set."""
+
+    processes: int = 0
+    """shards that are read at a time; 0: as many as there are cores"""
+
+
+@dataclass
+class StatsOptions:
+    """Options of showing a data set."""
+
+    out: str = ""
+    """picture to write: a page of thumbnails, a row for each class (.png, .jpg or .webp)"""
+    rows: int = 20
+    """most rows of the page"""
+    columns: int = 10
+    """thumbnails in a row"""

@@ -1,0 +1,260 @@
+"""Indexing of shards that others wrote, where they lie: nothing is rewritten, nothing left out silently."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from ragdist.config.shards import IndexOptions
+from ragdist.data import index as index_file
+from ragdist.data.index import INDEX, NO_LABEL, Index, Shard
+from ragdist.data.indexing.scan_shard import LISTED, Found, Job, Plan, make_plan, survey
+from ragdist.data.indexing.tar_files import Tar, is_remote, look_at, tars
+from ragdist.data.indexing.tar_samples import CODEC
+from ragdist.data.indexing.tar_walk import printable
+from ragdist.data.parallel import each
+from ragdist.storage.files import os_errors_as_user_error, write_whole
+from ragdist.storage.store import Store
+from ragdist.tools.errors import UserError
+from ragdist.tools.progress import Progress
+
+# Where notes on finished shards are kept until the index is written.
+NOTES = ".indexing"
+_RULES = 1  # part of a note's name: to be raised when a shard would be surveyed otherwise
+_MB = 1_000_000
+
+
+@dataclass
+class Summary:
+    """Result of indexing: counts of what was indexed and of what was left out."""
+
+    index: Index
+    out: Path
+    plan: Plan
+    bad: list[str]  # samples that are left out, and why: the first of each shard
+    bad_count: int
+    ignored: Counter  # members that nothing is read from, by extension
+    dotted: str  # one of them that looks like a sample of its own; empty: none
+    empty: list[str]  # shards without samples, left out
+
+
+def index_shards(patterns: list[str], options: IndexOptions, *, overwrite: bool = False) -> Summary:
+    """Index the tars that the patterns name.
+
+    An interrupted command leaves notes on the shards it finished, by place, size and time (or ETag) of the
+    tar and by what was asked for; the same command goes on from them. A SHA-256 would name a tar more surely,
+    but computing it costs reading, or fetching, the tar again, which is most of what the note saves.
+
+    Raises:
+        UserError: nothing to read, a damaged shard, a bad sample (unless they are skipped), or nowhere to write.
+    """
+    if options.processes < 0:
+        raise UserError(f"--processes {options.processes}: it must be at least 0")
+    places = tars(patterns)
+    out = _out(places, options.out, overwrite)
+    with os_errors_as_user_error(f"cannot write an index to {out}"):
+        notes = out / NOTES
+        notes.mkdir(parents=True, exist_ok=True)
+        try:
+            jobs = _jobs([look_at(place) for place in places], notes, options)
+            _survey(jobs, options.processes)
+            summary = _Merge(jobs, options).write(out)
+        except BaseException:
+            with suppress(OSError):  # it holds notes
+                notes.rmdir()
+            raise
+        shutil.rmtree(notes, ignore_errors=True)
+    return summary
+
+
+def _out(places: list[str], said: str, overwrite: bool) -> Path:
+    """Folder of the index."""
+    if said:
+        if (out := Store(said).local) is None:
+            raise UserError(f"--out {said}: it must be a local folder; copy the index beside the shards then")
+        out = Path(os.path.abspath(out))
+    else:
+        folders = {os.path.dirname(place) for place in places}
+        if len(folders) != 1 or any(map(is_remote, places)):
+            raise UserError("the shards are not in one local folder: say where the index goes with --out")
+        out = Path(folders.pop())
+    if (out / INDEX).exists() and not overwrite:
+        raise UserError(f"{out / INDEX} is there already: give --overwrite, or another folder with --out")
+    return out
+
+
+def _jobs(found: list[Tar], notes: Path, options: IndexOptions) -> list[Job]:
+    # Where nothing tells whether a tar is the same one, a note on it is of use to this command alone.
+    marks = [tar.mark or os.urandom(8).hex() for tar in found]
+    identity = [(tar.place, tar.size, mark) for tar, mark in zip(found, marks, strict=True)]
+    plan = _plan(found, notes, options, _name(identity, options.payload, options.channels))
+    asked = (asdict(plan), options.label)
+    return [
+        Job(tar, plan, options.label, options.bad == "skip", notes / f"{_name(which, *asked)}.npz", notes)
+        for tar, which in zip(found, identity, strict=True)
+    ]
+
+
+def _name(*of) -> str:
+    return hashlib.sha256(json.dumps([_RULES, *of], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _plan(found: list[Tar], notes: Path, options: IndexOptions, name: str) -> Plan:
+    """Make the plan, or read it from a note, which saves fetching the first shard again."""
+    path = notes / f"{name}.json"
+    with suppress(FileNotFoundError, TypeError, KeyError):  # another version's note may say other things
+        said = json.loads(path.read_text())
+        return Plan(**said | {"shape": tuple(said["shape"])})
+    plan = make_plan(found, notes, options.payload.lower().lstrip("."), options.channels)
+    write_whole(path, json.dumps(asdict(plan)))
+    return plan
+
+
+def _survey(jobs: list[Job], processes: int) -> None:
+    """Scan the shards of which there is no usable note."""
+    todo = [job for job in jobs if not _noted(job)]
+    total, left = sum(job.tar.size for job in jobs), sum(job.tar.size for job in todo)
+    if len(todo) < len(jobs):
+        print(f"{len(jobs) - len(todo)} of {len(jobs)} shards were surveyed before")
+    progress = Progress(total // _MB, done=(total - left) // _MB, unit="MB surveyed", first=False)
+    with closing(progress):
+        for _ in each(survey, todo, processes, progress, unit=_MB):
+            pass
+
+
+def _noted(job: Job) -> bool:
+    try:
+        return not Found.load(job.note).bad_count or job.skip
+    except (FileNotFoundError, TypeError, KeyError):  # another version's note may say other things
+        return False
+
+
+class _Merge:
+    """Merge of the notes on shards into one index."""
+
+    def __init__(self, jobs: list[Job], options: IndexOptions):
+        self.jobs, self.options = jobs, options
+        self.bad, self.ignored, self.bad_count, self.dotted = [], Counter(), 0, ""
+        values: dict[int | str, str] = {}  # label -> a shard that has it
+        hashes = []
+        for job, found in self._found():
+            values |= dict.fromkeys(found.values, job.tar.place)
+            hashes.append(found.hashes)
+            self.bad += found.bad
+            self.bad_count += found.bad_count
+            self.ignored.update(found.ignored)
+            self.dotted = self.dotted or found.dotted
+        self.classes = _classes(values)
+        if options.label and not values:
+            raise UserError(f"--label {options.label}: no sample has it in a .json member")
+        self.number = {value: i for i, value in enumerate(self.classes)}
+        self.again = _again(hashes) if options.keys == "unique" else [np.zeros(len(part), bool) for part in hashes]
+
+    def _found(self) -> Iterator[tuple[Job, Found]]:
+        for job in self.jobs:  # read one by one: the keys of all samples need not be in memory together
+            yield job, Found.load(job.note)
+
+    def write(self, out: Path) -> Summary:
+        """Write tables, then the index; then delete the tables of the index before."""
+        shards, empty = [], []
+        for number, (job, found) in enumerate(self._found()):
+            table = self._rows(job, found, self.again[number])
+            if not len(table):
+                empty.append(job.tar.place)
+                continue
+            sha256 = hashlib.sha256(table.tobytes()).hexdigest()
+            # Named after its content: it is never one of another index or a file of the user's.
+            name = f"{_stem(job.tar.place)}.{sha256[:12]}.npy"
+            data = io.BytesIO()
+            np.save(data, table, allow_pickle=False)
+            write_whole(out / name, data.getvalue())
+            shards.append(Shard(_shard_name(job.tar.place, out), name, job.tar.size, len(table), found.sha256, sha256))
+        if not shards:
+            raise UserError(f"no sample is left of {self.bad_count:,}; the first: {self.bad[0]}")
+        plan = self.jobs[0].plan
+        names = tuple(str(value) for value in self.classes)
+        index = Index(CODEC, tuple(plan.shape), names, tuple(shards))
+        before = _tables_of(out)
+        write_whole(out / INDEX, index.dumps())
+        for name in before - {shard.table for shard in shards}:
+            (out / name).unlink(missing_ok=True)
+        return Summary(index, out, plan, self.bad, self.bad_count, self.ignored, self.dotted, empty)
+
+    def _rows(self, job: Job, found: Found, again: np.ndarray) -> np.ndarray:
+        """A shard's table with the data set's labels, without samples that are bad only in view of all shards."""
+        table = found.table
+        unlabelled = (table["label"] == NO_LABEL) if self.classes else np.zeros(len(table), bool)
+        where = f"'{self.options.label}' in a .json" if self.options.label else "a .cls"
+        for rows, reason, advice in (
+            (unlabelled, f"it has no label ({where}), and others have", ""),
+            (again, "its key was in an earlier shard, too", ", or give --keys any if shards count anew"),
+        ):
+            for row in np.flatnonzero(rows)[: LISTED if job.skip else 1]:
+                line = (
+                    f"{job.tar.place}: sample {printable(found.keys[row])} at byte {table['offset'][row]:,}: {reason}"
+                )
+                if not job.skip:
+                    raise UserError(f"{line}; mend the shard, or leave such samples out with --bad skip{advice}")
+                self.bad.append(line)
+        bad = unlabelled | again
+        self.bad_count += int(bad.sum())
+        numbers = np.array([self.number[value] for value in found.values] or [NO_LABEL], np.int64)
+        table = table.copy()
+        if self.classes:
+            table["label"] = numbers[table["label"]]  # of unlabelled rows anything: they go
+        return table[~bad]
+
+
+def _classes(values: dict[int | str, str]) -> list[int] | list[str]:
+    """Classes in order: numbers from 0 to the largest, or sorted names. Raises UserError for a mixture."""
+    numbers = [value for value in values if isinstance(value, int)]
+    names = [value for value in values if isinstance(value, str)]
+    if numbers and names:
+        raise UserError(
+            f"some labels are numbers and some are names: {numbers[0]} in {values[numbers[0]]}, "
+            f"'{names[0]}' in {values[names[0]]}"
+        )
+    return list(range(max(numbers) + 1)) if numbers else sorted(names)
+
+
+def _again(hashes: list[np.ndarray]) -> list[np.ndarray]:
+    """Masks of the samples whose keys were in an earlier shard: bool [samples] for each shard."""
+    every = np.concatenate(hashes)
+    order = np.argsort(every, kind="stable")
+    ordered = every[order]
+    again = np.zeros(len(every), bool)
+    again[order[1:][ordered[1:] == ordered[:-1]]] = True
+    return np.split(again, np.cumsum([len(part) for part in hashes])[:-1])
+
+
+def _stem(place: str) -> str:
+    """A file's name without its ending, to name another file by."""
+    path = urlsplit(place).path if is_remote(place) else place
+    return re.sub(r"[^A-Za-z0-9._-]", "-", Path(path).stem)[:100].lstrip(".") or "shard"
+
+
+def _shard_name(place: str, out: Path) -> str:
+    """The name of a shard in the index: in the index's folder its file name, else its path or URL."""
+    name = Path(place).name
+    if is_remote(place) or Path(place).parent != out or ":" in name:
+        return place
+    return name
+
+
+def _tables_of(folder: Path) -> set[str]:
+    """Table files that the index in a folder names; none where it cannot be read."""
+    try:
+        index = index_file.loads((folder / INDEX).read_bytes(), "")
+    except (OSError, UserError):
+        return set()
+    return {shard.table for shard in index.shards if Path(shard.table).name == shard.table}

@@ -1,0 +1,214 @@
+"""Packing of images into shards, or pieces of shards, and the record of what is in them.
+
+A shard is the members of its samples, one after the other, and an ending; so the pieces of a shard, put together,
+are the same bytes whoever made them. Nothing here imports PyTorch: a process starts in a fraction of a second.
+"""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ragdist.config.shards import ShardOptions
+from ragdist.data.index import NO_LABEL, TABLE
+from ragdist.data.writing import tar_writer
+from ragdist.modalities.base import Picture
+from ragdist.modalities.image.encode import encode, refusing_bombs
+from ragdist.storage.files import sync, sync_folder, write_whole
+from ragdist.tools.errors import UserError
+from ragdist.tools.ownership import owner_name
+
+Advance = Callable[[int], None]  # called with the images done since the last call
+
+
+@dataclass
+class Packer:
+    """The source and options of all pieces of work, pickled once for each process."""
+
+    read: Callable[[Any], Picture]
+    options: ShardOptions
+    first: tuple[str, tuple[int, int, int]]  # name and shape of an image that all others must be like
+    shards: str  # folder of the finished shards
+    records: str  # folder of what is known of them
+    pieces: str  # folder of pieces
+
+    def __call__(self, job: "Job", advance: Advance) -> Any:
+        """Do a piece of work."""
+        function, *arguments = job
+        return function(self, *arguments, advance)
+
+
+Job = tuple[Any, ...]  # one of this file's functions and its arguments: all but the packer and ``advance``
+
+
+@dataclass(frozen=True)
+class Items:
+    """Consecutive images in the order of writing."""
+
+    number: int  # of the first: its key
+    places: Sequence[Any]
+    labels: Sequence[int]  # empty: none
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a shard on the disk: a run of members."""
+
+    path: str
+    first: int  # number of its first image
+    bytes: int
+    table: np.ndarray  # TABLE records, offsets from the piece's start
+    skipped: tuple[str, ...]  # images that could not be read, with the reason
+
+
+@dataclass(frozen=True)
+class Record:
+    """The record of a finished shard: the fields of its index entry, and what was left out of it."""
+
+    name: str
+    bytes: int
+    samples: int
+    sha256: str
+    table: str
+    table_sha256: str
+    skipped: tuple[str, ...]
+    uploaded: bool = False
+
+    def save(self, folder: Path | str) -> None:
+        write_whole(Path(folder) / f"{Path(self.name).stem}.json", json.dumps(asdict(self)))
+
+
+def shard_name(number: int) -> str:
+    return f"shard-{number:06d}.tar"
+
+
+def pack_shard(packer: Packer, number: int, items: Items, advance: Advance) -> Record:
+    """Write a whole shard."""
+    part = _part(packer, number)
+    with open(part, "wb", buffering=1 << 20) as file:
+        digest = hashlib.sha256()
+        piece = _members(packer, items, _Both(file, digest), str(part), advance)
+        _end(file, digest, piece.bytes)
+    return _seal(packer, number, part, digest, piece.table, piece.skipped)
+
+
+def pack_piece(packer: Packer, number: int, items: Items, advance: Advance) -> Piece:
+    """Write a piece of a shard."""
+    path = Path(packer.pieces) / f"{Path(shard_name(number)).stem}-{items.number:09d}"
+    with open(path, "wb", buffering=1 << 20) as file:
+        return _members(packer, items, file, str(path), advance)
+
+
+def join_pieces(packer: Packer, number: int, pieces: Sequence[Piece], advance: Advance) -> Record:
+    """Join the pieces of a shard, and delete them."""
+    part = _part(packer, number)
+    tables, start, digest = [], 0, hashlib.sha256()
+    with open(part, "wb", buffering=0) as file:
+        for piece in pieces:
+            with open(piece.path, "rb", buffering=0) as source:
+                while data := source.read(1 << 20):
+                    digest.update(data)
+                    file.write(data)
+            table = piece.table.copy()
+            table["offset"] += start
+            tables.append(table)
+            start += piece.bytes
+        _end(file, digest, start)
+    record = _seal(packer, number, part, digest, np.concatenate(tables), sum((p.skipped for p in pieces), ()))
+    for piece in pieces:
+        os.unlink(piece.path)
+    return record
+
+
+class _Both:
+    """A file whose content is hashed as it is written."""
+
+    def __init__(self, file, digest):
+        self.file, self.digest = file, digest
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data)
+        self.digest.update(data)
+
+
+def _members(packer: Packer, items: Items, file, path: str, advance: Advance) -> Piece:
+    rows, skipped, size, done = [], [], 0, 0
+    labels = items.labels if len(items.labels) else [NO_LABEL] * len(items.places)
+    with refusing_bombs():
+        for i, (place, label) in enumerate(zip(items.places, labels, strict=True)):
+            done += 1
+            if done == 32:
+                advance(done)
+                done = 0
+            try:
+                encoded = encode(packer.read(place), packer.options)
+            except (OSError, ValueError) as error:
+                if packer.options.bad == "fail":
+                    raise bad_image(items.names[i], error) from error
+                skipped.append(f"{items.names[i]}: {error}")
+                continue
+            if encoded.shape != packer.first[1]:
+                raise differing(packer.first, (items.names[i], encoded.shape))
+            key = f"{items.number + i:09d}"
+            if label != NO_LABEL:
+                data = tar_writer.member(f"{key}.cls", b"%d" % label)
+                file.write(data)
+                size += len(data)
+            data = tar_writer.member(f"{key}.{encoded.extension}", encoded.data)
+            rows.append((size + tar_writer.BLOCK, len(encoded.data), zlib.crc32(encoded.data), label))
+            file.write(data)
+            size += len(data)
+    advance(done)
+    return Piece(path, items.number, size, np.array(rows, TABLE), tuple(skipped))
+
+
+def _part(packer: Packer, number: int) -> Path:
+    # With the process's name, for one that outlives its killed parent for a moment may still write.
+    return Path(packer.shards) / f".{shard_name(number)}.part-{owner_name()}"
+
+
+def _end(file, digest, size: int) -> None:
+    digest.update(tar_writer.ending(size))
+    file.write(tar_writer.ending(size))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _seal(packer: Packer, number: int, part: Path, digest, table: np.ndarray, skipped: tuple[str, ...]) -> Record:
+    """Publish a finished shard: content on the disk first, then its name, then its record."""
+    path = part.with_name(shard_name(number))
+    table_path = path.with_suffix(".npy")
+    size, table_sha256 = part.stat().st_size, hashlib.sha256(table.tobytes()).hexdigest()
+    record = Record(path.name, size, len(table), digest.hexdigest(), table_path.name, table_sha256, skipped)
+    if len(table):
+        table_part = part.with_suffix(f".npy-{owner_name()}")
+        with open(table_part, "wb") as file:
+            np.save(file, table, allow_pickle=False)
+        sync(table_part)
+        table_part.rename(table_path)
+        part.rename(path)
+        sync_folder(path.parent)
+    else:  # all of its images were skipped
+        part.unlink()
+    record.save(packer.records)
+    return record
+
+
+def bad_image(name: str, error: Exception) -> UserError:
+    return UserError(f"{name} cannot be read as an image ({error}): remove it, or give --bad skip")
+
+
+def differing(first: tuple[str, tuple[int, int, int]], other: tuple[str, tuple[int, int, int]]) -> UserError:
+    """The message about two images, (name, shape), that cannot be in one data set."""
+    (name, a), (odd, b) = first, other
+    if a[1:] != b[1:]:
+        advice = f"give --size {min(a[1], a[2])} to cut and resize them all"
+        return UserError(f"images of different sizes: {name} is {a[2]}x{a[1]}, {odd} is {b[2]}x{b[1]}; {advice}")
+    return UserError(f"some images are grey and some in colour ({name}, {odd}): give --channels 1 or --channels 3")

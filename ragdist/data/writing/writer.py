@@ -1,0 +1,226 @@
+"""Writing of a source's images as WebDataset shards with an index: all of it, or nothing.
+
+Shard k holds the images number k S to (k + 1) S - 1 of a random order, less those that cannot be read. So no
+shard depends on another: processes write them side by side, and those that are finished stay so.
+"""
+
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from ragdist.config.shards import ShardOptions
+from ragdist.data import index as index_file
+from ragdist.data.index import Index, Shard
+from ragdist.data.parallel import Workers
+from ragdist.data.sources import open_source
+from ragdist.data.sources.source import Source
+from ragdist.data.writing.pack import (
+    Items,
+    Job,
+    Packer,
+    Piece,
+    Record,
+    bad_image,
+    join_pieces,
+    pack_piece,
+    pack_shard,
+    shard_name,
+)
+from ragdist.data.writing.upload import Remote
+from ragdist.data.writing.work_folder import WorkFolder, locked_work_folder, plan
+from ragdist.modalities.image.encode import encode, refusing_bombs
+from ragdist.storage.files import os_errors_as_user_error, sync_folder, write_whole
+from ragdist.tools import noise
+from ragdist.tools.errors import UserError
+from ragdist.tools.machine import cpu_count
+from ragdist.tools.progress import Progress
+
+_AT_HAND = 4 * 2**20  # bytes of images that are written sooner than other processes have started
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Result of writing: counts of what was written and of what was left out."""
+
+    index: Index
+    skipped: list[str]  # images that could not be read, with the reason
+    ignored: list[str]  # files that are no images by their names
+
+
+def write_shards(name: str, out: Path | str, options: ShardOptions, *, overwrite: bool = False) -> Summary:
+    """Write shards and index to ``out``, a path or a URL, from the source called ``name``.
+
+    Everything is written elsewhere: a folder ``out`` is complete or absent, a URL without index.json is incomplete.
+    After a kill or an error the same call continues, and the result is the same bytes.
+
+    Raises:
+        UserError: nothing to read, a bad image, images that differ, ``out`` in use or not writable.
+    """
+    check(options)
+    remote = "://" in os.fspath(out)
+    with os_errors_as_user_error(f"cannot write shards to {out}"):
+        target = Remote(str(out), options.scratch) if remote else Local(Path(out))
+        with closing(target):
+            target.check(overwrite)
+            with locked_work_folder(target.work, str(out)) as work:
+                target.check(overwrite)  # another process may have finished it before this one had the lock
+                source = open_source(name, options, work.scratch)
+                return _write(source, options, work, target)
+
+
+def check(options: ShardOptions) -> None:
+    """Refuse options outside of their limits."""
+    limits = (
+        ("size", 0, 2**15),
+        ("quality", 1, 100),
+        ("shard_samples", 1, 2**32),
+        ("seed", 0, 2**63),
+        ("processes", 0, 2**12),
+    )
+    for name, least, most in limits:
+        if not least <= (value := getattr(options, name)) <= most:
+            raise UserError(f"--{name} {value}: it must be from {least:,} to {most:,}")
+
+
+class Local:
+    """A local folder as the output: it gets its name when it is complete."""
+
+    def __init__(self, out: Path):
+        self.name, self.out = out, Path(os.path.abspath(out))
+        self.work = self.out.with_name(f".{self.out.name}.part")
+
+    def check(self, overwrite: bool) -> None:
+        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())) and not overwrite:
+            raise UserError(f"{self.name} already exists and is not empty: choose another folder, or give --overwrite")
+
+    def begin(self, work: WorkFolder, records: dict[str, Record]) -> dict[str, Record]:
+        return records
+
+    def store(self, work: WorkFolder, record: Record) -> None:
+        pass
+
+    def finish(self, work: WorkFolder, index: str, names: set[str]) -> None:
+        write_whole(work.shards / index_file.INDEX, index)
+        old = work.root / "old"
+        if self.out.is_dir():
+            self.out.rename(old)  # and deleted with the work folder
+        elif self.out.exists():
+            self.out.unlink()
+        work.shards.rename(self.out)
+        sync_folder(self.out.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def close(self) -> None:
+        pass
+
+
+def _write(source: Source, options: ShardOptions, work: WorkFolder, target: Local | Remote) -> Summary:
+    count, size = len(source.names), options.shard_samples
+    records = target.begin(work, work.resume(plan(source, options)))
+    shards = [shard_name(k) for k in range(-(-count // size))]
+    if records:
+        print(f"continuing: {len(records):,} of {len(shards):,} shards are finished", flush=True)
+    order = noise.permutation(options.seed, noise.WRITER, 0, count)
+    first, bulk = _first(source, order, options)
+    packer = Packer(source.read, options, first, str(work.shards), str(work.records), str(work.pieces))
+    processes = options.processes or cpu_count()
+    if count < 5000 and bulk * count < _AT_HAND:
+        processes = 1
+    left = [k for k, name in enumerate(shards) if name not in records]
+    done = count - sum(min((k + 1) * size, count) - k * size for k in left)
+    progress = Progress(count, done=done, unit="images", first=False)
+
+    def advance(images: int) -> None:
+        if images:
+            progress.advance(images)
+            progress.describe()
+
+    jobs = _Jobs(source, order, left, size, processes)
+    with closing(progress), Workers(packer, processes, advance, torch=False) as workers:
+        for shard, result in workers.run(jobs):
+            if isinstance(result, Piece):
+                jobs.add(shard, result)
+            else:
+                records[shard_name(shard)] = result
+                target.store(work, result)
+    found = [records[name] for name in shards]
+    skipped = [line for record in found for line in record.skipped]
+    if skipped and options.bad == "fail":  # skipped by an earlier command, which this one continues
+        raise UserError(f"{skipped[0]}: it cannot be read as an image; remove it, or give --bad skip")
+    entries = tuple(_entry(record) for record in found if record.samples)
+    index = Index("image", first[1], tuple(source.classes), entries)
+    assert index.samples == count - len(skipped)
+    target.finish(work, index.dumps(), {name for record in found for name in (record.name, record.table)})
+    return Summary(index, skipped, source.ignored)
+
+
+def _entry(record: Record) -> Shard:
+    return Shard(**{item.name: getattr(record, item.name) for item in fields(Shard)})
+
+
+def _first(source: Source, order: np.ndarray, options: ShardOptions) -> tuple[tuple[str, tuple[int, int, int]], int]:
+    """The first image that can be read, (name, shape), and its bytes: all others must be like it."""
+    reason = ""
+    with refusing_bombs():
+        for i in order.tolist():
+            try:
+                picture = source.read(source.places[i])
+                bulk = len(picture) if isinstance(picture, bytes) else picture.width * picture.height
+                return (source.names[i], encode(picture, options).shape), bulk
+            except (OSError, ValueError) as error:
+                if options.bad == "fail":
+                    raise bad_image(source.names[i], error) from error
+                reason = reason or f"{source.names[i]}: {error}"
+    raise UserError(f"none of the {len(order):,} images could be read; the first: {reason}")
+
+
+class _Jobs:
+    """Jobs that are left. Few shards for many processes are cut into pieces, which `add` joins."""
+
+    def __init__(self, source: Source, order: np.ndarray, left: list[int], size: int, processes: int):
+        self.source, self.order, self.size = source, order, size
+        self.pieces: dict[int, dict[int, Piece | None]] = {}  # of a shard, by the number of their first image
+        self.ready: deque[tuple[int, Job]] = deque()  # with the shard's number
+        # With four shards for each process, at most a fifth of the time is spent waiting for the last ones.
+        step = size if processes == 1 or len(left) >= 4 * processes else _step(len(order), size, processes)
+        self.left = self._cut(left, step)
+
+    def _cut(self, left: list[int], step: int) -> Iterator[tuple[int, Job]]:
+        for shard in left:
+            start, stop = shard * self.size, min((shard + 1) * self.size, len(self.order))
+            starts = range(start, stop, step)
+            if len(starts) == 1:
+                yield shard, (pack_shard, shard, self._items(start, stop))
+                continue
+            self.pieces[shard] = dict.fromkeys(starts)
+            for first in starts:
+                yield shard, (pack_piece, shard, self._items(first, min(first + step, stop)))
+
+    def _items(self, start: int, stop: int) -> Items:
+        source, numbers = self.source, self.order[start:stop].tolist()
+        labels = [source.labels[i] for i in numbers] if len(source.labels) else ()
+        return Items(start, [source.places[i] for i in numbers], labels, [source.names[i] for i in numbers])
+
+    def add(self, shard: int, piece: Piece) -> None:
+        """Take a finished piece; when a shard's last one is there, joining them is the next job."""
+        pieces = self.pieces[shard]
+        pieces[piece.first] = piece
+        if all(pieces.values()):
+            self.ready.append((shard, (join_pieces, shard, list(self.pieces.pop(shard).values()))))
+
+    def __iter__(self) -> "_Jobs":
+        return self
+
+    def __next__(self) -> tuple[int, Job]:
+        return self.ready.popleft() if self.ready else next(self.left)
+
+
+def _step(count: int, size: int, processes: int) -> int:
+    """Images of a piece: eight pieces for each process, none so small that handing it over takes longer."""
+    return min(size, max(count // (8 * processes), 64))

@@ -1,0 +1,196 @@
+"""The world of a worker: rank, size, device, collectives. A value that is passed, no globals."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ragdist.tools.errors import UserError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """Rank and size as in torch.distributed, and the device this worker computes on.
+
+    With more than one worker the default process group exists; it takes tensors of the CPU, too
+    (gloo, or "cpu:gloo,cuda:nccl").
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+    local_size: int = 1  # workers on this node
+    # Over which `gather` and `broadcast` go, None: the default one. Of its own, so that waiting for a worker that
+    # reads or writes a large file does not count as a hang of the training's collectives.
+    group: Any = None
+    alive: Callable[[], None] = lambda: None  # raises where it is known that another worker has gone
+
+    def slots(self, batch: int) -> range:
+        """The slots of a global batch that this worker computes: contiguous, and together all of them.
+
+        Where the batch does not divide, the first workers have one slot more.
+        """
+        return shares(batch, self.size)[self.rank]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Gather every rank's value on every rank, in their order. Values are what JSON takes; all ranks must call."""
+        if self.size == 1:
+            return [value]
+        mine = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(lengths, torch.tensor([len(mine)]), group=self.group)
+        longest = max(int(length) for length in lengths)
+        rows = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.size)]
+        dist.all_gather(rows, torch.cat([mine, mine.new_zeros(longest - len(mine))]), group=self.group)
+        return [json.loads(bytes(row[:n].numpy())) for row, n in zip(rows, map(int, lengths), strict=True)]
+
+    def broadcast(self, data: bytes | None) -> bytes:
+        """Broadcast rank 0's bytes to every rank; all ranks must call."""
+        if self.size == 1:
+            return data
+        length = torch.tensor([len(data) if self.rank == 0 else 0])
+        dist.broadcast(length, 0, group=self.group)
+        mine = bytearray(data) if self.rank == 0 else bytearray(int(length))
+        if mine:
+            dist.broadcast(torch.frombuffer(mine, dtype=torch.uint8), 0, group=self.group)
+        return bytes(mine)
+
+    def run_on_all(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on all ranks; where it raises a UserError on one, one is raised on all.
+
+        All ranks must call. Collectives within ``work`` must not lie behind what one rank alone may fail at.
+        """
+        if self.size == 1:
+            return work()
+        found = problem = None
+        try:
+            found = work()
+        except UserError as error:
+            problem = str(error)
+        if said := next(filter(None, self.gather(problem)), None):
+            raise UserError(said)
+        return found
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over the ranks, on every rank; a tensor of the CPU. All ranks must call."""
+        if self.size == 1:
+            return values
+        values = values.clone()
+        dist.all_reduce(values, group=self.group)
+        return values
+
+    def rows(self, values: Tensor | None) -> Tensor | None:
+        """Gather all ranks' rows [n, ...] on rank 0, in the ranks' order; None on the others. All ranks must call.
+
+        Tensors of the CPU; n may differ, and None is no row. The result is None where nobody has a row, too.
+        """
+        if self.size == 1:
+            return values
+        said = self.gather(None if values is None or not len(values) else [list(values.shape), str(values.dtype)])
+        if not any(said):
+            return None
+        (_, *shape), dtype = next(filter(None, said))
+        counts = [about[0][0] if about else 0 for about in said]
+        padded = torch.zeros(max(counts), *shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
+        if counts[self.rank]:
+            padded[: counts[self.rank]] = values
+        parts = [torch.empty_like(padded) for _ in counts] if self.rank == 0 else None
+        dist.gather(padded, parts, dst=0, group=self.group)
+        return None if parts is None else torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
+
+
+def shares(batch: int, size: int) -> list[range]:
+    """Divide slots among ``size`` workers; the first ones have one more where they do not divide evenly."""
+    share, rest = divmod(batch, size)
+    starts = [rank * share + min(rank, rest) for rank in range(size + 1)]
+    return [range(a, b) for a, b in pairwise(starts)]
+
+
+class GroupSlices:
+    """Pairing groups of a global batch that are cut by the bounds between workers.
+
+    Args:
+        world: the workers.
+        batch: the global batch.
+        group: rows that belong together.
+    """
+
+    def __init__(self, world: World, batch: int, group: int):
+        self.world, self.slots = world, world.slots(batch)
+        self.shares = shares(batch, world.size)
+        self.cut = any(share.start % group for share in self.shares)  # on every rank the same
+        self.around = range(self.slots.start // group * group, -(-self.slots.stop // group) * group)
+        inside = torch.zeros(len(self.around))
+        inside[self.slots.start - self.around.start : self.slots.stop - self.around.start] = 1
+        self.part = inside.view(-1, group).mean(1)  # of each group around, how much of it is this worker's
+
+    def whole_groups(self, rows: Tensor) -> Tensor:
+        """Gather the rows of all groups that this worker has a part of: [b, ...] -> [len(around), ...].
+
+        Its own rows keep their graph; those of others are constants. All ranks must call, if groups are cut.
+        """
+        if not self.cut:
+            return rows
+        longest = len(self.shares[0])
+        padded = rows.detach().new_zeros(longest, *rows.shape[1:])
+        padded[: len(rows)] = rows.detach()
+        all_rows = [torch.empty_like(padded) for _ in self.shares]
+        dist.all_gather(all_rows, padded)
+        others = torch.cat([r[: len(share)] for r, share in zip(all_rows, self.shares, strict=True)])
+        before, after = others[self.around.start : self.slots.start], others[self.slots.stop : self.around.stop]
+        return torch.cat([before, rows, after])
+
+
+def pick_device(name: str, *, deterministic: bool = False, tf32: bool = False) -> torch.device:
+    """Pick the device of this name, with its number; "auto": a GPU where there is one.
+
+    Args:
+        name: as PyTorch writes it, or "auto".
+        deterministic: have a GPU use only kernels that give the same bits every time, where PyTorch has them; else it
+            tries which ones are fastest for each size.
+        tf32: let convolutions on a GPU round their float32 factors to 10 bits of mantissa, as PyTorch does by default.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--device {name}: {reason}; choose cpu, or cuda where there is a GPU") from error
+    if device.type != "cuda":
+        return device
+    if device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    torch.cuda.set_device(device)
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        # As use_deterministic_algorithms(True, warn_only=True), which imports all of torch.compile.
+        torch.set_deterministic_debug_mode("warn")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # for finding mistakes; it costs a kernel a tensor
+    return device
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute without TF32, whatever a run trains with: measures are to be equal everywhere. A decorator."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -1,0 +1,97 @@
+"""The reference data: images of a data set by number, whatever shards they lie in."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ragdist.data import index as index_file
+from ragdist.data.reader import BadSample, ShardReader
+from ragdist.data.shard_files import ShardFiles
+from ragdist.storage.cache import Cache
+from ragdist.tools import noise
+from ragdist.tools.errors import UserError
+
+
+class Batch(NamedTuple):
+    """A batch of a sequence of images, in any order."""
+
+    places: Tensor  # int64 [b]: where in the sequence
+    images: Tensor  # uint8 [b, C, H, W]
+    labels: Tensor  # int64 [b]; -1: none
+
+
+class DataSet:
+    """Images of indexed shards.
+
+    Args:
+        where: their folder, by path or URL.
+        cache: folder for shards that are fetched.
+        cache_gb: most gigabytes that are kept there.
+
+    Raises:
+        UserError: there are none, or they are no images.
+    """
+
+    def __init__(self, where: str, cache: Path, cache_gb: float = 100.0):
+        self.where = where
+        self.index = index_file.load(where)
+        if self.index.codec != "image":
+            raise UserError(f"{where} holds samples of the kind '{self.index.codec}': only images can be judged")
+        self.reader = ShardReader(ShardFiles(where, self.index, Cache(cache, int(cache_gb * 1e9))))
+        self._starts = np.cumsum([0, *(shard.samples for shard in self.index.shards)])
+        self.bad: set[int] = set()  # numbers of samples that could not be read
+
+    def __len__(self) -> int:
+        return self.index.samples
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Labels of all samples in the order of the shards: int64 [samples]; -1: none."""
+        tables = [self.reader.files.table(number)["label"] for number in range(len(self.index.shards))]
+        return torch.from_numpy(np.concatenate(tables).astype(np.int64))
+
+    def drawn(self, count: int) -> np.ndarray:
+        """Draw the numbers of ``count`` samples (at most all; 0: all), in a random order that the data alone decide."""
+        order = noise.permutation(int(self.index.digest[:16], 16), noise.REALS, 0, len(self))
+        return order[: count or len(self)].copy()  # the rest of a large one need not stay in memory
+
+    def batches(self, numbers: np.ndarray, batch: int, share: range | None = None) -> Iterator[Batch]:
+        """Batches of the samples with these numbers, shard by shard; bad ones are left out.
+
+        Of all batches only those in ``share``, a worker's; None: all.
+        """
+        order = np.argsort(numbers, kind="stable")
+        firsts = range(0, len(order), batch)
+        for first in firsts if share is None else firsts[share.start : share.stop]:
+            places = order[first : first + batch]
+            kept, images, labels = [], [], []
+            for place in places.tolist():
+                found = self._read(int(numbers[place]))
+                if found is None:
+                    self.bad.add(int(numbers[place]))
+                    continue
+                kept.append(place)
+                images.append(found[0])
+                labels.append(found[1])
+            if kept:
+                yield Batch(torch.tensor(kept), torch.stack(images), torch.tensor(labels))
+
+    def images(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Read these samples: images [n, C, H, W] in the numbers' order, and which of them there are, bool [n]."""
+        images = torch.zeros(len(numbers), *self.index.shape, dtype=torch.uint8)
+        there = torch.zeros(len(numbers), dtype=torch.bool)
+        for batch in self.batches(numbers, 1024):
+            images[batch.places], there[batch.places] = batch.images, True
+        return images, there
+
+    def _read(self, number: int) -> tuple[Tensor, int] | None:
+        shard = int(np.searchsorted(self._starts, number, side="right")) - 1
+        found = self.reader.read(shard, number - int(self._starts[shard]))
+        if isinstance(found, BadSample) and self.reader.files.remote(shard):
+            self.reader.files.drop_if_damaged(shard)
+        return None if isinstance(found, BadSample) else found

@@ -1,0 +1,113 @@
+"""Features of the reference data and their neighbours, computed once and kept in the cache folder."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ragdist.distributed.world import World, shares
+from ragdist.evaluation import feature_set as feature_sets
+from ragdist.evaluation.feature_set import FeatureSet
+from ragdist.evaluation.reference_data import DataSet
+from ragdist.metrics.extractor import Extractor
+from ragdist.metrics.neighbours import nearest_others
+from ragdist.storage.files import write_whole
+
+KEPT = 50_000  # most features that are kept; the others only count in mean and covariance
+NEIGHBOURS = 5
+_VERSION = 1
+_CPU = torch.device("cpu")
+
+
+class ReferenceFeatures:
+    """The features of one data set under one extractor.
+
+    Args:
+        data: the data set.
+        extractor: of the features.
+        count: samples drawn from it; 0: all.
+        cache: folder of what was computed before.
+        device: on which; another kind's features differ in their last bits, and copies would be none.
+    """
+
+    def __init__(self, data: DataSet, extractor: Extractor, count: int, cache: Path, device: torch.device = _CPU):
+        self.data, self.extractor = data, extractor
+        self.numbers = data.drawn(count)
+        self.folder = cache / "evaluation"
+        self.about = {
+            "version": _VERSION,
+            "data": data.index.digest,
+            "features": extractor.sha256,
+            "resizing": extractor.resizing,
+            "count": len(self.numbers),
+            "kept": min(len(self.numbers), KEPT),
+        }
+        if device.type != "cpu":
+            self.about["device"] = device.type
+        self.cached = True  # whether nothing had to be computed
+
+    def feature_set(
+        self,
+        batch: int,
+        world: World,
+        begin: Callable[[int], Callable[[int], None]] = lambda total: lambda n: None,
+    ) -> FeatureSet | None:
+        """Compute or load the features, on rank 0; None on the others. All ranks must call.
+
+        Where they have to be computed each rank does its share of the batches, and rank 0 calls ``begin`` with the
+        number of samples; what that returns counts the progress.
+
+        Raises:
+            UserError: shards cannot be had, or features are not finite; on all ranks.
+        """
+        path = self._path("features")
+        found = feature_sets.load(path) if world.rank == 0 else None
+        if world.gather(found is not None)[0]:
+            return found
+        self.cached = False
+        advance = begin(len(self.numbers)) if world.rank == 0 else lambda n: None
+        mine = shares(-(-len(self.numbers) // batch), world.size)[world.rank]
+        gathered = feature_sets.Collector(self.extractor, KEPT, world.device)
+
+        def embed() -> None:
+            for part in self.data.batches(self.numbers, batch, mine):
+                world.alive()
+                gathered.add(part)
+                advance(len(part.places) * world.size)
+
+        world.run_on_all(embed)
+        self.data.bad.update(*world.gather(sorted(self.data.bad)))
+        found = gathered.gather(world, KEPT, logits=True)
+        if found is not None:
+            self._write(path, lambda: feature_sets.save(path, found))
+        return found
+
+    def spacing(self, features: FeatureSet, count: int) -> Tensor:
+        """Distances of the first ``count`` reals to their nearest among them: float64 [count, NEIGHBOURS]."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+        from safetensors.torch import save as to_bytes
+
+        path = self._path(f"spacing {count}")
+        with suppress(OSError, SafetensorError, KeyError):
+            return load_file(path)["distance"]
+        self.cached = False
+        k = min(NEIGHBOURS, count - 1)
+        distance = nearest_others(features.features[:count], k).distance
+        self._write(path, lambda: write_whole(path, to_bytes({"distance": distance})))
+        return distance
+
+    def _path(self, what: str) -> Path:
+        text = json.dumps(self.about | {"what": what}, sort_keys=True)
+        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
+
+    def _write(self, path: Path, write: Callable[[], None]) -> None:
+        if self.data.bad:  # once the data are mended, it would be wrong
+            return
+        with suppress(OSError):  # a cache that cannot be written only costs time
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write()

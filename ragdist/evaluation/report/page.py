@@ -1,0 +1,191 @@
+"""The page of an evaluation: HTML with every picture inside."""
+
+import base64
+import html
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ragdist.evaluation.measures import Figure
+from ragdist.evaluation.report import history, svg
+from ragdist.evaluation.samples import GeneratorSamples, quantized
+from ragdist.evaluation.source import Opened
+from ragdist.evaluation.steps import Evaluation
+from ragdist.generation import sampling
+from ragdist.modalities.image import preview
+
+_GRID, _PAIRS, _ROWS, _FRAMES = 80, 16, 6, 10
+_LOSSES = ("loss_g", "loss_d")
+
+STYLE = """
+:root { color-scheme: light dark }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2.2rem }
+table { border-collapse: collapse } th, td { padding: .15rem .8rem .15rem 0; text-align: left }
+tr { border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent) }
+td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+td.of, p.small, pre { font-size: .82rem }
+td.of, p.small { opacity: .75 } pre { overflow-x: auto }
+img { max-width: 100%; border-radius: 3px } svg text { font: 11px system-ui, sans-serif; fill: currentColor }
+svg { max-width: 100%; height: auto } .side { display: flex; flex-wrap: wrap; gap: 1.5rem }
+.legend span { margin-right: 1.2rem; font-size: .82rem }
+.legend i { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border-radius: 2px }
+"""
+
+
+def build(
+    found: Evaluation,
+    opened: Opened,
+    protocol: list[str],
+    cells: Callable[[Figure], tuple[str, ...]],
+    earlier: list[dict[str, Any]],
+    metrics: list[dict[str, Any]],
+) -> str:
+    """Build the page as HTML.
+
+    Args:
+        found: what it reports.
+        opened: samples and data, for the pictures.
+        protocol: lines of text.
+        cells: a figure's row of the table.
+        earlier: rows of `history.remember`.
+        metrics: rows of the run's metrics.jsonl.
+    """
+    title = html.escape(f"Evaluation of {found.samples['path']}")
+    body = [
+        f"<h1>{title}</h1>",
+        f"<pre>{html.escape(chr(10).join(protocol))}</pre>",
+        _table(found, cells),
+        *(f"<p class='small'>{html.escape(note)}.</p>" for note in found.result.notes),
+        _samples(opened),
+        _neighbours(found, opened),
+        _classes(found),
+        _interpolation(opened),
+        _plane(found, earlier),
+        _curves(earlier, metrics),
+    ]
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    head = f"<head>{head}<style>{STYLE}</style></head>"
+    content = "\n".join(part for part in body if part)
+    return f'<!doctype html>\n<html lang="en">{head}<body>\n{content}\n</body></html>\n'
+
+
+def _table(found: Evaluation, cells: Callable[[Figure], tuple[str, ...]]) -> str:
+    rows = []
+    for figure in found.result.figures:
+        title, value, error, ideal, of = map(html.escape, cells(figure))
+        rows.append(
+            f'<tr><td>{title}</td><td class="n">{value}</td><td class="n">{error}</td><td class="n">{ideal}</td>'
+            f'<td class="of">{of}</td></tr>'
+        )
+    head = "<tr><th>measure</th><th>value</th><th>error</th><th>best</th><th>of</th></tr>"
+    return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _samples(opened: Opened) -> str:
+    count = opened.samples.available(_GRID)
+    images = torch.cat([part.images for part in opened.samples.batches(range(count), count)])
+    return section("Samples", picture(preview.grid(_signed(images), 10)), f"Samples 0 to {count - 1:,}.")
+
+
+def _neighbours(found: Evaluation, opened: Opened) -> str:
+    """Samples beside their nearest training images: the first ones, and those that are nearest of all."""
+    if (to_train := found.result.to_train) is None:
+        return ""
+    distance = to_train.distance[:, 0]
+    count = min(_PAIRS, len(distance))
+    parts = []
+    for what, chosen in (
+        ("The first samples", range(count)),
+        ("The nearest pairs", distance.argsort()[:count].tolist()),
+    ):
+        fakes = torch.cat([next(iter(opened.samples.batches(range(i, i + 1), 1))).images for i in chosen])
+        reals, _ = found.data.images(found.numbers[to_train.index[list(chosen), 0].numpy()])
+        pairs = torch.cat([fakes, reals])
+        span = [float(distance[i]) for i in chosen]
+        text = (
+            f"{what} (above) and their nearest training images (below); distances {min(span):.3g} to {max(span):.3g}."
+        )
+        parts.append(picture(preview.grid(_signed(pairs), count)) + f"<p class='small'>{html.escape(text)}</p>")
+    return section("Nearest training images", "".join(parts))
+
+
+def _classes(found: Evaluation) -> str:
+    counts = found.result.fake_counts
+    if counts is None:
+        return ""
+    names, reals = (
+        found.data.index.classes,
+        np.bincount(found.data.labels[found.data.labels >= 0], minlength=len(counts)),
+    )
+    shown = preview.evenly(len(names), 60)
+    shares = {
+        "samples": [float(counts[i] / counts.sum()) for i in shown],
+        "data": [float(reals[i] / reals.sum()) for i in shown],
+    }
+    return section("Classes", svg.bars([names[i] for i in shown], shares, "share"), "By the classifier's judgement.")
+
+
+def _interpolation(opened: Opened) -> str:
+    samples = opened.samples
+    if not isinstance(samples, GeneratorSamples):
+        return ""
+    steps = sampling.interpolate(samples.generator, samples.seed, _ROWS, 2, _FRAMES - 1)
+    frames = [quantized(step) for step, _ in zip(steps, range(_FRAMES), strict=False)]
+    rows = torch.stack(frames, 1).flatten(0, 1).cpu()
+    text = "Each row goes from one latent to another; a jump is a hole, equal pictures are a collapse."
+    return section("Between latents", picture(preview.grid(_signed(rows), _FRAMES)), text)
+
+
+def _plane(found: Evaluation, earlier: list[dict[str, Any]]) -> str:
+    """Precision against recall, with earlier evaluations."""
+    charts = []
+    for x, y in (("recall", "precision"), ("coverage", "density")):
+        if found.result.value(x) is None:
+            continue
+        pairs = [(row["figures"].get(x), row["figures"].get(y)) for row in earlier]
+        points = [(a, min(b, 1.0)) for a, b in pairs if a is not None and b is not None]
+        points = points or [(found.result.value(x), min(found.result.value(y), 1.0))]
+        charts.append(svg.plane(points, x, y))
+    if not charts:
+        return ""
+    text = "The large point is this evaluation, small ones are earlier ones of its protocol. Density is drawn up to 1."
+    return section("Precision and recall", f'<div class="side">{"".join(charts)}</div>', text)
+
+
+def _curves(earlier: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> str:
+    charts = []
+    if len(earlier) > 1:
+        for names in (("frechet_distance",), ("precision", "recall", "coverage"), ("memorization_ratio",)):
+            series = {
+                name: [(row["images"], row["figures"][name]) for row in earlier if row["figures"].get(name) is not None]
+                for name in names
+            }
+            charts.append(svg.lines(series, "images", names[0] if len(names) == 1 else ""))
+    charts.append(svg.lines({name: history.curve(metrics, name) for name in _LOSSES}, "images", "loss"))
+    charts.append(svg.lines({"": history.curve(metrics, "relative_distance")}, "images", "relative distance"))
+    charts = [f"<div>{chart}</div>" for chart in charts if chart]
+    return section("Over the training", f'<div class="side">{"".join(charts)}</div>') if charts else ""
+
+
+def section(title: str, content: str, text: str = "") -> str:
+    """A part of a page, with a small text below."""
+    below = f"<p class='small'>{html.escape(text)}</p>" if text else ""
+    return f"<h2>{title}</h2>{content}{below}"
+
+
+def picture(image: Image.Image) -> str:
+    """An image inside of the page."""
+    out = io.BytesIO()
+    image.save(out, "png", optimize=True)
+    data = base64.b64encode(out.getvalue()).decode()
+    return f'<img alt="" width="{image.width}" src="data:image/png;base64,{data}">'
+
+
+def _signed(images: Tensor) -> Tensor:
+    return images.float() / 127.5 - 1

@@ -1,0 +1,136 @@
+"""Samples to evaluate: of a generator, or a folder of any generator's images."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ragdist.evaluation.reference_data import Batch
+from ragdist.generation import sampling
+from ragdist.generation.generator_file import Exported
+from ragdist.modalities import CODECS
+from ragdist.networks import Generator
+from ragdist.tools import noise
+from ragdist.tools.errors import Diverged, UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class Samples(Protocol):
+    """Numbered samples as uint8 images."""
+
+    about: dict[str, Any]  # for the protocol
+    seen: int | None  # images that the generator was trained on, where that is known
+    labelled: bool  # whether each sample was asked for by a label
+
+    def available(self, wanted: int) -> int:
+        """The number of samples there are, at most ``wanted``."""
+
+    def batches(self, numbers: range, batch: int) -> Iterator[Batch]:
+        """Batches of the samples with these numbers, a worker's share."""
+
+
+class GeneratorSamples:
+    """Samples of a generator, as the 8-bit images that `ragdist.generate` writes.
+
+    Args:
+        exported: the generator and its description.
+        path: where it was found, by path or URL.
+        seed: of the latents.
+        shares: samples of each class in the data, [classes]: labels are drawn like these. None: all classes in turn.
+    """
+
+    def __init__(self, exported: Exported, path: Path | str, seed: int, shares: np.ndarray | None):
+        self.generator: Generator = exported.generator
+        self.seed, self.shares = seed, shares
+        self.seen = exported.about["images"]
+        self.labelled = bool(self.generator.num_classes)
+        labels = ("drawn as in the data" if shares is not None else "all classes in turn") if self.labelled else "none"
+        self.about = {
+            "kind": "generator", "path": str(path), "weights_sha256": exported.about["weights_sha256"],
+            "images": self.seen, "labels": labels, "seed": seed,
+        }  # fmt: skip
+
+    def available(self, wanted: int) -> int:
+        return wanted
+
+    def labels(self, first: int, count: int) -> Tensor | None:
+        """Labels of samples first, ...: int64 [count]; None without classes."""
+        if not self.labelled or self.shares is None:
+            return sampling.labels_for(first, count, self.generator.num_classes)
+        return sampling.labels_like(self.seed, first, count, self.shares)
+
+    def batches(self, numbers: range, batch: int) -> Iterator[Batch]:
+        first = numbers.start
+        samples = sampling.sample(
+            self.generator, self.seed, len(numbers), first=first, labels=self.labels, batch=batch
+        )  # fmt: skip
+        for images in samples:
+            labels = self.labels(first, len(images))
+            none = torch.full((len(images),), -1)
+            yield Batch(torch.arange(first, first + len(images)), quantized(images), none if labels is None else labels)
+            first += len(images)
+
+
+class FolderSamples:
+    """Images of a folder and its sub-folders, in a random order that the seed decides.
+
+    Args:
+        folder: PNG, JPEG or WebP files.
+        shape: (channels, height, width) of the data that they are compared with.
+        seed: of the order, and of which are taken where there are more than wanted.
+
+    Raises:
+        UserError: it holds no images.
+    """
+
+    seen, labelled = None, False
+
+    def __init__(self, folder: Path, shape: tuple[int, ...], seed: int):
+        self.shape = shape
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        if not files:
+            raise UserError(f"{folder} holds no run and no images ({', '.join(SUFFIXES)})")
+        self.files = [files[i] for i in noise.permutation(seed, noise.REALS, 1, len(files))]
+        names = hashlib.sha256()
+        for path in files:
+            names.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
+        self.about = {
+            "kind": "folder", "path": str(folder), "files": len(files), "files_sha256": names.hexdigest(), "seed": seed,
+        }  # fmt: skip
+
+    def available(self, wanted: int) -> int:
+        return min(wanted, len(self.files))
+
+    def batches(self, numbers: range, batch: int) -> Iterator[Batch]:
+        for first in range(numbers.start, numbers.stop, batch):
+            places = range(first, min(first + batch, numbers.stop))
+            images = torch.stack([self._read(self.files[i]) for i in places])
+            yield Batch(torch.tensor(list(places)), images, torch.full((len(places),), -1))
+
+    def _read(self, path: Path) -> Tensor:
+        try:
+            data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+            return CODECS["image"].decode(data, self.shape)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            wanted = f"{self.shape[2]}x{self.shape[1]} pixels, {'grey' if self.shape[0] == 1 else 'RGB'}"
+            raise UserError(
+                f"{path} cannot be compared with the data ({error}): bring the images to the data's size, {wanted}"
+            ) from error
+
+
+def quantized(images: Tensor) -> Tensor:
+    """Quantize float images in [-1, 1] to uint8, as image files hold them.
+
+    Raises:
+        Diverged: a value is not finite.
+    """
+    if not images.isfinite().all():
+        raise Diverged("the generator's samples are not finite: its training diverged; judge an earlier checkpoint")
+    return images.float().add(1).mul(127.5).round().clamp(0, 255).byte()

@@ -1,0 +1,108 @@
+"""The generator file: one safetensors file with the weights and all that is needed to sample.
+
+It can be read without the run, and by anything that reads safetensors.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import ragdist
+from ragdist.config import migrations, settings
+from ragdist.data.index import Index, check_spec
+from ragdist.networks import Generator, build_generator
+from ragdist.storage.files import write_whole
+from ragdist.tools.errors import UserError
+
+FORMAT, VERSION = "ragdist-generator", 1
+
+
+class Exported(NamedTuple):
+    generator: Generator
+    about: dict[str, Any]  # network, sample_shape, classes, codec, spec, images, weights_sha256
+
+
+def weights_sha256(state: dict[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of a state dict, in the names' order."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def num_classes(network: dict[str, Any], classes: tuple[str, ...] | list[str]) -> int:
+    """The number of classes that networks are conditioned on: 0 without labels."""
+    return len(classes) if network["labels"] else 0
+
+
+def save(path: Path, generator: Generator, network: dict[str, Any], index: Index, images: int, **more: Any) -> None:
+    """Write a generator file whole; the configuration and more are its metadata, under "ragdist"."""
+    from safetensors.torch import save as to_bytes
+
+    state = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "ragdist": ragdist.__version__,
+        "network": network,
+        "sample_shape": list(index.shape),
+        "classes": list(index.classes),
+        "codec": index.codec,
+        "spec": index.spec,
+        "images": images,
+        "weights_sha256": weights_sha256(state),
+        **more,
+    }
+    write_whole(path, to_bytes(state, {"ragdist": json.dumps(about)}))
+
+
+def about(path: Path) -> dict[str, Any]:
+    """Read a generator file's metadata; empty where there is no file, or a damaged one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return migrations.RECORDS.migrated(json.loads((file.metadata() or {}).get("ragdist", "{}")), str(path))
+    except (OSError, SafetensorError, ValueError):
+        return {}
+
+
+def load(path: Path, device: torch.device) -> Exported:
+    """Load the generator of a file, in evaluation mode.
+
+    Raises:
+        UserError: the file is missing, damaged, of a newer version, or no exported generator.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UserError(f"no generator at {path}: train first, or name a run or its generator.safetensors")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("ragdist", "{}"))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}): copy it again, or continue the run to write it anew") from error
+    if about.get("format") != FORMAT:
+        raise UserError(f"{path} is not a generator that ragdist wrote")
+    migrations.check_format(about, FORMAT, VERSION, str(path))
+    about = {"spec": {}} | migrations.RECORDS.migrated(about, str(path))
+    if weights_sha256(state) != about["weights_sha256"]:
+        raise UserError(f"{path} is damaged (its weights are not those it names): copy it again")
+    about["network"] = network = _network_of_today(about["network"], path, about.get("ragdist"))
+    check_spec(about["codec"], about["spec"], str(path), about.get("ragdist"))
+    shape = about["sample_shape"]
+    generator = build_generator(network, shape, num_classes(network, about["classes"]))
+    generator.load_state_dict(state)
+    return Exported(generator.to(device).eval().requires_grad_(False), about)
+
+
+def _network_of_today(network: dict[str, Any], path: Path, version: str | None) -> dict[str, Any]:
+    options = settings.of_today({f"network.{name}": value for name, value in network.items()}, str(path), version)
+    return {name.removeprefix("network."): value for name, value in options.items() if name.startswith("network.")}

@@ -1,0 +1,71 @@
+"""Room for workers in a cluster: pure functions of its nodes' resources."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ragdist.config.world_size import WorldSize
+
+_SLACK = 1e-6  # resources are sums of fractions
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the cluster."""
+
+    id: str
+    address: str
+    total: Mapping[str, float]  # resources: {"CPU": 8.0, "GPU": 1.0, ...}
+    free: Mapping[str, float]  # of them, not reserved
+    usable: bool = True  # alive, reachable, and not about to go
+
+
+def fit(resources: Mapping[str, float], need: Mapping[str, float]) -> int:
+    """The number of workers that fit into these resources."""
+    return min(int((resources.get(name, 0.0) + _SLACK) / amount) for name, amount in need.items() if amount > 0)
+
+
+def room(nodes: Iterable[Node], need: Mapping[str, float], *, free: bool = False) -> int:
+    """The number of workers that fit on the usable nodes; with ``free``, beside all that is reserved now."""
+    return sum(fit(node.free if free else node.total, need) for node in nodes if node.usable)
+
+
+def need_of(nodes: Iterable[Node], size: WorldSize, cpus: int, gpus: int | None) -> dict[str, float]:
+    """The resources of one worker.
+
+    Args:
+        nodes: the cluster's.
+        size: the workers that are asked for.
+        cpus: a worker's processor cores; 0: a worker's fair share of the smallest node that has room for it.
+        gpus: a worker's; None: one where the cluster has any.
+    """
+    nodes = [node for node in nodes if node.usable]
+    if gpus is None:
+        gpus = int(any(node.total.get("GPU", 0) >= 1 for node in nodes))
+    gpu = {"GPU": float(gpus)} if gpus else {}
+    if cpus:
+        return {"CPU": float(cpus), **gpu}
+    count = min(size.high, room(nodes, gpu) if gpu else sum(fit(node.total, {"CPU": 1.0}) > 0 for node in nodes))
+    if not gpu:
+        count = max(count, size.low)
+    most = int(max((node.total.get("CPU", 0.0) for node in nodes), default=1.0))
+    for share in range(most, 1, -1):
+        if room(nodes, {"CPU": float(share), **gpu}) >= count > 0:
+            return {"CPU": float(share), **gpu}
+    return {"CPU": 1.0, **gpu}
+
+
+def choose(size: WorldSize, fits: int, batch: int, group: int, *, whole_groups: bool) -> int:
+    """Choose the number of workers to start where so many fit; 0: too few.
+
+    Args:
+        size: the workers that are asked for.
+        fits: workers that there is room for.
+        batch: the global batch: no more workers than that have something to do.
+        group: slots of a pairing group.
+        whole_groups: whether no group may be spread over workers (micro-batches).
+    """
+    for count in range(min(size.high, fits, max(batch, size.low)), size.low - 1, -1):
+        cut = any((rank * (batch // count) + min(rank, batch % count)) % group for rank in range(count))
+        if not (whole_groups and cut) or count == size.low:
+            return count
+    return 0

@@ -1,0 +1,160 @@
+"""The worker of a run on Ray Train: one rank."""
+
+import os
+import socket
+import time
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+
+from ragdist.config import Config
+from ragdist.data import index as index_file
+from ragdist.data.index import Index
+from ragdist.distributed.world import World, pick_device
+from ragdist.launch.on_ray import waits
+from ragdist.launch.on_ray.driver_channel import SILENCE, DriverChannel
+from ragdist.launch.session import finish, introduction, notes
+from ragdist.runs.open import run_at
+from ragdist.storage.files import os_errors_as_user_error
+from ragdist.tools.errors import Unreachable, UserError
+from ragdist.tools.memory import keep_freed_memory
+from ragdist.training import compiling
+from ragdist.training.monitor import Monitor
+from ragdist.training.trainer import Trainer
+
+_FILES = timedelta(hours=6)  # that a worker may take to read or write a file while the others wait
+
+
+@dataclass
+class Task:
+    """The task that every worker gets from the driver."""
+
+    config: Config
+    mailbox: Any  # the actor
+    attempt: int
+    token: str  # the fencing token of the run's lease
+    threads: int  # that a worker computes with, on the CPU
+    gpu: bool
+    say_introduction: bool
+
+
+def work(task: Task) -> None:
+    """Run one rank, from start to end of an attempt."""
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+    about = {
+        "node": ray.get_runtime_context().get_node_id(),
+        "address": ray.util.get_node_ip_address(),
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+    }
+    ray.get(task.mailbox.join.remote(task.attempt, rank, about))
+    silence = min(SILENCE, 2 * task.config.collective_timeout)
+    channel = DriverChannel(task.mailbox, task.attempt, silence) if rank == 0 else None
+    try:
+        with closing(channel) if channel else nullcontext():
+            _work(task, context, channel)
+    except UserError as error:
+        ray.get(task.mailbox.refuse.remote(task.attempt, str(error), isinstance(error, Unreachable)), timeout=30)
+        raise
+
+
+def _work(task: Task, context, channel: DriverChannel | None) -> None:
+    config = task.config
+    if not task.gpu and config.device.startswith("cuda"):
+        raise UserError(
+            f"--device {config.device}: the workers have no GPU; give --gpus_per_worker 1, or another device"
+        )
+    device = str(ray.train.torch.get_device()) if task.gpu else "cpu"
+    device = pick_device(device, **config.kernels)
+    if device.type == "cpu":
+        keep_freed_memory()
+        torch.set_num_threads(task.threads)
+    if config.compile:
+        compiling.check(device)
+    group = dist.new_group(backend="gloo", timeout=_FILES)
+    world = World(context.get_world_rank(), context.get_world_size(), device, context.get_local_world_size(), group)
+    place = run_at(config.out)
+    _see_the_same(world, place, task.token)
+    index = open_data(world, config)
+    with place.opened(config) if channel else nullcontext() as folder:
+        if channel:
+            folder.fence = channel.fence
+        world.gather("opened")  # the collectives that follow wait no longer than --collective_timeout
+        trainer = Trainer(config, world, index, folder)
+        if not channel:
+            trainer.prepare(print)
+            trainer.train(None)
+            dist.destroy_process_group()
+            return
+        for note in notes(config, folder, trainer):
+            channel.say(note)
+        if task.say_introduction:
+            for text in introduction(config, index, trainer):
+                channel.say(text)
+        trainer.prepare(channel.say)
+        channel.begin(trainer.images)
+        with os_errors_as_user_error(f"cannot write to {config.out} (the last checkpoint is kept)"):
+            monitor = Monitor(config, folder, index, trainer.images, progress=channel)
+            with closing(monitor):
+                outcome = trainer.train(monitor, lambda: channel.stop)
+                if outcome.finished:
+                    finish(folder, monitor, outcome, len(trainer.loader.bad))
+        dist.destroy_process_group()  # the others do, too: nobody waits for the last upload
+    ray.get(task.mailbox.end.remote(task.attempt, outcome._asdict()))
+
+
+def _see_the_same(world: World, place, token: str) -> None:
+    """Check that every node sees the run's folder as the driver does, and may write there.
+
+    Raises:
+        UserError: on all ranks, naming the nodes that do not.
+    """
+    end, problem = time.monotonic() + waits.SHARED, None
+    try:
+        while place.token() != token:
+            if time.monotonic() > end:
+                problem = "does not see what the driver wrote there"
+                break
+            time.sleep(0.5)
+        else:
+            place.probe(f"{world.rank}-{socket.gethostname()}")
+    except UserError as error:
+        problem = str(error)
+    _say_where(world, problem, lambda nodes, what: (
+        f"--out: {nodes} {what}; give a path that all nodes share, or an object store, as s3://bucket/run"
+    ))  # fmt: skip
+
+
+def open_data(world: World, config: Config) -> Index:
+    """Load the index, and check that it is equal on all ranks.
+
+    Raises:
+        UserError: on all ranks.
+    """
+    problem = index = None
+    try:
+        index = index_file.load(config.data.path)
+    except UserError as error:
+        problem = str(error)
+    _say_where(world, problem, lambda nodes, what: (
+        f"--data: on {nodes}: {what}; give a path that all nodes share, or a URL"
+    ))  # fmt: skip
+    digests = world.gather(index.digest)
+    if len(set(digests)) > 1:
+        raise UserError(f"--data {config.data.path}: the nodes hold different data there; copy them, or give a URL")
+    return index
+
+
+def _say_where(world: World, problem: str | None, words) -> None:
+    found = world.gather([f"{socket.gethostname()} ({ray.util.get_node_ip_address()})", problem])
+    bad = {node: what for node, what in found if what}
+    if bad:
+        raise UserError(words(", ".join(sorted(bad)), next(iter(bad.values()))))

@@ -1,0 +1,117 @@
+"""What a run prints and writes before and after training, wherever it executes."""
+
+import importlib.util
+import json
+import os
+import time
+from pathlib import Path
+
+from ragdist.config import Config
+from ragdist.data import index as index_file
+from ragdist.data.index import Index
+from ragdist.launch.on_ray.ray_internals import WORKING_DIRECTORIES
+from ragdist.runs.folder import RunFolder
+from ragdist.storage.files import write_whole
+from ragdist.storage.store import Store, scheme
+from ragdist.tools.errors import UserError
+from ragdist.training.monitor import Monitor
+from ragdist.training.trainer import Outcome, Trainer
+
+
+def absolute_path(where: str, option: str) -> str:
+    """The absolute path of a folder, which every process of a run understands; URLs are returned as they are.
+
+    Raises:
+        UserError: a relative path in a Ray job, whose working directory is Ray's and temporary.
+    """
+    if not where or scheme(where):
+        return where
+    path = Store(where).local
+    if not path.is_absolute() and WORKING_DIRECTORIES in os.getcwd():
+        raise UserError(
+            f"{option} {where}: in a Ray job that would lie in Ray's temporary copy of the working directory; give an "
+            "absolute path that all nodes share, or a URL"
+        )
+    return str(path.absolute())
+
+
+def open_data(config: Config) -> Index:
+    """Load the index of the run's data; shards are made from their source on first use.
+
+    Raises:
+        UserError: no data, or damaged ones.
+    """
+    path, source = config.data.path, config.data.source
+    if source and not Path(path).exists():
+        from ragdist.config.shards import ShardOptions
+        from ragdist.data.writing.writer import write_shards
+
+        write_shards(source, path, ShardOptions(size=config.data.source_size))
+    return index_file.load(path)
+
+
+def notes(config: Config, folder: RunFolder, trainer: Trainer) -> list[str]:
+    """Lines about what a continued run was found to hold, with --out in place of a local copy's path."""
+    return [line.replace(str(folder.path), config.out) for line in trainer.notes]
+
+
+def introduction(config: Config, index: Index, trainer: Trainer) -> list[str]:
+    """Lines that describe the data, the networks and the objective."""
+    count = [sum(p.numel() for p in network.parameters()) for network in (trainer.generator, trainer.discriminator)]
+    labels = f", {len(index.classes)} classes" if index.classes else ""
+    return [
+        f"{config.data.path}: {index.samples:,} samples {list(index.shape)}{labels}",
+        f"{config.network.family}: G {count[0]:,} and D {count[1]:,} parameters, {trainer.world.device}, "
+        f"{config.precision}; batch {config.batch_size}, {config.objective.adversarial} with "
+        f"{config.objective.lam:g} x {'relative ' if config.objective.relative else ''}{config.objective.pairing}",
+    ]
+
+
+def already_finished(config: Config, summary: dict) -> str:
+    """The message for a run that is finished already."""
+    images = summary["images"]
+    return f"{config.out} is finished: {images:,} images. To train on: the same command with --images {2 * images}"
+
+
+def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome, bad_samples: int) -> None:
+    """Write the closing picture and the summary."""
+    monitor.course()
+    summary = {
+        "images": outcome.images,
+        "seconds": round(outcome.seconds, 3),
+        "images_per_second": round(outcome.images / outcome.seconds, 2),
+        "losses": outcome.losses,
+        "bad_samples": bad_samples,
+        "weights_sha256": outcome.weights_sha256,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    write_whole(folder.summary, json.dumps(summary, indent=1) + "\n")
+
+
+# What TensorBoard reads a URL with, by its scheme: S3 with code of its own on boto3, others through fsspec.
+_READS_EVENTS = {"s3": "boto3", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "oss": "ossfs"}
+
+
+def tensorboard(out: str) -> str:
+    """The command that shows a run's curves, and what it needs that is not installed."""
+    package = _READS_EVENTS.get(scheme(out) or "")
+    missing = package is not None and importlib.util.find_spec(package) is None
+    return f"tensorboard --logdir {out}" + (f"   (first: pip install {package})" if missing else "")
+
+
+def closing_words(config: Config, outcome: Outcome) -> str:
+    if not outcome.finished:
+        return (
+            f"stopped at {outcome.images:,} of {config.images:,} images, checkpoint in {config.out}/checkpoints; "
+            "the same command continues"
+        )
+    samples = f"{config.out}/samples"
+    return "\n".join(
+        [
+            f"{outcome.images:,} images in {outcome.seconds:,.0f} s",
+            f"run:          {config.out}",
+            f"samples:      {samples}/images-{outcome.images:012d}.png, and how they came about: {samples}/course.png",
+            f"TensorBoard:  {tensorboard(config.out)}",
+            f"next:         python -m ragdist.generate {config.out} --n 64 --seed 1 --out grid.png",
+        ]
+    )

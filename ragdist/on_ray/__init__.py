@@ -1,1 +1,0 @@
-"""A run on Ray Train workers. Ray is imported in this package alone."""

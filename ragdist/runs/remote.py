@@ -1,0 +1,135 @@
+"""A run in an object store, mirrored from a local folder.
+
+Files are uploaded whole, in the background. A checkpoint counts once its manifest is there, which goes
+last; it is deleted manifest first. So whatever breaks off, the newest one with a manifest is whole.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ragdist.config import Config, settings
+from ragdist.runs.folder import RunFolder
+from ragdist.runs.lease import Lease, compare
+from ragdist.runs.local import summary_of
+from ragdist.runs.mirror import Mirror, RemoteFolder
+from ragdist.runs.remote_lease import LOCK, hold, token_of
+from ragdist.storage.store import scheme
+from ragdist.tools.errors import UserError
+from ragdist.tools.ownership import abandoned, owner_name
+
+_PREFIX, _KEPT = "ragdist-run-", "ragdist-not-uploaded-"  # names of local folders
+
+
+class RemoteRun:
+    """A run in an object store.
+
+    Args:
+        out: its URL.
+
+    Raises:
+        UserError: a URL of a kind that is not supported, or whose package is missing.
+    """
+
+    def __init__(self, out: str):
+        self.url = out.rstrip("/")
+        if scheme(out) in ("http", "https"):
+            raise UserError(f"--out {out}: nothing can be written there; give a path or an object store, as s3://...")
+        self.remote = RemoteFolder(self.url)
+
+    @contextmanager
+    def leased(self, config: Config, *, overwrite: bool) -> Iterator[Lease]:
+        """Lease the run: create or continue it; a lock that is renewed keeps others out until the context ends.
+
+        Raises:
+            UserError: another process uses it, it cannot be written, or it holds a run of another configuration.
+        """
+        lease = Lease()
+        with hold(self.remote.store, lease):
+            self._prepare(config, overwrite)
+            yield lease
+
+    def _prepare(self, config: Config, overwrite: bool) -> None:
+        saved = self.remote.read(settings.CONFIG)
+        names = [name for name in self.remote.list() if name != LOCK]
+        if overwrite:
+            self.remote.remove(sorted(name for name in names if _is_of_a_run(name)))
+        elif saved is not None:
+            compare(self.url, config, settings.loads(saved.decode(), f"{self.url}/{settings.CONFIG}"))
+        elif any(name.startswith("checkpoints/") for name in names):
+            raise UserError(f"{self.url} holds checkpoints but no {settings.CONFIG}: restore it, or --overwrite")
+        self.remote.write(settings.CONFIG, settings.dumps(config).encode())
+
+    @contextmanager
+    def opened(self, config: Config) -> Iterator[RunFolder]:
+        """Open a local mirror of the run; changes in it are uploaded until the context ends.
+
+        If the last upload fails, the folder stays, and the error names it.
+        """
+        _sweep()
+        local = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{owner_name()}."))
+        mirror = Mirror(self.remote, local, config.checkpoint.keep)
+        keep = False
+        try:
+            mirror.pull()
+            with mirror.following():
+                yield mirror.folder
+            keep = True
+            mirror.finish()
+            keep = False
+        except UserError as error:
+            if not keep:
+                raise
+            kept = local.rename(local.with_name(local.name.replace(_PREFIX, _KEPT)))
+            raise type(error)(f"{error}; what was not uploaded is in {kept}") from error
+        finally:
+            if not keep:
+                shutil.rmtree(local, ignore_errors=True)
+
+    def summary(self) -> dict[str, Any] | None:
+        """Read the summary of a finished run; None where there is none."""
+        data = self.remote.read("summary.json")
+        return summary_of(data) if data else None
+
+    def token(self) -> str | None:
+        """The fencing token that this node sees in the run's lock."""
+        return token_of(self.remote.read(LOCK))
+
+    def delete(self) -> None:
+        """Delete the run, which nobody may hold."""
+        self.remote.remove(self.remote.list())
+
+    def probe(self, name: str) -> None:
+        """Write a file and delete it.
+
+        Raises:
+            UserError: that is not possible here.
+        """
+        self.remote.write(f".probe-{name}", b"ragdist")
+        self.remote.remove([f".probe-{name}"])
+
+
+def _sweep() -> None:
+    """Delete local mirrors of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        owner = folder.name.removeprefix(_PREFIX).partition(".")[0]
+        if abandoned(owner, _last_change(folder)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_change(folder: Path) -> float:
+    """When anything in a folder was changed last, by time.time()."""
+    with suppress(OSError):  # it goes
+        return max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
+    return time.time()
+
+
+def _is_of_a_run(name: str) -> bool:
+    top = name.partition("/")[0]
+    files = (settings.CONFIG, "generator.safetensors", "best.safetensors", "metrics.jsonl", "summary.json")
+    files += ("evaluations.jsonl", "evaluation.json", "evaluation.html")
+    return top in ("checkpoints", "samples", *files) or top.startswith("events.out.tfevents.")

@@ -1,0 +1,76 @@
+"""Files that are written whole or not at all."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ragdist.tools.errors import UserError
+from ragdist.tools.ownership import owner_name
+
+
+def sync(path: Path) -> None:
+    """Wait until the file's content is on the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the folder's entries (new names, renames) are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Write a file so that after any interruption it holds the old content or the new, never a part."""
+    part = path.with_name(f".{path.name}.part-{owner_name()}")
+    part.write_bytes(data if isinstance(data, bytes) else data.encode())
+    sync(part)
+    part.rename(path)
+    sync_folder(path.parent)
+
+
+def is_sha256(text: str) -> bool:
+    """Whether a text is a SHA-256 in hexadecimal, and so a harmless file name."""
+    return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full: make room and run the same command again",
+    errno.EDQUOT: "the disk quota is used up: make room and run the same command again",
+    errno.EACCES: "permission denied: choose a folder that you may write to",
+    errno.EPERM: "permission denied: choose a folder that you may write to",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.ENOENT: "a folder of the path does not exist and cannot be made: choose another folder",
+    errno.ENOTDIR: "a part of the path is a file: choose another folder",
+    errno.EBUSY: "it is a mount point: choose a folder in it",
+    errno.EXDEV: "it is a mount point: choose a folder in it",
+    errno.EEXIST: "a part of the path is a file: choose another folder",
+}
+
+
+@contextmanager
+def os_errors_as_user_error(what: str) -> Iterator[None]:
+    """Turn the operating system's refusal to write into a `UserError` that starts with ``what``; a context."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        raise UserError(f"{what}: {_REASONS[error.errno]}") from error
+
+
+@contextmanager
+def discard_on_error(folder: Path, what: str) -> Iterator[None]:
+    """Delete the half-written ``folder`` after an error, and raise as `os_errors_as_user_error` does; a context."""
+    try:
+        with os_errors_as_user_error(what):
+            yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

@@ -1,0 +1,66 @@
+"""Child processes that end with their parent, however it ends.
+
+``python -m ragdist.tools.follow_parent MODULE ...`` is ``python -m MODULE ...`` for a command that another process
+starts, with a pipe as its standard input: when that ends, the command is asked to stop, as by SIGTERM.
+"""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import runpy
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+
+def start_context(preload: Sequence[str] = ()) -> multiprocessing.context.BaseContext:
+    """How to start processes: never by a fork of this one, which copies its threads' locks in whatever state they are.
+
+    Args:
+        preload: modules that are imported once, by the server from which all are forked. Not on macOS, whose system
+            libraries do not stand a fork, of a server either.
+    """
+    if sys.platform == "darwin":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    return context
+
+
+def follow_parent(until: Connection | None = None) -> None:
+    """Ignore Ctrl-C, and end when the process that asked for this one ends, however it does.
+
+    Args:
+        until: the end of a pipe, whose closing at the other end ends this process, too.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Not the parent that the system knows: it may be a fork server, which outlives a killed command.
+    ends = [multiprocessing.parent_process().sentinel, *([until] if until else [])]
+    threading.Thread(target=_end_with, args=(ends,), daemon=True).start()
+
+
+def _end_with(ends: list) -> None:
+    multiprocessing.connection.wait(ends)
+    os._exit(1)
+
+
+def _stop_with_input(descriptor: int) -> None:
+    while os.read(descriptor, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    # Not the standard input itself: nothing in the command is to read from the pipe, or to close it.
+    pipe = os.dup(sys.stdin.fileno())
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdin.fileno())
+    threading.Thread(target=_stop_with_input, args=(pipe,), daemon=True).start()
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

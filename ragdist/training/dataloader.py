@@ -1,0 +1,139 @@
+"""The training data of a worker: loaders, transfer to the device, and samples that cannot be read."""
+
+import os
+from collections.abc import Callable
+
+import torch
+
+from ragdist.config import Config
+from ragdist.data.index import Index
+from ragdist.data.order import Order
+from ragdist.data.prefetch import Prefetcher
+from ragdist.data.reader import OPEN_SHARDS, ShardReader, SlotDataset, Slots, Updates, make_loader
+from ragdist.data.shard_files import ShardFiles
+from ragdist.distributed.world import World
+from ragdist.modalities import CODECS
+from ragdist.storage.cache import Cache
+from ragdist.tools.errors import UserError
+from ragdist.training.update import Batch
+
+
+class TrainingLoader:
+    """The loader of one worker's slots, update by update.
+
+    Args:
+        config: the run's.
+        world: this worker's place.
+        index: the data's.
+        labels: whether batches have the labels.
+
+    Raises:
+        UserError: the data are too small for the options, or the cache is.
+    """
+
+    def __init__(self, config: Config, world: World, index: Index, *, labels: bool):
+        self.config, self.world, self.index, self.labels = config, world, index, labels
+        self.codec = CODECS[index.codec]
+        self.slots = world.slots(config.batch_size)
+        # Samples that could not be read, and what was said of them: all workers' until the last checkpoint, and
+        # what this one found since.
+        self.bad: dict[tuple[int, int], str] = {}
+        self.new_bad: dict[tuple[int, int], str] = {}
+        self._check_sizes()
+        counts = [shard.samples for shard in index.shards]
+        data = config.data
+        self.order = Order(counts, index.digest, config.seed, data.lanes, data.window)
+        self.cache_bytes = int(data.cache_gb * 1e9)
+        self.files = ShardFiles(data.path, index, Cache(os.path.expanduser(data.cache), self.cache_bytes))
+        in_use = min(self.order.shards_in_use * max(shard.bytes for shard in index.shards), index.bytes)
+        if in_use > 0.8 * self.cache_bytes and any(map(self.files.remote, range(len(counts)))):
+            raise UserError(
+                f"--data.cache_gb {data.cache_gb:g}: the shards that are read side by side take {in_use / 1e9:.2g} GB; "
+                f"choose at least {in_use / 0.8e9:.2g}, or a smaller --data.window"
+            )
+
+    def _check_sizes(self) -> None:
+        config, index = self.config, self.index
+        if config.data.crop_padding >= min(index.shape[1:], default=1):
+            raise UserError(
+                f"--data.crop_padding {config.data.crop_padding}: samples of {list(index.shape)} allow less"
+            )
+        if self.world.size > config.batch_size:
+            raise UserError(
+                f"--batch_size {config.batch_size} is too small for {self.world.size} workers: each computes at least "
+                "one sample; choose a larger batch, or fewer --workers"
+            )
+        if config.batch_size > index.samples:
+            raise UserError(
+                f"--batch_size {config.batch_size}: the data hold {index.samples} samples and a batch takes each "
+                "at most once; choose a smaller batch"
+            )
+
+    def prefetcher(self, image: Callable[[], int]) -> Prefetcher:
+        """A prefetcher of the shards that are needed next; ``image`` returns how many images are seen."""
+        reach = int(0.8 * self.cache_bytes) // self.world.local_size
+        return Prefetcher(
+            self.files, self.order, self.config.batch_size, self.slots, image, stop=self.config.images, reach=reach
+        )
+
+    def batches(self, images: int):
+        """Batches of all updates after so many images: `data.reader.Slots`, or a `UserError` in their place."""
+        config, data = self.config, self.config.data
+        reader = ShardReader(self.files, min(OPEN_SHARDS, 2 * self.order.shards_in_use))
+        z_dim, batch = config.network.z_dim, config.batch_size
+        dataset = SlotDataset(reader, self.order, config.seed, z_dim, batch, self.slots, data.crop_padding, data.flip)
+        return make_loader(
+            dataset,
+            Updates(images, config.images, batch),
+            workers=data.loader_workers,
+            prefetch=data.prefetch,
+            pin=self.world.device.type == "cuda",
+        )
+
+    def to_device(self, slots: Slots | UserError) -> Batch:
+        """Bring a batch to the device; zeros where it failed, for the other workers wait for this one's gradients."""
+        if isinstance(slots, UserError):
+            return self.blank()
+        device = self.world.device
+        samples, labels, z = (part.to(device, non_blocking=True) for part in slots[:3])
+        return Batch(z, self.codec.normalize(samples), labels if self.labels else None)
+
+    def blank(self) -> Batch:
+        """A batch of zeros, with the shapes and types of all batches."""
+        real = torch.zeros(len(self.slots), *self.index.shape, device=self.world.device)
+        labels = torch.zeros(len(real), dtype=torch.int64, device=real.device) if self.labels else None
+        return Batch(real.new_zeros(len(real), self.config.network.z_dim), real, labels)
+
+    # Samples that cannot be read.
+
+    def problem(self, slots: Slots | UserError, say: Callable[[str], None]) -> UserError | None:
+        """The error that keeps this worker from the update, if any: unreadable data, or too many bad samples."""
+        if isinstance(slots, UserError):
+            return slots
+        known = self.bad | self.new_bad
+        new = {(bad.shard, bad.sample): str(bad) for bad in slots.bad if (bad.shard, bad.sample) not in known}
+        if new and len(known) + len(new) > self.most_bad:  # they stay uncounted: the data may be mended
+            return self.too_many_bad(list(new.values())[-1], len(known) + len(new))
+        for what in new.values():
+            say(f"bad sample, replaced by the next of its shard: {what}")
+        self.new_bad |= new
+        return None
+
+    def merge_bad(self) -> None:
+        """Merge the bad samples that all workers found; all must call."""
+        mine = [[*place, what] for place, what in self.new_bad.items()]
+        for found in self.world.gather(mine):
+            self.bad |= {(shard, sample): what for shard, sample, what in found}
+        self.new_bad = {}
+
+    @property
+    def most_bad(self) -> int:
+        """The number of samples that may turn out to be unreadable."""
+        return int(self.config.data.max_bad * self.index.samples)
+
+    def too_many_bad(self, last: str, count: int) -> UserError:
+        return UserError(
+            f"{last}; with it {count} of {self.index.samples:,} samples cannot be read, and "
+            f"--data.max_bad {self.config.data.max_bad:g} allows {self.most_bad:,}. `python -m ragdist.shards check "
+            f"{self.config.data.path}` lists them all; copy or write their shards again"
+        )

@@ -1,0 +1,206 @@
+"""The monitor of a run: progress line, TensorBoard events, metrics.jsonl, sample grids, the closing picture.
+
+The device is read once every few seconds; in between, metrics are summed on it.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ragdist.config import Config, migrations, settings
+from ragdist.config.run import flat
+from ragdist.data.index import Index
+from ragdist.modalities.image import preview
+from ragdist.runs.folder import RunFolder
+from ragdist.tools.errors import UserError
+from ragdist.tools.progress import Progress
+from ragdist.training.update import STATISTICS
+
+GRID_COLUMNS, GRID_ROWS = 10, 8
+_NORMS = ("grad_norm_g", "grad_norm_d")
+_PENALTIES = ("r1", "r2")  # are computed on some updates only
+_GROUPS = {"loss": "loss", "logit": "logits", "relative": "relative", "distance": "relative", "coverage": "relative"}
+_GROUPS |= {"lam": "relative", "r1": "penalty", "r2": "penalty", "grad": "gradients"}
+
+
+class Monitor:
+    """Logs a run from ``images`` on.
+
+    Args:
+        config: the run's configuration.
+        folder: the run's folder; what it holds beyond ``images`` belongs to a past that is computed again.
+        index: the data's.
+        images: images seen at the start.
+        progress: what shows the progress; None: this terminal.
+    """
+
+    def __init__(self, config: Config, folder: RunFolder, index: Index, images: int, progress: Any = None):
+        self.config, self.folder, self.index = config, folder, index
+        self.has_pictures = index.codec == "image"
+        self.every_grid = config.monitor.grid_every or max(config.images // 20, 1)
+        self.progress = progress or Progress(config.images, done=images)
+        self._sums: Tensor | None = None
+        self._reset()
+        self._first = True
+        _cut(folder.metrics, images)
+        self._metrics = open(folder.metrics, "a")  # noqa: SIM115 - closed in close()
+        self._board = self._open_board(images)
+        self._wandb = self._open_wandb()
+
+    def _open_board(self, images: int):
+        if not self.config.monitor.tensorboard:
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+
+        board = SummaryWriter(str(self.folder.path), purge_step=images + 1 if images else None, flush_secs=20)
+        if not images:
+            board.add_text("config", f"```yaml\n{settings.dumps(self.config)}```", 0)
+            values = flat(self.config, free=False)
+            for summary in hparams(values, {"loss/loss_g": None, "relative/relative_distance": None}):
+                board.file_writer.add_summary(summary, 0)
+        return board
+
+    def _open_wandb(self):
+        if not self.config.monitor.wandb:
+            return None
+        try:
+            import wandb
+        except ImportError as error:
+            raise UserError("--monitor.wandb needs the package wandb: pip install wandb, or leave it out") from error
+        name = self.config.out.rstrip("/").rpartition("/")[2]
+        return wandb.init(
+            project=self.config.monitor.wandb, id=name, name=name, resume="allow", config=flat(self.config)
+        )
+
+    def _reset(self) -> None:
+        if self._sums is not None:
+            self._sums.zero_()
+        self._updates = self._penalties = 0
+        self._wait = 0.0
+        self._since = time.perf_counter()
+
+    def update(
+        self, images: int, statistics: Tensor, norms: Tensor, *, batch: int, penalty: bool, wait: float, now: Callable
+    ) -> dict[str, float] | None:
+        """Count one update; every few seconds read the sums, log them and return them.
+
+        Args:
+            images: images seen after it.
+            statistics, norms: `update.STATISTICS`, and gradient norms of G and D; on the device.
+            batch: images of the update.
+            penalty: whether the penalties were computed.
+            wait: seconds it waited for data.
+            now: gives further scalars when a reading is due.
+        """
+        values = torch.cat([statistics, norms.to(statistics.dtype)])
+        self._sums = values.clone() if self._sums is None else self._sums.add_(values)
+        self._updates += 1
+        self._penalties += penalty
+        self._wait += wait
+        self.progress.advance(batch)
+        due = time.perf_counter() - self._since >= self.config.monitor.seconds
+        if not (due or self._first or images >= self.config.images):
+            return None
+        self._first = False
+        sums = self._sums.tolist()  # waits for the device
+        seconds = time.perf_counter() - self._since
+        row = dict(zip((*STATISTICS, *_NORMS), (value / self._updates for value in sums), strict=True))
+        for name in _PENALTIES:
+            row[name] = row[name] * self._updates / self._penalties if self._penalties else None
+        row |= {
+            "images_per_second": self._updates * batch / seconds,
+            "step_seconds": seconds / self._updates,
+            "data_wait_share": self._wait / seconds,
+            **now(),
+        }
+        self._log(images, {name: value for name, value in row.items() if value is not None})
+        self._reset()
+        return row
+
+    def _log(self, images: int, row: dict[str, float]) -> None:
+        self.progress.describe(
+            f"L_G {row['loss_g']:.3f}  L_D {row['loss_d']:.3f}  relative distance {row['relative_distance']:+.4f}"
+        )
+        self._metrics.write(json.dumps({"images": images, "time": time.time(), **row}) + "\n")
+        self._metrics.flush()
+        if self._board:
+            for name, value in row.items():
+                group = _GROUPS.get(name.partition("_")[0], "run")
+                self._board.add_scalar(f"{group}/{name}", value, images)
+        if self._wandb:
+            self._wandb.log(row, step=images)
+
+    def evaluated(self, images: int, figures: dict[str, float | None]) -> None:
+        """Log an evaluation's figures, which come later than the images that the generator had seen."""
+        row = {f"evaluate/{name}": value for name, value in figures.items() if value is not None}
+        self._metrics.write(json.dumps({"images": images, "time": time.time(), **row}) + "\n")
+        self._metrics.flush()
+        if self._board:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, images)
+        if self._wandb:  # whose own steps only go forward
+            self._wandb.log({"evaluate/images": images, **row})
+
+    def say(self, line: str) -> None:
+        """Print a line beside the progress."""
+        self.progress.say(line)
+
+    def grid_due(self, before: int, images: int) -> bool:
+        """Whether a sample grid falls between these two counts of images."""
+        crossed = images // self.every_grid > before // self.every_grid
+        return self.has_pictures and (crossed or images >= self.config.images)
+
+    def grid(self, images: int, samples: Tensor) -> Path:
+        """Write a sample grid of GRID_ROWS x GRID_COLUMNS samples."""
+        picture = preview.grid(samples, GRID_COLUMNS)
+        path = self.folder.samples / f"images-{images:012d}.png"
+        preview.save(picture, path)
+        if self._board:
+            self._board.add_image("samples", preview.to_tensor(picture), images)
+            self._board.flush()
+        return path
+
+    def course(self) -> Path | None:
+        """Write the closing picture: the same latents over the whole run, from its grids."""
+        grids = sorted(self.folder.samples.glob("images-*.png"))
+        if not grids:
+            return None
+        chosen = [grids[i] for i in preview.evenly(len(grids), 10)]
+        moments = [(int(path.stem.partition("-")[2]), preview.load(path)) for path in chosen]
+        picture = preview.course(moments, GRID_COLUMNS, GRID_COLUMNS)
+        path = self.folder.samples / "course.png"
+        preview.save(picture, path)
+        if self._board:
+            self._board.add_image("course", preview.to_tensor(picture), moments[-1][0])
+        return path
+
+    def close(self) -> None:
+        self.progress.close()
+        self._metrics.close()
+        if self._board:
+            self._board.close()
+        if self._wandb:
+            self._wandb.finish()
+
+
+def _cut(path: Path, images: int) -> None:
+    """Drop the lines of a metrics file beyond ``images``, and an incomplete last line."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            row: dict[str, Any] = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if migrations.RECORDS.migrated(row, str(path))["images"] <= images:
+            kept.append(line + "\n")
+    part = path.with_name(f".{path.name}.part")
+    part.write_text("".join(kept))
+    part.rename(path)

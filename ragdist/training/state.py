@@ -1,0 +1,130 @@
+"""The state of a training: all that goes round from update to update, into checkpoints and back."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from ragdist.config import Config, settings
+from ragdist.config.run import flat
+from ragdist.data.index import Index
+from ragdist.distributed.world import World
+from ragdist.generation import generator_file
+from ragdist.networks import build_discriminator, build_generator
+from ragdist.runs import checkpoint
+from ragdist.runs.folder import RunFolder
+from ragdist.tools.errors import UserError
+from ragdist.training.optimizers import Optimizers
+
+
+class TrainingState:
+    """Networks, the moving average of G, optimizers, and the count of images seen; equal on all workers.
+
+    Nothing else goes round: order and noise are functions of that count.
+
+    Args:
+        config: the run's configuration, checked.
+        index: the data's index.
+        device: of the networks.
+
+    Raises:
+        UserError: the networks cannot make such samples, or there are no labels to condition them on.
+    """
+
+    def __init__(self, config: Config, index: Index, device: torch.device):
+        if config.network.labels and not index.classes:
+            raise UserError("--network.labels true: these data have no labels; leave it out")
+        self.config, self.index = config, index
+        network, shape = asdict(config.network), index.shape
+        self.classes = generator_file.num_classes(network, index.classes)
+        try:
+            self.generator = build_generator(network, shape, self.classes, seed=config.seed).to(device)
+            self.discriminator = build_discriminator(network, shape, self.classes, seed=config.seed).to(device)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        self.ema = build_generator(network, shape, self.classes, seed=config.seed).to(device).eval()
+        self.ema.requires_grad_(False)
+        self.optimizers = Optimizers(
+            self.generator, self.discriminator, self.ema, config.optim, batch_size=config.batch_size
+        )
+        self.images = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The content of a checkpoint's state.pt: state dicts by name, ``images`` and ``skipped``."""
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "ema": self.ema.state_dict(),
+            "g_optim": self.optimizers.g.state_dict(),
+            "d_optim": self.optimizers.d.state_dict(),
+            "images": self.images,
+            "skipped": self.optimizers.skipped,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizers.g.load_state_dict(state["g_optim"])
+        self.optimizers.d.load_state_dict(state["d_optim"])
+        self.optimizers.skipped.copy_(state["skipped"])
+        self.images = state["images"]
+
+    def weights_sha256(self) -> str:
+        """SHA-256 over all networks' weights."""
+        networks = {"g": self.generator, "d": self.discriminator, "ema": self.ema}
+        weights = {f"{name}.{key}": v for name, network in networks.items() for key, v in network.state_dict().items()}
+        return generator_file.weights_sha256(weights)
+
+    def resume(self, folder: RunFolder | None, world: World) -> tuple[list[str], dict[str, Any] | None]:
+        """Load the newest whole checkpoint of a run, if there is one; all workers must call.
+
+        Args:
+            folder: the run's, on rank 0.
+            world: the workers.
+
+        Returns:
+            Lines about what was found, and the checkpoint's meta.json; None: there is no checkpoint.
+
+        Raises:
+            UserError: the checkpoint is of other data or another configuration.
+        """
+        notes, where, meta, state = checkpoint.load_newest_for_all(folder and folder.checkpoints, world)
+        if state is None:
+            return notes, None
+        self._check_identity(meta, where)
+        self.load_state_dict(state)
+        return [*notes, f"continuing from {where}"], meta
+
+    def _check_identity(self, meta: dict[str, Any], where: Any) -> None:
+        data = self.index.digest
+        if meta["data"] != data:
+            raise UserError(
+                f"{where} was trained on other data (index {meta['data'][:12]}, not {data[:12]}): "
+                "give the --data it was trained on, another --out, or --overwrite"
+            )
+        saved = settings.of_today(meta["config"], where, meta.get("ragdist"))
+        if changed := settings.differences(self.config, saved):
+            raise UserError(f"{where} is of another configuration ({'; '.join(changed)}): give --overwrite")
+
+    def save(self, folder: RunFolder, meta: dict[str, Any]) -> None:
+        """Write a checkpoint and the generator file beside it; on rank 0.
+
+        Args:
+            folder: the run's.
+            meta: further facts for meta.json, beside the identity of the run and the images seen.
+
+        Raises:
+            UserError: the disk refuses.
+        """
+        folder.before_saving()
+        meta = {"data": self.index.digest, "config": flat(self.config, free=False), "images": self.images, **meta}
+        keep, protected = self.config.checkpoint.keep, folder.protected
+        checkpoint.save(folder.checkpoints, self.images, self.state_dict(), meta, keep=keep, protected=protected)
+        self.export(folder)
+        folder.saved()
+
+    def export(self, folder: RunFolder) -> None:
+        """Write the generator file, with the EMA's weights."""
+        generator_file.save(folder.generator, self.ema, asdict(self.config.network), self.index, self.images)

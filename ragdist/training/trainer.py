@@ -1,0 +1,339 @@
+"""The loop: batch, update, monitor, checkpoint.
+
+A run is a pure function of its configuration and data. What goes round is in `state.TrainingState`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import ragdist
+from ragdist.config import Config
+from ragdist.data.index import Index
+from ragdist.data.reader import Slots
+from ragdist.distributed import agreement
+from ragdist.distributed.world import World
+from ragdist.generation import generator_file, sampling
+from ragdist.runs.folder import RunFolder
+from ragdist.tools import memory
+from ragdist.tools.errors import Diverged, Unreachable, UserError
+from ragdist.training import compiling
+from ragdist.training.dataloader import TrainingLoader
+from ragdist.training.gradient_reduction import make_reducer
+from ragdist.training.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
+from ragdist.training.schedule import decay
+from ragdist.training.state import TrainingState
+from ragdist.training.update import ALTERNATING, ONE_PASS, STATISTICS, Batch, Update, at_a_time
+from ragdist.training.worker_signals import ReducedSignals, SignalReader, WorkerSignals
+
+_NO_SIGNALS = WorkerSignals()
+_LESS = "try --optim.micro_batch, a smaller --batch_size, or --precision bf16"
+
+
+class Outcome(NamedTuple):
+    """The outcome of `Trainer.train`."""
+
+    finished: bool  # False: it was asked to stop
+    images: int
+    seconds: float  # of training, over all starts
+    losses: dict[str, float]  # the last reading
+    weights_sha256: str  # of the EMA generator
+
+
+class Trainer:
+    """The training of one worker. Rank 0 reads and writes the run's folder; all compute.
+
+    Args:
+        config: the run's configuration, checked.
+        world: this worker's place.
+        index: the data's index.
+        folder: the run's folder, leased.
+
+    Raises:
+        UserError: the networks cannot make such samples, the batch does not fit, a checkpoint is of another run.
+    """
+
+    def __init__(self, config: Config, world: World, index: Index, folder: RunFolder):
+        self.config, self.world, self.index, self.folder = config, world, index, folder
+        self.state = TrainingState(config, index, world.device)
+        self.generator, self.discriminator = self.state.generator, self.state.discriminator
+        self.ema, self.optimizers = self.state.ema, self.state.optimizers
+        self.seconds, self.losses = 0.0, {}
+        self.evaluations = None  # where the run evaluates: see `prepare`
+        self.local_error: UserError | None = None  # what keeps this worker from computing
+        self.loader = TrainingLoader(config, world, index, labels=bool(self.state.classes))
+        self._build()
+        self.notes, meta = self.state.resume(folder, world)
+        if meta:
+            self.seconds, self.losses = meta["seconds"], meta["losses"]
+            self.loader.bad = {(shard, sample): what for shard, sample, what in meta["bad"]}
+
+    @property
+    def images(self) -> int:
+        """Images seen."""
+        return self.state.images
+
+    def _build(self) -> None:
+        config, device = self.config, self.world.device
+        self.update = Update(
+            self.generator,
+            self.discriminator,
+            config.objective,
+            batch_size=config.batch_size,
+            precision=config.precision,
+            world=self.world,
+            compile=config.compile,
+        ).to(device)
+        if config.objective.lam and self.update.group < 2:
+            raise UserError(
+                f"--batch_size {config.batch_size} has no divisor from 2 to --objective.group "
+                f"{config.objective.group}: choose another batch size"
+            )
+        mixes = self.discriminator.mixes_samples
+        self.phases = ALTERNATING if mixes or config.optim.update == "alternating" else ONE_PASS
+        self.micro_batch = self._micro_batch()
+        self.reducer = make_reducer(self.update, self.world, one_pass=self.phases == ONE_PASS)
+        self.signals = SignalReader(device)
+
+    def _micro_batch(self) -> int:
+        """Slots computed at a time: whole pairing groups, so that the result does not depend on it."""
+        asked, group = self.config.optim.micro_batch, self.update.group
+        if not asked:
+            together = self.world.size > 1 or self.discriminator.mixes_samples
+            return len(self.loader.slots) if together else at_a_time(len(self.loader.slots), group, self.world.device)
+        if asked < group:
+            raise UserError(
+                f"--optim.micro_batch {asked}: a pairing group has {group} slots and is computed whole; "
+                f"choose at least {group}, or a smaller --objective.group"
+            )
+        if self.update.slices.cut:
+            raise UserError(
+                f"--optim.micro_batch {asked}: with {self.world.size} workers pairing groups of {group} slots lie on "
+                f"several of them, which then compute theirs at once; choose a --batch_size that {self.world.size} "
+                f"times {group} divides, another number of --workers, or leave --optim.micro_batch out"
+            )
+        return asked // group * group
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Prepare for training: compile the networks, set up evaluations; all workers must call.
+
+        Raises:
+            UserError: they are not possible.
+        """
+        with memory.oom_as_user_error(self.world.device, _LESS):
+            if self.config.compile:
+                self._compile(say)
+            if self.config.evaluate_every:
+                from ragdist.evaluation.during_training import EvaluationDuringTraining
+
+                self.evaluations = EvaluationDuringTraining(
+                    self.config, self.world, self.index, self.folder, self.ema, self.images, say
+                )
+
+    def _compile(self, say: Callable[[str], None]) -> None:
+        objective, problem = self.config.objective, None
+        parts = self.loader.blank().split(self.micro_batch)
+        always = objective.penalty_every == 1 and (objective.r1 > 0 or objective.r2 > 0)
+        try:
+            with compiling.announced(say if self.world.rank == 0 else None):
+                for phase in self.phases:
+                    self.reducer.rehearse(parts, phase, self._lam(), always)
+        except UserError as error:
+            problem = error
+        self.update.zero_grad(set_to_none=True)
+        self._raise_on_all(problem)  # which also waits for whoever takes longest, as collectives of an update do not
+
+    # Checkpoints.
+
+    def save(self) -> None:
+        """Write a checkpoint, and the EMA generator beside it, after a check that the workers agree.
+
+        Raises:
+            UserError: the disk refuses, or they do not; on all workers.
+        """
+        self._check(self.signals.flush())
+        if self.world.size > 1:
+            agreement.check(self.world, self.state.weights_sha256(), self.images)
+        self.loader.merge_bad()
+        refused = None
+        if self.world.rank == 0:
+            try:
+                self.state.save(self.folder, self._meta())
+            except UserError as error:
+                refused = error
+        self._raise_on_all(refused)
+
+    def _meta(self) -> dict[str, Any]:
+        """Facts for a checkpoint's meta.json, beside the identity of the run."""
+        return {
+            "seconds": self.seconds,
+            "losses": self.losses,
+            "bad": [[*place, what] for place, what in self.loader.bad.items()],
+            "world_size": self.world.size,
+            "torch": torch.__version__,
+            "ragdist": ragdist.__version__,
+        }
+
+    def _raise_on_all(self, problem: UserError | None) -> None:
+        """Raise one worker's error on all workers; all must call."""
+        said = self.world.gather([str(problem), isinstance(problem, Unreachable)] if problem else None)
+        for text, passing in filter(None, said):
+            raise (Unreachable if passing else UserError)(text)
+
+    # The loop.
+
+    @property
+    def finished(self) -> bool:
+        return self.images >= self.config.images
+
+    def train(self, monitor: Monitor | None, stop: Callable[[], bool] = lambda: False) -> Outcome:
+        """Train until the configured number of images is seen, or until a worker's ``stop()`` is true.
+
+        Args:
+            monitor: shows it; on rank 0 alone.
+            stop: asked on each worker; all end after the same update, on a GPU one later.
+
+        Raises:
+            Diverged: too many updates are not finite; on all workers.
+            UserError: a sample is damaged, the disk refuses; on all workers.
+        """
+        assert (monitor is not None) == (self.world.rank == 0)
+        if monitor and self.evaluations:
+            self.evaluations.say, self.evaluations.log = monitor.say, monitor.evaluated
+        with self.loader.prefetcher(lambda: self.images), memory.oom_as_user_error(self.world.device, _LESS):
+            return self._train(monitor, stop)
+
+    def _train(self, monitor: Monitor | None, stop: Callable[[], bool]) -> Outcome:
+        batches = iter(self.loader.batches(self.images))
+        self._clock = time.perf_counter()
+        self._begin(monitor)
+        stopped = self.world.size == 1 and stop()
+        while not self.finished and not stopped:
+            before = self.images
+            reduced = self._train_on(batches, monitor, stop)
+            stopped = reduced.signals.stop > 0
+            if self._save_is_due(before, evaluate=reduced.signals.evaluate > 0):
+                self._count_seconds()
+                self.save()
+        self._count_seconds()
+        self._end(monitor)
+        sha256 = generator_file.weights_sha256(self.ema.state_dict())
+        return Outcome(self.finished, self.images, self.seconds, self.losses, sha256)
+
+    def _begin(self, monitor: Monitor | None) -> None:
+        if monitor:
+            self.folder.summary.unlink(missing_ok=True)  # of a run that is being extended
+            if not self.images and monitor.has_pictures:
+                monitor.grid(0, self._samples())
+        if self.evaluations:
+            self.evaluations.start()
+
+    def _end(self, monitor: Monitor | None) -> None:
+        if not self.finished:
+            self.save()
+        elif self.evaluations:
+            self.evaluations.conclude(self.images, self.ema)
+        if monitor:
+            self.state.export(self.folder)  # again: a kill may have come between the last checkpoint and this
+
+    def _train_on(self, batches: Iterator, monitor: Monitor | None, stop: Callable[[], bool]) -> ReducedSignals:
+        """Take the next batch, update, log; the reduced signals of the update."""
+        before, began = self.images, time.perf_counter()
+        slots = next(batches)
+        self._note_error(slots, monitor)
+        wait = time.perf_counter() - began
+        evaluate = bool(monitor and self.evaluations and self.evaluations.wanted())
+        signals = WorkerSignals(bool(stop()), self.local_error is not None, len(self.loader.new_bad), evaluate)
+        statistics, norms, penalty, reduced = self.step(self.loader.to_device(slots), signals)
+        self._check(reduced)
+        if monitor:
+            self._log(monitor, statistics, norms, penalty=penalty, wait=wait, bad_samples=reduced.signals.bad_samples)
+            if monitor.grid_due(before, self.images):
+                monitor.grid(self.images, self._samples())
+        return reduced
+
+    def _note_error(self, slots: Slots | UserError, monitor: Monitor | None) -> None:
+        """Keep the error of a batch for all workers to learn of; without others, save and raise it."""
+        self.local_error = self.local_error or self.loader.problem(slots, monitor.say if monitor else print)
+        if self.local_error and self.world.size == 1:
+            self._count_seconds()
+            self.save()
+            raise self.local_error
+
+    def _log(
+        self, monitor: Monitor, statistics: Tensor, norms: Tensor, *, penalty: bool, wait: float, bad_samples: float
+    ) -> None:
+        evaluations = self.evaluations
+
+        def now() -> dict[str, float]:
+            share = {"evaluation_share": evaluations.spent / evaluations.elapsed} if evaluations else {}
+            bad = len(self.loader.bad) + bad_samples
+            return {"lam": self._lam(), "skipped": self.optimizers.skipped.item(), "bad_samples": bad, **share}
+
+        batch = self.config.batch_size
+        reading = monitor.update(self.images, statistics, norms, batch=batch, penalty=penalty, wait=wait, now=now)
+        if reading:
+            self.losses = {name: reading[name] for name in ("loss_g", "loss_d", "relative_distance")}
+
+    def _save_is_due(self, before: int, *, evaluate: bool) -> bool:
+        """Take part in evaluations after an update; whether a checkpoint is due."""
+        every = self.config.checkpoint.every
+        due = self.images // every > before // every or self.finished
+        if self.evaluations and not self.finished:
+            due |= self.evaluations.follow(self.images, self.ema, go_on=evaluate)
+        return due
+
+    def _count_seconds(self) -> None:
+        now = time.perf_counter()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+
+    def step(self, batch: Batch, signals: WorkerSignals = _NO_SIGNALS) -> tuple[Tensor, Tensor, bool, ReducedSignals]:
+        """One update of G and D.
+
+        Returns:
+            `update.STATISTICS` of all workers; gradient norms [2]; whether the penalties were due; what the
+            workers said.
+        """
+        objective = self.config.objective
+        lam = self._lam()
+        penalty = (objective.r1 > 0 or objective.r2 > 0) and (
+            self.images // self.config.batch_size % objective.penalty_every == 0
+        )
+        mine = torch.tensor(signals, dtype=torch.float32).to(self.world.device, non_blocking=True)
+        report = norms = 0.0
+        for phase in self.phases:
+            self.update.zero_grad(set_to_none=True)
+            self.reducer.backward(batch.split(self.micro_batch), phase, lam, penalty, mine)
+            part = self.update.report.grad
+            said = WorkerSignals(*part[len(STATISTICS) :].unbind())
+            norms = norms + self.optimizers.step(phase, part[: len(STATISTICS)], self.images, said.problem)
+            report = report + part
+        self.optimizers.average(self.images)
+        self.state.images += self.config.batch_size
+        statistics, said = report.split([len(STATISTICS), len(WorkerSignals._fields)])
+        return statistics, norms, penalty, self.signals.read(said / len(self.phases), self.optimizers.skipped)
+
+    def _lam(self) -> float:
+        objective = self.config.objective
+        return objective.lam * decay(objective.lam_schedule, self.images, objective.lam_images)
+
+    def _check(self, reduced: ReducedSignals) -> None:
+        """Raise, on all workers alike, the error that ends the run."""
+        if reduced.signals.problem:  # the update was not applied; the last checkpoint is kept
+            self._raise_on_all(self.local_error)
+        count = len(self.loader.bad) + round(reduced.signals.bad_samples)
+        if self.world.size > 1 and count > self.loader.most_bad:
+            last = list((self.loader.bad | self.loader.new_bad).values())[-1:]
+            self._raise_on_all(self.loader.too_many_bad(last[0], count) if last else None)
+        if reduced.skipped > self.config.optim.max_skipped:
+            raise Diverged(
+                f"{reduced.skipped:.0f} updates were skipped because a loss or gradient was not finite "
+                f"(--optim.max_skipped {self.config.optim.max_skipped}); the last checkpoint is kept. Start anew with "
+                "lower --optim.g_lr and --optim.d_lr, higher --objective.r1 and --objective.r2, or --precision fp32"
+            )
+
+    def _samples(self) -> Tensor:
+        return torch.cat(list(sampling.sample(self.ema, self.config.seed, GRID_COLUMNS * GRID_ROWS)))
