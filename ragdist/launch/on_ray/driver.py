@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import ray
 from ray.autoscaler.sdk import request_resources
+from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ragdist.config import Config
@@ -305,6 +306,7 @@ class Driver:
     # After it.
 
     def _failed(self, attempt: Attempt, report: WorkerReport) -> None:
+        _free(report)
         self.failures += 1
         self.failed_at = self.failed_at or time.monotonic()
         reason = report.transient_error or attempt.reason(report.workers)
@@ -318,6 +320,16 @@ class Driver:
             nodes = {worker["node"] for worker in report.workers.values()} - self.known_good_nodes
             self.excluded_nodes |= dict.fromkeys(nodes, time.monotonic() + _EXCLUDED)
         self._say(f"the workers failed ({reason}): going on from the last checkpoint")
+
+
+def _free(report: WorkerReport) -> None:
+    """Give the resources of an attempt's workers back, which nobody else may do where Ray Train's controller died.
+
+    The helper that Ray Train has for that asks the dashboard, and for ever where that does not answer.
+    """
+    for group in {worker["group"].id: worker["group"] for worker in report.workers.values()}.values():
+        with suppress(ray.exceptions.RayError):
+            remove_placement_group(group)
 
 
 def _workers(count: int) -> str:

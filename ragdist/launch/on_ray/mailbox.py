@@ -14,7 +14,7 @@ class WorkerReport(NamedTuple):
     done: int  # images seen, of the present attempt; -1: no update yet
     text: str  # what stands beside the progress
     lines: list[str]  # to print
-    workers: dict[int, dict[str, Any]]  # by rank: node, address, process
+    workers: dict[int, dict[str, Any]]  # by rank: node, address, process, placement group
     refused: str | None  # a user's mistake, found by a worker
     transient_error: str | None  # what another try may overcome
     outcome: dict[str, Any] | None  # how the training ended

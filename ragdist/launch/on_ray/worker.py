@@ -54,6 +54,7 @@ def work(task: Task) -> None:
         "address": ray.util.get_node_ip_address(),
         "host": socket.gethostname(),
         "process": os.getpid(),
+        "group": ray.util.get_current_placement_group(),
     }
     ray.get(task.mailbox.join.remote(task.attempt, rank, about))
     silence = min(SILENCE, 2 * task.config.collective_timeout)
