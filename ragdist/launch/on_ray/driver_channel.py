@@ -22,7 +22,7 @@ class DriverChannel:
     Args:
         mailbox: the actor.
         attempt: this attempt's number.
-        silence: seconds without an answer of the desk's, after which this process ends.
+        silence: seconds without an answer of the mailbox's, after which this process ends.
     """
 
     def __init__(self, mailbox, attempt: int, silence: float = SILENCE):
