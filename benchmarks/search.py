@@ -21,7 +21,7 @@ def main() -> None:
     images = int(sys.argv[2]) if len(sys.argv) > 2 else 16_000
     began, asked, judged = time.monotonic(), [], []
     _note(SearchState, "next", asked)
-    _note(SearchState, "judged", judged)
+    _note(SearchState, "record", judged)
     with tempfile.TemporaryDirectory(prefix="ragdist-search-") as folder:
         plan, out, _ = search.parse(
             [*_TINY, "--trials", str(trials), "--budget_images", str(images), "--scheduler", "none", "--samples", "500",

@@ -12,8 +12,7 @@ from PIL import Image
 from ragdist import shards
 from ragdist.config.shards import CheckOptions
 from ragdist.data import index as index_file
-from ragdist.data import witness
-from ragdist.data.indexing import stats
+from ragdist.data.indexing import compare_webdataset, stats
 from ragdist.data.indexing.check import check
 from ragdist.data.writing import tar_writer
 from tests.conftest import command, refused
@@ -228,7 +227,7 @@ def test_what_webdataset_loses_is_said(order, says, tmp_path):
     (tmp_path / "x.tar").write_bytes(content + tar_writer.ending(len(content)))
     index = index_file.Index("image", (1, 8, 8), ("0", "1"), ())
     with open(tmp_path / "x.tar", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found = witness.compare(data, "x.tar", np.array(table, index_file.TABLE), index)
+        found = compare_webdataset.compare(data, "x.tar", np.array(table, index_file.TABLE), index)
     assert any(says in line for line in found), found
 
 
@@ -239,7 +238,7 @@ def test_another_payload_and_another_label_of_webdataset_are_said(tmp_path):
     with open(tmp_path / "x.tar", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for crc, label, says in ((7, 1, "other bytes"), (zlib.crc32(b"xyz"), 2, "label is 1, the index says 2 (two)")):
             table = np.array([(512, 3, crc, label)], index_file.TABLE)
-            (line,) = witness.compare(data, "x.tar", table, index)
+            (line,) = compare_webdataset.compare(data, "x.tar", table, index)
             assert says in line
         right = np.array([(512, 3, zlib.crc32(b"xyz"), 1)], index_file.TABLE)
-        assert witness.compare(data, "x.tar", right, index) == []
+        assert compare_webdataset.compare(data, "x.tar", right, index) == []

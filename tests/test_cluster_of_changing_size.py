@@ -76,7 +76,7 @@ def test_a_run_shrinks_and_grows_with_the_cluster_and_outlives_it(digits, tmp_pa
         print(f"the node of the only worker cut off: training again elsewhere after {seconds:.1f} s")
         began = time.monotonic()
         while workers_on(lab, victim):
-            assert time.monotonic() - began < PATIENCE, "the old worker lives on and may write"
+            assert time.monotonic() - began < 90, "the old worker lives on and may write"
             time.sleep(0.5)
         lab.heal(victim)
         wait_for_checkpoint(run, newest(run))

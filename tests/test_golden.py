@@ -219,7 +219,7 @@ def test_a_killed_search_comes_to_the_end_it_would_have_come_to(place):
         while trial.state == "running":
             reached = advance(plan, there, trial.number, judge, device=CPU)
             assert reached.values, reached
-            course.judged(trial.number, reached.images, reached.values, reached.seconds)
+            course.record(trial.number, reached.images, reached.values, reached.seconds)
     whole = {trial.number: trial for trial in SearchFolder(place / "searched").read()}
     assert course.trials.keys() == whole.keys() == {0, 1, 2}
     for number, trial in course.trials.items():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragdist import modalities
 from ragdist.data import index as index_file
 from ragdist.data.index import Index, Shard
 from ragdist.modalities.image import codec
@@ -43,7 +44,7 @@ def sounds(monkeypatch) -> None:
     class Sounds(codec.ImageCodec):
         spec = frozenset({"rate", "dtype"})
 
-    monkeypatch.setitem(codec.CODECS, "image", Sounds())
+    monkeypatch.setitem(modalities.CODECS, "image", Sounds())
 
 
 def digest_of_the_first_version(index: Index) -> str:

@@ -33,21 +33,21 @@ def until(condition) -> None:
 
 _START = """
 import sys, time
-from ragdist.runs import remote_lease as lease as lease_file
+from ragdist.runs import remote_lease
 from ragdist.storage.store import Store
 from ragdist.tools.errors import UserError
 from ragdist.runs.lease import Lease
-lease_file.BEAT = 0.3
+remote_lease.BEAT = 0.3
 Store("{url}/warm").list()
 print("ready", flush=True)
 for line in sys.stdin:
     number, moment = line.split()
     time.sleep(float(moment) - time.time())
-    claim = Claim(f"{{number}}-{{sys.argv[1]}}")
+    lease = Lease(f"{{number}}-{{sys.argv[1]}}")
     try:
-        with lease_file.lease(Store(f"{url}/{{number}}"), claim):
+        with remote_lease.hold(Store(f"{url}/{{number}}"), lease):
             time.sleep(2)
-            said = "lost" if claim.lost else "won"
+            said = "lost" if lease.lost else "won"
     except UserError as error:
         said = str(error)
     print(said, flush=True)

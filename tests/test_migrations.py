@@ -49,6 +49,7 @@ def histories(draw) -> History:
     """The meaning is found row by row, from the version of the file on, as if each version had rewritten the file."""
     fresh = iter(range(1000))
     live = {f"k{next(fresh)}": [next(fresh), next(fresh)] for _ in range(3)}  # keys of today, and values they may have
+    joined = {}  # what files from before a key mean by its absence
     rows, files = [], []
     for _ in range(draw(st.integers(1, 8))):
         files.append((len(rows), {key: draw(st.sampled_from(values)) for key, values in live.items()}))
@@ -57,17 +58,23 @@ def histories(draw) -> History:
             key, means = f"k{next(fresh)}", next(fresh)
             rows.append(Added("1", key, means))
             live[key] = [means, next(fresh)]
+            joined[key] = means
             continue
         key = draw(st.sampled_from(sorted(live)))
         if kind is Renamed:
             rows.append(Renamed("1", key, f"k{next(fresh)}"))
             live[rows[-1].to] = live.pop(key)
+            if key in joined:
+                joined[rows[-1].to] = joined.pop(key)
         elif kind is Revalued:
             value = draw(st.sampled_from(live[key]))
             rows.append(Revalued("1", key, value, next(fresh)))
             live[key] = [rows[-1].to if old == value else old for old in live[key]]
+            if joined.get(key) == value:
+                joined[key] = rows[-1].to
         else:
-            rows.append(Removed("1", key, draw(st.sampled_from(live.pop(key)))))
+            values = live.pop(key)
+            rows.append(Removed("1", key, joined[key] if key in joined else draw(st.sampled_from(values))))
     since, saved = draw(st.sampled_from(files))
     return History(tuple(rows), saved, _followed(rows[since:], dict(saved)))
 

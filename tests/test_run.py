@@ -160,6 +160,17 @@ def test_three_kills_at_random_moments_leave_the_same_weights(tmp_path, digits, 
     assert lines == sorted(set(lines)), "a stretch that was computed twice is logged once"
 
 
+def test_several_threads_continue_with_the_same_bits(tmp_path, digits):
+    """Elsewhere here a process computes with one thread."""
+    for out, lengths in (("at once", [1280]), ("in parts", [640, 1280])):
+        for images in lengths:
+            options = [*TINY, f"--data={digits}", f"--out={out}", f"--images={images}"]
+            result = command(TRAIN, *options, cwd=tmp_path, OMP_NUM_THREADS="2")
+            assert result.returncode == 0, result.stderr
+    weights = {summary(tmp_path / out)["weights_sha256"] for out in ("at once", "in parts")}
+    assert len(weights) == 1
+
+
 def test_nothing_outlives_a_killed_trainer(tmp_path, digits):
     """SIGKILL to the trainer alone: its loader processes notice."""
     import psutil

@@ -1,4 +1,4 @@
-"""What of a long --help is shown: the options used most, one group, or all.
+"""Long and short --help: the options used most, one group, or all.
 
 Which options are used most is said beside each, by the mark ``common`` in its field's metadata
 (`ragdist.config.run.common`).
@@ -46,7 +46,11 @@ def select(parser: Any, common: dict[str, bool], about: str) -> str:
     """
     groups = sorted({name.partition(".")[0] for name in common if "." in name})
     if about not in ("", ALL, *groups, *common):
-        raise UserError(f"--help {about}: there is no such group or option{nearest(about, [ALL, *groups, *common])}")
+        if parser._positionals._group_actions:  # it may be one of those, as in `generate --help runs/digits`
+            about = ""
+        else:
+            what = nearest(about, [ALL, *groups, *common], shown=[ALL, *groups])
+            raise UserError(f"--help {about}: there is no such group or option{what}")
     if about != ALL and any(common.values()):
         places = " ".join(action.metavar or action.dest.upper() for action in parser._positionals._group_actions)
         parser.usage = " ".join(filter(None, ("%(prog)s", places, "[options]")))

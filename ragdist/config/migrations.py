@@ -54,7 +54,10 @@ class Revalued:
 
 @dataclass(frozen=True)
 class Removed:
-    """A key that there is none of from version ``since`` on, when everything is as it was with the value ``means``."""
+    """A key that there is none of from version ``since`` on, when everything is as it was with the value ``means``.
+
+    Of a key that had joined with an ``Added`` row it is that row's value: files from before it have no key either.
+    """
 
     since: str
     key: str
@@ -84,6 +87,8 @@ class Table:
             self.name(row.key): self.value(self.name(row.key), row.means) for row in rows if isinstance(row, Added)
         }
         self.removed = {self.name(row.key): row for row in rows if isinstance(row, Removed)}
+        for key in self.removed.keys() & self.missing.keys():  # a file without it is older or newer
+            assert _equal(self.missing[key], self.value(key, self.removed[key].means)), f"{key} meant another value"
         self.missing = {key: value for key, value in self.missing.items() if key not in self.removed}
 
     def name(self, key: str) -> str:

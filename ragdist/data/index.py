@@ -58,7 +58,7 @@ class Shard:
 class Index:
     """All that is known of a data set without reading a sample. A field that joins says ``since`` which version."""
 
-    codec: str  # a name in data.codecs.CODECS
+    codec: str  # a name in modalities.CODECS
     shape: tuple[int, ...]  # of a decoded sample: (channels, height, width) of an image
     classes: tuple[str, ...]  # names of the labels 0, 1, ...; empty: no labels
     shards: tuple[Shard, ...]

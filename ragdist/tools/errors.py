@@ -22,11 +22,12 @@ class TooNew(UserError):
     """A file was written by a newer ragdist and says what this one does not know."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a message: ``; did you mean 'x'?`` with the closest known name, or the list of them."""
+def nearest(name: str, known: Iterable[str], *, shown: Iterable[str] | None = None) -> str:
+    """A hint for a message: ``; did you mean 'x'?`` with the closest known name, or the list of ``shown``."""
     known = list(known)
+    shown = known if shown is None else list(shown)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(known)}"
+    return f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(shown)}"
 
 
 def run_command(command: Callable[[], int | None]) -> None:

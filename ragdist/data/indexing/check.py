@@ -12,8 +12,8 @@ import numpy as np
 
 from ragdist.config.shards import CheckOptions
 from ragdist.data import index as index_file
-from ragdist.data import witness
 from ragdist.data.index import INDEX, NO_LABEL, Index, Shard
+from ragdist.data.indexing import compare_webdataset
 from ragdist.data.indexing.tar_files import Tar, mapped
 from ragdist.data.indexing.tar_walk import printable
 from ragdist.data.parallel import Advance, each
@@ -114,7 +114,7 @@ def check_shard(job: Job, advance: Advance) -> Result:
                         done += 1
                     advance(1)
                 if job.reader:
-                    wrong += witness.compare(data, place, table, job.index)
+                    wrong += compare_webdataset.compare(data, place, table, job.index)
     except UserError as error:
         wrong.append(str(error))
     return Result(done, tuple(wrong))

@@ -14,7 +14,7 @@ from ragdist.storage.locks import Busy, locked
 from ragdist.tools.errors import Unreachable
 
 FILE, LOCK = "evaluations.jsonl", ".evaluations.lock"
-_PATIENCE = 60.0  # seconds to wait for another process, which takes a moment
+_PATIENCE = 10.0  # seconds to wait for another process, which takes a moment
 # Of the protocol: only such figures are comparable. What joins them enters the key only where it is not what it was.
 _SAME = ("samples", "reals", "neighbours", "seed")
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ragdist.data.index import NO_LABEL, Index
+from ragdist.data.indexing.tar_walk import printable
 
 _CLASS = "cls"  # the member that holds a label
 
@@ -35,7 +36,7 @@ def compare(data: Any, place: str, table: np.ndarray, index: Index) -> list[str]
         key, extension = name
         indexed.add(key)
         if reason := _differs(given.get(key), parts[key], extension, record, index):
-            found.append(f"{place}: sample {row} ({key}): {reason}")
+            found.append(f"{place}: sample {row} ({printable(key)}): {reason}")
     if more := len(given.keys() - indexed):
         found.append(f"{place}: webdataset gives {more:,} samples that the index does not have")
     return found
@@ -84,8 +85,8 @@ def _differs(sample: dict | None, parts: int, extension: str, record: np.void, i
     if len(payload) != record["length"] or zlib.crc32(payload) != record["crc32"]:
         return f"webdataset's .{extension} has other bytes than were indexed"
     label = int(record["label"])
-    if label != NO_LABEL and _CLASS in sample:
+    if label != NO_LABEL and _CLASS in sample and "json" not in sample:  # which the index may have its labels from
         text = sample[_CLASS].decode("utf-8", "replace").strip()
         if text not in (str(label), index.classes[label]):
-            return f"webdataset's label is {text}, the index says {label} ({index.classes[label]})"
+            return f"webdataset's label is {printable(text)}, the index says {label} ({index.classes[label]})"
     return ""
