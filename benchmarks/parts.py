@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import machine, table
-from benchmarks.plot import bars
 from ragdist.config import settings
 from ragdist.distributed.world import World, pick_device
 from ragdist.launch.session import open_data
 from ragdist.runs.open import run_at
+from ragdist.tools import charts
 from ragdist.tools.memory import keep_freed_memory
 from ragdist.training.dataloader import TrainingLoader
 from ragdist.training.gradient_reduction import NoReduction
@@ -155,7 +155,8 @@ def main() -> None:
     print(table(["part", "ms an update", "share"], rows))
     if own.plot:
         few = {part: [100 * share] for part, share in shares.items() if part != NETWORKS}
-        own.plot.write_text(bars({"": few}, f"% of the time; the networks take the other {shares[NETWORKS]:.1%}"))
+        title = f"% of the time; the networks take the other {shares[NETWORKS]:.1%}"
+        own.plot.write_text(charts.median_bars({"": few}, title))
 
 
 if __name__ == "__main__":

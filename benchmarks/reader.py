@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import in_turn, machine, rate, spread, table
-from benchmarks.plot import bars
 from benchmarks.readers import BATCH, BATCHES, ENTRIES, FRESH, SAMPLES, Data, fresh, installed, make
 from benchmarks.readers.prepare import RESUME, prepared, resume_at
+from ragdist.tools import charts
 from ragdist.tools.errors import run_command
 
 WORKERS = 2
@@ -108,7 +108,7 @@ def picture(rates: Rates, names: list[str]) -> str:
         for figures, what in zip(series.values(), (here, "workers"), strict=True):
             if (name, what) in rates:
                 figures[ENTRIES[name].title] = rates[name, what]
-    return bars(series, "images/s")
+    return charts.median_bars(series, "images/s")
 
 
 def versions() -> str:

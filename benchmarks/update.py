@@ -24,9 +24,9 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmarks.loops import OneUpdate, Setup, loops
 from benchmarks.measure import machine, paired, spread, table
-from benchmarks.plot import bars
 from ragdist.config import settings
 from ragdist.distributed.world import pick_device
+from ragdist.tools import charts
 from ragdist.tools.memory import keep_freed_memory
 
 
@@ -165,7 +165,7 @@ def main() -> None:
             "reductions of all gradients an update", "peak memory of updates, MB"]  # fmt: skip
     print(table(head, rows))
     if own.plot:
-        own.plot.write_text(bars({"": rates}, "images/s"))
+        own.plot.write_text(charts.median_bars({"": rates}, "images/s"))
 
 
 if __name__ == "__main__":

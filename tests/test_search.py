@@ -128,7 +128,8 @@ def test_it_leaves_a_table_a_page_and_curves(searched):
     assert float(rows[0]["frechet_distance"]) == trials[0].value
     assert float(rows[0]["frechet_distance_1024_seed1"]) == trials[0].rungs[-1].values[1]
     page = (cwd / "found/report.html").read_text()
-    assert not re.search(r'(src|href)="(?!data:)', page), "all is inside"
+    assert not re.search(r'(src|href)="(?!data:|#)', page), "all is inside"
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(re.findall(r'id="([^"]*)"', page))
     for title in ("Outcome", "over the options", "Parallel coordinates", "Learning curves", "Samples", "All trials"):
         assert title in page
     assert page.count("<img") >= 2

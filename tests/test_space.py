@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 from hypothesis import assume, given
@@ -11,7 +12,6 @@ from ragdist.config import Config, settings
 from ragdist.config.run import flat
 from ragdist.tools.errors import UserError
 from tune import halving, plan, propose, space
-from tune.charts import Scale
 from tune.folder import CRASHED, DIVERGED, FINISHED, RUNNING, STOPPED, Rung, SearchFolder, Trial
 from tune.importance import importance
 from tune.options import SearchOptions
@@ -282,12 +282,16 @@ def test_importance_finds_the_option_that_matters():
     assert importance(axes, trials[:3], [100], -1) == ({}, 0, 0)
 
 
-@given(st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=9), st.booleans())
-def test_scales_keep_the_order_and_the_frame(values, zero):
-    scale = Scale.of("x", [*values, *([0.0] if zero else [])], log=True)
-    shares = [scale.share(value) for value in sorted(values)]
-    assert shares == sorted(shares)
-    assert all(0 <= share <= 1.0001 for share in shares)
-    if zero:
-        assert scale.share(0.0) < min(shares)
-    assert all(0 <= share <= 1.0001 for share, _ in scale.ticks())
+def test_the_page_of_a_search_draws_its_trials(tmp_path):
+    from tune import report
+
+    search = search_state(tmp_path, 30, "--objective.lam=1", seeds=2)
+    play(search)
+    page = report.build(search)
+    assert page.count("<svg") == 3
+    for title in ("over the options", "Parallel coordinates", "Learning curves"):
+        assert title in page
+    for trial in search.trials.values():
+        assert not trial.rungs or page.count(f"<title>trial {trial.number}: ") >= 3
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(re.findall(r'id="([^"]*)"', page))
+    assert sum(map(len, re.findall("<svg.*?</svg>", page))) < 200_000

@@ -5,19 +5,21 @@ from typing import Any
 
 import torch
 
-from ragdist.evaluation.report import svg
-from ragdist.evaluation.report.page import STYLE, picture, section
+from ragdist.evaluation.report.page import STYLE, legend, picture, section
 from ragdist.generation import generator_file, sampling
 from ragdist.modalities.image import preview
 from ragdist.runs.folder import RunFolder
+from ragdist.tools import charts
+from ragdist.tools.charts import FAINT, Point
+from ragdist.tools.scales import Scale
 from tune import folder, ranking
-from tune.charts import BASELINES, BEST, FAINT, OTHERS, Point, Scale, curves, legend, parallel, scatter
 from tune.folder import Trial
 from tune.importance import importance
 from tune.state import SearchState
 from tune.table import label, number
 
 _GRID = 40
+OTHERS, BEST, *BASELINES = charts.COLOURS
 _LOG = ("loguniform",)
 _DRAWN = "Filled: the whole budget; hollow: stopped before, so not to be compared with filled ones."
 
@@ -110,22 +112,22 @@ class _Page:
         return " ".join(words)
 
     def over_options(self) -> str:
-        charts = []
+        parts = []
         levels = [(trial.value, colour, f"{trial.name}: {number(trial.value)}") for trial, colour in self._baselines()]
         for name in self.names:
             there = [trial for trial in self.evaluated if name in trial.options]
             scale = Scale.of(label(name), [t.options[name] for t in there], log=self._log(name))
             points = []
-            for trial in there:
+            for trial in sorted(there, key=lambda trial: trial is self._best()):  # on top of the others
                 stopped = trial.state != folder.FINISHED
                 colour, title, x = self._colour(trial), self._title(trial), trial.options[name]
                 values = trial.rungs[-1].values
                 if len(values) > 1:
                     points += [Point(x, value, FAINT, title, 1.8) for value in values]
                 points.append(Point(x, trial.value, colour, title, 5.0, hollow=stopped))
-            charts.append(f"<div>{scatter(points, scale, self.values, levels)}</div>")
+            parts.append(f"<div>{charts.scatter(points, scale, self.values, levels)}</div>")
         seeds = " Small points are seeds, large ones their median." if self.plan.options.seeds > 1 else ""
-        side = f'<div class="side">{"".join(charts)}</div>{self._legend()}'
+        side = f'<div class="side">{"".join(parts)}</div>{self._legend()}'
         return section(f"{self.metric} over the options", side, f"{_DRAWN}{seeds}")
 
     def parallel(self) -> str:
@@ -149,13 +151,13 @@ class _Page:
             for trial in order
         ]
         text = "A line is a trial. Thin grey ones were stopped before the budget's end."
-        return section("Parallel coordinates", parallel(scales, rows) + self._legend(), text)
+        return section("Parallel coordinates", charts.parallel(scales, rows) + self._legend(), text)
 
     def importance(self) -> str:
         shares, images, count = importance(self.plan.axes, self.all, self.plan.rungs, self.search.sign)
         if not shares:
             return ""
-        chart = svg.bars(
+        chart = charts.bars(
             [label(name) for name in shares], {"share of the variance": list(shares.values())}, "importance"
         )
         text = (
@@ -178,7 +180,7 @@ class _Page:
             )
             for trial in sorted(self.evaluated, key=lambda trial: trial is self._best())
         ]
-        return section("Learning curves", curves(lines, x, y) + self._legend())
+        return section("Learning curves", charts.curves(lines, x, y) + self._legend())
 
     def samples(self) -> str:
         if not self.ranked:

@@ -2,11 +2,11 @@
 
 import json
 import math
-import shutil
 import sys
 
 from ragdist.config import migrations
 from ragdist.runs.folder import RunFolder
+from ragdist.tools.live import LiveLines, is_terminal
 from tune import folder
 from tune.folder import Trial
 from tune.state import SearchState
@@ -33,9 +33,9 @@ class Table:
 
     def __init__(self, search: SearchState, out=None):
         self.search, self.out = search, out or sys.stdout
-        self.live = self.out.isatty()
+        self.live = is_terminal(self.out)
+        self._lines: LiveLines | None = None
         self.names = list(dict.fromkeys(["objective.lam", *(axis.name for axis in search.plan.axes)]))
-        self._height = 0
         self._said = {trial.number: _step(trial) for trial in search.trials.values()}
         self._head_said = False
 
@@ -56,7 +56,9 @@ class Table:
     def close(self) -> None:
         """Leave the last state of the table on the terminal."""
         self.show()
-        self._height = 0
+        if self._lines:
+            self._lines.close()
+            self._lines = None
 
     def rows(self) -> list[str]:
         trials = sorted(self.search.trials.values(), key=lambda trial: trial.number)
@@ -88,16 +90,12 @@ class Table:
         print(self._text(cells), file=self.out, flush=True)
 
     def _draw(self, rows: list[str]) -> None:
-        size = shutil.get_terminal_size()
+        self._lines = self._lines or LiveLines(self.out)
         done = sum(trial.state in folder.ENDED for trial in self.search.trials.values())
         rows = [*rows, f"{done} of {self.search.total} trials ended"]
-        if len(rows) > size.lines - 1:  # what is over is on disk
-            rows = [rows[0], *rows[-(size.lines - 2) :]]
-        up = f"\x1b[{self._height}F" if self._height else ""
-        text = "".join(f"\x1b[2K{row[: size.columns - 1]}\n" for row in rows)
-        self.out.write(f"{up}{text}\x1b[J")
-        self.out.flush()
-        self._height = len(rows)
+        if len(rows) > (most := self._lines.height - 1):  # what is over is on disk
+            rows = [rows[0], *rows[1 - most :]]
+        self._lines.draw(*rows)
 
 
 def _step(trial: Trial) -> tuple[str, int]:

@@ -3,9 +3,9 @@
 import sys
 import time
 
-from tqdm import tqdm
+from ragdist.tools.live import LiveLines, is_terminal
 
-SECONDS = 30.0  # between lines where there is no terminal
+SECONDS, _LIVE_SECONDS = 30.0, 0.5  # between lines where there is no terminal, and between drawings on one
 
 
 class Progress:
@@ -19,50 +19,58 @@ class Progress:
     """
 
     def __init__(self, total: int, *, done: int = 0, unit: str = "images", first: bool = True):
-        self.live = sys.stderr.isatty()
         self.total, self.start, self.done, self.unit = max(total, done), done, done, unit
-        self.bar = tqdm(
-            total=self.total,
-            initial=done,
-            unit=f" {unit}",
-            dynamic_ncols=True,
-            mininterval=0.5,
-            disable=not self.live,
-            bar_format="{n:,}/{total:,}{unit}  {rate_noinv_fmt}  ETA {remaining}  {desc}",
-        )
         self.text = ""
         self.began = time.perf_counter()
         self.shown = 0.0 if first else self.began
+        self.live = LiveLines(sys.stderr) if is_terminal(sys.stderr) else None
+        if self.live:
+            self.live.draw(self._line(self.began))
 
     def advance(self, count: int) -> None:
         self.done += count
-        self.bar.update(count)
+        if self.live:
+            self._show(_LIVE_SECONDS)
 
     def describe(self, text: str = "") -> None:
         """Show the count, when it is time, with a text beside it."""
         self.text = text
-        if self.live:
-            self.bar.set_description_str(text, refresh=False)
-        else:
-            self._line()
+        self._show(_LIVE_SECONDS if self.live else SECONDS)
 
     def say(self, line: str) -> None:
-        """Print a line; a live one stays below it."""
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        """Print a line on stdout; a live one stays below it."""
+        if self.live and sys.stdout.isatty():
+            self.live.say(line)
+        else:
+            print(line, flush=True)
 
-    def _line(self) -> None:
+    def _show(self, seconds: float) -> None:
         now = time.perf_counter()
-        if self.live or (now - self.shown < SECONDS and self.done < self.total) or self.done == self.start:
+        if (now - self.shown < seconds and self.done < self.total) or self.done == self.start:
             return
-        parts = [f"{self.done:,}/{self.total:,} {self.unit}"]
-        if self.shown:  # the first line's rate would be that of starting up
-            rate = (self.done - self.start) / (now - self.began)
-            left = tqdm.format_interval(max(self.total - self.done, 0) / rate)
-            shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-            parts += [f"{shown} {self.unit.split()[0]}/s", f"ETA {left}"]
+        line = self._line(now)
         self.shown = now
-        print("  ".join([*parts, self.text]).rstrip(), flush=True)
+        if self.live:
+            self.live.draw(line)
+        else:
+            print(line, flush=True)
+
+    def _line(self, now: float) -> str:
+        parts = [f"{self.done:,}/{self.total:,} {self.unit}"]
+        if self.shown and self.done > self.start:  # the first line's rate would be that of starting up
+            rate = (self.done - self.start) / (now - self.began)
+            shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+            parts += [f"{shown} {self.unit.split()[0]}/s", f"ETA {_clock(max(self.total - self.done, 0) / rate)}"]
+        return "  ".join([*parts, self.text]).rstrip()
 
     def close(self) -> None:
-        self.bar.close()
+        if self.live:
+            if self.done < self.total:  # else the last line is there, with the rate until then
+                self.live.draw(self._line(time.perf_counter()))
+            self.live.close()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"

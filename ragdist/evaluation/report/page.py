@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from ragdist.evaluation.measures import Figure
-from ragdist.evaluation.report import history, svg
+from ragdist.evaluation.report import history
 from ragdist.evaluation.samples import GeneratorSamples, quantized
 from ragdist.evaluation.source import Opened
 from ragdist.evaluation.steps import Evaluation
 from ragdist.generation import sampling
 from ragdist.modalities.image import preview
+from ragdist.tools import charts
 
 _GRID, _PAIRS, _ROWS, _FRAMES = 80, 16, 6, 10
 _LOSSES = ("loss_g", "loss_d")
@@ -31,8 +32,8 @@ tr { border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent) 
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 td.of, p.small, pre { font-size: .82rem }
 td.of, p.small { opacity: .75 } pre { overflow-x: auto }
-img { max-width: 100%; border-radius: 3px } svg text { font: 11px system-ui, sans-serif; fill: currentColor }
-svg { max-width: 100%; height: auto } .side { display: flex; flex-wrap: wrap; gap: 1.5rem }
+img { max-width: 100%; border-radius: 3px } svg { max-width: 100%; height: auto }
+.side { display: flex; flex-wrap: wrap; gap: 1.5rem }
 .legend span { margin-right: 1.2rem; font-size: .82rem }
 .legend i { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border-radius: 2px }
 """
@@ -128,7 +129,7 @@ def _classes(found: Evaluation) -> str:
         "samples": [float(counts[i] / counts.sum()) for i in shown],
         "data": [float(reals[i] / reals.sum()) for i in shown],
     }
-    return section("Classes", svg.bars([names[i] for i in shown], shares, "share"), "By the classifier's judgement.")
+    return section("Classes", charts.bars([names[i] for i in shown], shares, "share"), "By the classifier's judgement.")
 
 
 def _interpolation(opened: Opened) -> str:
@@ -144,39 +145,45 @@ def _interpolation(opened: Opened) -> str:
 
 def _plane(found: Evaluation, earlier: list[dict[str, Any]]) -> str:
     """Precision against recall, with earlier evaluations."""
-    charts = []
+    planes = []
     for x, y in (("recall", "precision"), ("coverage", "density")):
         if found.result.value(x) is None:
             continue
         pairs = [(row["figures"].get(x), row["figures"].get(y)) for row in earlier]
         points = [(a, min(b, 1.0)) for a, b in pairs if a is not None and b is not None]
         points = points or [(found.result.value(x), min(found.result.value(y), 1.0))]
-        charts.append(svg.plane(points, x, y))
-    if not charts:
+        planes.append(f"<div>{charts.plane(points, x, y)}</div>")
+    if not planes:
         return ""
     text = "The large point is this evaluation, small ones are earlier ones of its protocol. Density is drawn up to 1."
-    return section("Precision and recall", f'<div class="side">{"".join(charts)}</div>', text)
+    return section("Precision and recall", f'<div class="side">{"".join(planes)}</div>', text)
 
 
 def _curves(earlier: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> str:
-    charts = []
+    curves = []
     if len(earlier) > 1:
         for names in (("frechet_distance",), ("precision", "recall", "coverage"), ("memorization_ratio",)):
             series = {
                 name: [(row["images"], row["figures"][name]) for row in earlier if row["figures"].get(name) is not None]
                 for name in names
             }
-            charts.append(svg.lines(series, "images", names[0] if len(names) == 1 else ""))
-    charts.append(svg.lines({name: history.curve(metrics, name) for name in _LOSSES}, "images", "loss"))
-    charts.append(svg.lines({"": history.curve(metrics, "relative_distance")}, "images", "relative distance"))
-    charts = [f"<div>{chart}</div>" for chart in charts if chart]
-    return section("Over the training", f'<div class="side">{"".join(charts)}</div>') if charts else ""
+            curves.append(charts.lines(series, "images", names[0] if len(names) == 1 else ""))
+    curves.append(charts.lines({name: history.curve(metrics, name) for name in _LOSSES}, "images", "loss"))
+    curves.append(charts.lines({"": history.curve(metrics, "relative_distance")}, "images", "relative distance"))
+    curves = [f"<div>{curve}</div>" for curve in curves if curve]
+    return section("Over the training", f'<div class="side">{"".join(curves)}</div>') if curves else ""
 
 
 def section(title: str, content: str, text: str = "") -> str:
     """A part of a page, with a small text below."""
     below = f"<p class='small'>{html.escape(text)}</p>" if text else ""
     return f"<h2>{title}</h2>{content}{below}"
+
+
+def legend(items: Sequence[tuple[str, str]]) -> str:
+    """(colour, text) of what several charts share, below them."""
+    spans = "".join(f'<span><i style="background:{colour}"></i>{html.escape(text)}</span>' for colour, text in items)
+    return f'<div class="legend">{spans}</div>'
 
 
 def picture(image: Image.Image) -> str:
