@@ -24,6 +24,12 @@ def quick(monkeypatch):
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
 
 
+def lease_of(token: str) -> Lease:
+    lease = Lease()
+    lease.token = token
+    return lease
+
+
 def until(condition) -> None:
     end = time.monotonic() + 30
     while not condition():
@@ -43,7 +49,7 @@ print("ready", flush=True)
 for line in sys.stdin:
     number, moment = line.split()
     time.sleep(float(moment) - time.time())
-    lease = Lease(f"{{number}}-{{sys.argv[1]}}")
+    lease = Lease()
     try:
         with remote_lease.hold(Store(f"{url}/{{number}}"), lease):
             time.sleep(2)
@@ -77,8 +83,8 @@ def test_of_two_processes_that_start_at_once_one_wins(s3):
 def test_what_a_dead_process_held_is_taken(s3, capsys):
     store = Store("s3://bucket/dead")
     store.write(LOCK, b"process 1 on there\nold\n7\n")
-    claim = Lease("mine")
-    with hold(store, claim):
+    lease = lease_of("mine")
+    with hold(store, lease):
         assert token_of(store.read(LOCK)) == "mine"
     assert "is locked by process 1 on there: waiting 1 s" in capsys.readouterr().out
     assert store.list() == {}
@@ -86,26 +92,26 @@ def test_what_a_dead_process_held_is_taken(s3, capsys):
 
 def test_a_process_thought_dead_cannot_take_it_back(s3):
     """It wakes up, and finds another's: it writes over nothing and deletes nothing."""
-    store, claim = Store("s3://bucket/woken"), Lease("sleeper")
-    with hold(store, claim):
+    store, lease = Store("s3://bucket/woken"), lease_of("sleeper")
+    with hold(store, lease):
         store.write(LOCK, b"process 2 on there\nother\n0\n")
-        until(lambda: claim.lost)
+        until(lambda: lease.lost)
         with pytest.raises(UserError, match="took this run over"):
-            claim.check()
+            lease.check()
     assert token_of(store.read(LOCK)) == "other"
 
 
 def test_what_someone_deleted_by_hand_is_written_again(s3):
-    store, claim = Store("s3://bucket/deleted"), Lease("mine")
-    with hold(store, claim):
+    store, lease = Store("s3://bucket/deleted"), lease_of("mine")
+    with hold(store, lease):
         store.delete(LOCK)
         until(lambda: LOCK in store.list())
-        assert not claim.lost
+        assert not lease.lost
         assert token_of(store.read(LOCK)) == "mine"
 
 
 def test_a_bucket_that_is_not_there_is_one_line(s3):
-    with pytest.raises(UserError, match="no such bucket"), hold(Store("s3://no-such-bucket/run"), Lease("mine")):
+    with pytest.raises(UserError, match="no such bucket"), hold(Store("s3://no-such-bucket/run"), lease_of("mine")):
         pass
 
 
@@ -171,31 +177,31 @@ def other(monkeypatch):
 
 def test_a_lost_answer_does_not_lose_the_lease(other):
     """What was written meets its own writer, who makes the request again."""
-    claim = Lease("mine")
+    lease = lease_of("mine")
     other.lost = 1
-    with hold(Store("s3://box/run"), claim):
+    with hold(Store("s3://box/run"), lease):
         for _ in range(2):
             before = other.files["/box/run/lock"]
             other.lost = 1
             until(lambda before=before: not other.lost and other.files["/box/run/lock"] != before)
         time.sleep(1)
-        assert not claim.lost
+        assert not lease.lost
     assert other.files == {}
 
 
 @pytest.mark.parametrize("conditions", ["ignored", "refused"])
 def test_a_store_without_conditions_is_said_once(other, conditions, capsys):
     other.conditions = conditions
-    claim, store = Lease("mine"), Store("s3://box/run")
-    with hold(store, claim):
-        with pytest.raises(UserError, match="is in use by process"), hold(store, Lease("late")):
+    lease, store = lease_of("mine"), Store("s3://box/run")
+    with hold(store, lease):
+        with pytest.raises(UserError, match="is in use by process"), hold(store, lease_of("late")):
             pass
         time.sleep(1)
-        assert not claim.lost
+        assert not lease.lost
         assert token_of(store.read(LOCK)) == "mine"
     assert other.files == {}
     assert capsys.readouterr().err.count("the store has no conditional writes") == 1
-    with hold(store, claim):
+    with hold(store, lease):
         store.write(LOCK, b"someone\nelse\n0\n")
-        until(lambda: claim.lost)
+        until(lambda: lease.lost)
     assert token_of(store.read(LOCK)) == "else"

@@ -157,7 +157,8 @@ def test_a_silent_line_is_cut(store, gate, impatient):
 
 def test_ctrl_c_ends_the_wait_for_an_answer(store, gate):
     gate.rate = 0
-    code = f"from ragdist.storage.store import Store; print('asking', flush=True); Store('{store.where}').read('file')"
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's & has it ignored
+    code += f"from ragdist.storage.store import Store; print('asking', flush=True); Store('{store.where}').read('file')"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     time.sleep(1)

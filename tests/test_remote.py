@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -151,8 +153,11 @@ def test_loader_processes_ask_an_object_store_by_themselves(tmp_path, data, s3, 
     """Each makes its own connections, while the process that started them has used others."""
     for path in data.iterdir():
         s3_client(s3).upload_file(str(path), "bucket", f"loaders/{path.name}")
-    reading = Reading("s3://bucket/loaders", tmp_path / "cache")
-    assert reading.read(loader_workers=3) == expected
+    # In a process of its own: loaders have the environment that the first one of a process was started with.
+    code = "import sys; from pathlib import Path; from tests.test_remote import Reading\n"
+    code += "print(Reading('s3://bucket/loaders', Path(sys.argv[1])).read(loader_workers=3))"
+    said = subprocess.run([sys.executable, "-c", code, tmp_path / "cache"], stdout=subprocess.PIPE, text=True)
+    assert said.stdout.strip() == expected
     assert len(cached(tmp_path / "cache")) == 36
 
 

@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -188,6 +190,54 @@ def save(folder, images: int, keep: int) -> None:
     state = {"weights": torch.full((10,), float(images))}
     checkpoint.save(folder.checkpoints, images, state, {"images": images}, keep=keep)
     folder.saved()
+
+
+def test_a_checkpoint_that_is_saved_during_an_upload_is_uploaded_although_the_run_ends_by_an_error(s3, tmp_path):
+    """As where a sample is damaged: a checkpoint is written, and then the error is raised."""
+    remote, begun, go = RemoteFolder("s3://bucket/ends-by-error"), threading.Event(), threading.Event()
+
+    class Slow(RemoteFolder):
+        def put(self, local: Path, name: str) -> None:
+            if name == "metrics.jsonl":
+                begun.set()
+                go.wait()
+            super().put(local, name)
+
+    local = tmp_path / "run"
+    mirror = Mirror(Slow(remote.url), local, 2)
+    mirror.pull()
+    (local / "metrics.jsonl").write_text("")
+
+    def train_on() -> None:
+        with mirror.following():
+            mirror._now.set()
+            assert begun.wait(HANGS)
+            save(mirror.folder, 100, 2)
+            threading.Timer(0.2, go.set).start()
+            raise UserError("a sample is damaged")
+
+    with pytest.raises(UserError, match="damaged"):
+        train_on()
+    assert "checkpoints/images-000000000100/manifest.json" in remote.list()
+    assert not mirror.behind
+
+
+def test_what_cannot_be_uploaded_while_a_run_goes_on_is_kept(s3, tmp_path, monkeypatch):
+    monkeypatch.setattr("ragdist.storage.retry.ATTEMPTS", 1)
+    gate = Gate(int(s3["AWS_ENDPOINT_URL"].rpartition(":")[2]))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{gate.port}")
+
+    def train_on() -> None:
+        with RemoteRun("s3://bucket/kept").opened(config_of("s3://bucket/kept")) as folder:
+            gate.shut()
+            save(folder, 100, 2)
+            save(folder, 200, 2)  # it waits for the first, and is told
+
+    with pytest.raises(UserError, match="what was not uploaded is in") as raised:
+        train_on()
+    kept = Path(str(raised.value).rpartition(" is in ")[2])
+    assert (kept / "checkpoints/images-000000000100/manifest.json").is_file()
+    shutil.rmtree(kept)
 
 
 def test_a_store_that_is_away_for_a_while_costs_nothing(s3, tmp_path, digits, monkeypatch):

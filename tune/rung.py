@@ -45,7 +45,7 @@ def advance(
         plan: the search's.
         place: its folder.
         number: the trial's.
-        judge: gives the metric of a run.
+        evaluate: gives the metric of a run.
         device: where this process computes.
         environment: gives what a driver needs to join the cluster, for --workers_per_trial.
         stop: asked while it trains.

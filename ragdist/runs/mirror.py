@@ -74,8 +74,8 @@ class Mirror:
         self.folder = _MirroredFolder(local, self)
         self._whole: set[str] = set()  # remote checkpoints that have their manifest
         self._pushed: dict[str, tuple[int, int]] = {}  # size and time of what was uploaded
-        self._now, self._end, self._idle = threading.Event(), threading.Event(), threading.Event()
-        self._idle.set()
+        self._now, self._end, self._moved = threading.Event(), threading.Event(), threading.Condition()
+        self._saved = self._done = 0  # checkpoints that were written here, and how many of them uploads have looked at
         self._error: UserError | None = None
 
     def pull(self) -> None:
@@ -119,7 +119,16 @@ class Mirror:
             UserError: it cannot be, or an earlier upload failed for good.
         """
         self.check()
-        self._push()
+        try:
+            self._push()
+        except UserError as error:
+            self._error = error
+            raise
+
+    @property
+    def behind(self) -> bool:
+        """Whether something is here alone and would be lost with the folder."""
+        return self._error is not None or self._done < self._saved
 
     def wait(self) -> None:
         """Wait until the checkpoint before is uploaded: were it deleted meanwhile, none would ever be.
@@ -127,12 +136,14 @@ class Mirror:
         Raises:
             UserError: an upload failed for good.
         """
-        self._idle.wait()
+        with self._moved:
+            self._moved.wait_for(lambda: self._done == self._saved or self._error)
         self.check()
 
     def saved(self) -> None:
         """Upload a new checkpoint."""
-        self._idle.clear()
+        with self._moved:
+            self._saved += 1
         self._now.set()
 
     def check(self) -> None:
@@ -144,17 +155,20 @@ class Mirror:
         while not ended:
             self._now.wait(PUSH)
             self._now.clear()
-            ended = self._end.is_set()
-            if ended and self._idle.is_set():
+            ended, saved, problem = self._end.is_set(), self._saved, None
+            if ended and self._done == saved:
                 return
             try:
                 self._push()
             except UserError as error:
-                self._error = error
+                problem = error
             except Exception as error:  # a library's
-                self._error = UserError(f"{self.remote.url} cannot be written ({type(error).__name__}: {error})")
-            self._idle.set()
-            if self._error:
+                problem = UserError(f"{self.remote.url} cannot be written ({type(error).__name__}: {error})")
+            with self._moved:
+                self._error = problem
+                self._done = self._done if problem else saved  # one that was saved meanwhile is for the next upload
+                self._moved.notify_all()
+            if problem:
                 return
 
     def _files(self) -> dict[str, tuple[int, int]]:

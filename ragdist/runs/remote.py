@@ -68,27 +68,23 @@ class RemoteRun:
     def opened(self, config: Config) -> Iterator[RunFolder]:
         """Open a local mirror of the run; changes in it are uploaded until the context ends.
 
-        If the last upload fails, the folder stays, and the error names it.
+        If something could not be uploaded the folder stays, and the error names it.
         """
         _sweep()
         local = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{owner_name()}."))
         mirror = Mirror(self.remote, local, config.checkpoint.keep)
-        keep = False
         try:
             mirror.pull()
             with mirror.following():
                 yield mirror.folder
-            keep = True
             mirror.finish()
-            keep = False
         except UserError as error:
-            if not keep:
+            if not mirror.behind:
                 raise
             kept = local.rename(local.with_name(local.name.replace(_PREFIX, _KEPT)))
             raise type(error)(f"{error}; what was not uploaded is in {kept}") from error
         finally:
-            if not keep:
-                shutil.rmtree(local, ignore_errors=True)
+            shutil.rmtree(local, ignore_errors=True)
 
     def summary(self) -> dict[str, Any] | None:
         """Read the summary of a finished run; None where there is none."""

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ragdist.runs.lease import Lease
 from ragdist.storage.locks import me
@@ -100,7 +100,9 @@ class _Heartbeat:
             try:
                 self.version = self.store.write(LOCK, self._text(), **(condition if self.conditional else {}))
                 return True
-            except NotImplementedError:
+            except NotImplementedError as error:
+                if not self.conditional:
+                    raise UserError(f"{self.store.where}: this service takes no files ({error})") from error
                 self._go_without()
             except FileExistsError:
                 if (text := self._look()) is not None:  # the answer to an earlier attempt may have been lost
@@ -145,11 +147,9 @@ class _Heartbeat:
 
     def release(self) -> None:
         """Delete it if it is this process's; renewed just before, it is nobody else's for a while."""
-        if not self.lease.lost and self._renew():
-            try:
+        with suppress(UserError, FileNotFoundError):  # it runs out by itself; what ended the run is to be told
+            if not self.lease.lost and self._renew():
                 self.store.delete(LOCK)
-            except FileNotFoundError:
-                return
 
 
 def _owner(text: bytes) -> str:

@@ -130,7 +130,8 @@ _VERSION = ("e_tag", "version")
 
 
 def _version(found: Any) -> str:
-    return "\n".join(found[name] or "" for name in _VERSION)
+    parts = [found[name] or "" for name in _VERSION]
+    return "\n".join(parts) if any(parts) else ""
 
 
 def _split(place: str) -> tuple[str, str]:
@@ -243,7 +244,7 @@ def _translated(error: Exception, root: str, conditional: bool) -> Exception:
     if conditional and (isinstance(error, its.AlreadyExistsError | its.PreconditionError) or status in (409, 412)):
         return FileExistsError(said)
     if isinstance(error, its.NotSupportedError | NotImplementedError) or status == 501:
-        return NotImplementedError(said)
+        return NotImplementedError(said) if conditional else Refused(said)
     if status == 416:
         return EOFError("it ends before the bytes that were asked for")
     if without := _no_credentials(text, root):

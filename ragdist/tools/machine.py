@@ -116,8 +116,8 @@ def process_alive(pid: int, started: int | None = None) -> bool:
         return False
     except OverflowError:  # no system has such numbers
         return False
-    except PermissionError:  # another user's
-        return True
+    except PermissionError:  # another user's: it lives, and is asked whether it is the one that is meant
+        pass
     try:
         state, start = parse_stat((_PROC / str(pid) / "stat").read_text(errors="replace"))
     except (OSError, ValueError):  # the system does not tell

@@ -171,8 +171,9 @@ class Driver:
         finally:
             if self.progress:
                 self.progress.close()
-            with suppress(ray.exceptions.RayError):
-                request_resources(bundles=[])
+            if ray.is_initialized():
+                with suppress(ray.exceptions.RayError):
+                    request_resources(bundles=[])
 
     def _say(self, line: str) -> None:
         self.progress.say(line) if self.progress else print(line, flush=True)

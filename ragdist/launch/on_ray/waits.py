@@ -1,10 +1,16 @@
-"""How long a run on Ray waits before it believes something; RAGDIST_STEADY_SECONDS and the like change it."""
+"""Waiting times of a run on Ray, in seconds; RAGDIST_STEADY_SECONDS and RAGDIST_SHARED_SECONDS change them."""
 
 import os
 
+from ragdist.tools.errors import UserError
+
 
 def _seconds(name: str, usual: float) -> float:
-    return float(os.environ.get(f"RAGDIST_{name}_SECONDS", usual))
+    variable = f"RAGDIST_{name}_SECONDS"
+    try:
+        return float(os.environ.get(variable, usual))
+    except ValueError as error:
+        raise UserError(f"{variable} is {os.environ[variable]}: it must be a number of seconds") from error
 
 
 STEADY = _seconds("STEADY", 10.0)  # for which there must be room for more workers before a run grows
