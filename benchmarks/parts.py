@@ -96,7 +96,7 @@ def relative_backward(trainer: Trainer, clock: Clock, rounds: int = 10) -> float
     took = 0.0
     for _ in range(rounds):
         fake = (torch.rand_like(batch.real, device=device) * 2 - 1).requires_grad_()
-        term, _ = trainer.update._relative(batch, fake, fake, None, None, config.objective.lam)
+        term, _ = trainer.step.update._relative(batch, fake, fake, None, None, config.objective.lam)
         began = clock.now()
         torch.autograd.grad(term, fake)
         took += clock.now() - began

@@ -2,8 +2,9 @@
 
 from ragdist.config import cli
 from ragdist.config.doctor import DoctorOptions
+from ragdist.config.option import check_limits
 from ragdist.launch.on_ray import environment
-from ragdist.tools.errors import UserError, run_command
+from ragdist.tools.errors import run_command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,9 +15,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_class_arguments(DoctorOptions, None, as_group=False)
     options = cli.build(DoctorOptions, parser.parse_args(cli.arguments() if argv is None else argv))
-    for name in ("seconds", "reduce_mb", "timeout"):
-        if getattr(options, name) <= 0:
-            raise UserError(f"--{name} {getattr(options, name)}: it must be above 0")
+    check_limits(options)
 
     environment.require("the doctor")
     environment.prepare(options.timeout)

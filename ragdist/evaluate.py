@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from ragdist.config import cli
 from ragdist.config.evaluation import METRICS, EvaluateOptions
-from ragdist.tools.errors import UserError, run_command
+from ragdist.config.option import check_limits
+from ragdist.tools.errors import run_command
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import, and --help does not need it
     from ragdist.distributed.world import World
@@ -25,12 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_class_arguments(EvaluateOptions, None, as_group=False)
     values = parser.parse_args(cli.arguments() if argv is None else argv)
     options = cli.build(EvaluateOptions, values)
-    for name in ("samples", "neighbours", "batch", "workers"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} {getattr(options, name)}: it must be at least 1")
-    for name in ("seed", "reals"):
-        if getattr(options, name) < 0:
-            raise UserError(f"--{name} {getattr(options, name)}: it must be 0 or more")
+    check_limits(options)
     run(values.source, options)
 
 

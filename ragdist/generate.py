@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragdist.config import cli
+from ragdist.config.option import check_limits, option
 from ragdist.runs.local_copy import local_copy
 from ragdist.tools.errors import UserError, nearest, run_command
 
@@ -14,17 +15,17 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 class GenerateOptions:
     """Options of generating samples."""
 
-    n: int = 64
+    n: int = option(64, at_least=1)
     """number of samples"""
-    seed: int = 0
+    seed: int = option(0, at_least=0)
     """seed of the latents; sample i of a seed is always the same"""
     out: str = "grid.png"
     """a picture (.png, .jpg, .webp) of all samples, a folder for single images, or a .gif with --interpolate"""
-    columns: int = 0
+    columns: int = option(0, at_least=0, says="0 (as square as possible) or more")
     """columns of the grid; 0: as square as possible"""
-    points: int = 5
+    points: int = option(5, at_least=1)
     """latents that each sample of an animation passes"""
-    frames: int = 20
+    frames: int = option(20, at_least=1)
     """frames from one of them to the next"""
     device: str = "cpu"
     """cpu, cuda, ..."""
@@ -38,11 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_class_arguments(GenerateOptions, None, as_group=False)
     values = parser.parse_args(cli.arguments() if argv is None else argv)
     options = cli.build(GenerateOptions, values)
-    for name in ("n", "points", "frames"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name} {getattr(options, name)}: it must be at least 1")
-    if options.seed < 0:
-        raise UserError(f"--seed {options.seed}: it must be 0 or more")
+    check_limits(options)
     with local_copy(values.run, "generator.safetensors", "config.yaml") as run:
         draw(run, values.chosen, values.interpolate, options)
 

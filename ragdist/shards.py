@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ragdist.config import cli
+from ragdist.config.option import check_limits
 from ragdist.tools.errors import UserError, run_command
 
 
@@ -137,8 +138,7 @@ def stats(argv: list[str]) -> None:
     from ragdist.data.indexing import stats as counting
 
     options = cli.build(StatsOptions, values)
-    if min(options.rows, options.columns) < 1:
-        raise UserError(f"--rows {options.rows} --columns {options.columns}: they must be at least 1")
+    check_limits(options)
     found = counting.read(values.where)
     print("\n".join(found.lines()))
     if options.out:

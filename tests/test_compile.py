@@ -154,14 +154,14 @@ def train(world: World, config: Config) -> dict:
             sent.append(bucket.buffer().nbytes)
             return allreduce_hook(state, bucket)
 
-        trainer.reducer.wrapped.register_comm_hook(None, hook)
+        trainer.step.reducer.wrapped.register_comm_hook(None, hook)
     batches = iter(trainer.loader.batches(0))
     for _ in range(UPDATES):
         sent.clear()
         trainer.step(trainer.loader.to_device(next(batches)))
     later = graphs() - start - prepared if config.compile else Counter()
-    weights = torch.cat([p.detach().flatten() for p in trainer.update.parameters()])
-    gradients = sum(p.grad.nbytes for p in trainer.update.parameters())
+    weights = torch.cat([p.detach().flatten() for p in trainer.step.update.parameters()])
+    gradients = sum(p.grad.nbytes for p in trainer.step.update.parameters())
     return {"weights": weights.numpy(), "said": said, "prepared": prepared, "later": later, "sent": sent,
             "bytes": gradients}  # fmt: skip
 

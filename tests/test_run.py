@@ -17,7 +17,7 @@ from ragdist.config import settings
 from ragdist.generation import generator_file
 from ragdist.launch import local
 from ragdist.tools.errors import UserError
-from ragdist.training.trainer import Trainer
+from ragdist.training.step import TrainingStep
 from tests.conftest import TINY, begin, command, refused
 from tests.fork_server import Command
 
@@ -392,7 +392,7 @@ def test_too_little_memory_is_one_line(tmp_path, digits, monkeypatch):
     def step(self, *_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore of it.")
 
-    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(TrainingStep, "__call__", step)
     config, _ = settings.parse([*TINY, f"--data={digits}", f"--out={tmp_path / 'run'}", "--device=cpu"], "test")
     with pytest.raises(UserError, match=r"^the memory of cpu ran out: try --optim.micro_batch, a smaller --batch_size"):
         local.run(config, overwrite=False)

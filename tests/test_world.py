@@ -51,7 +51,7 @@ def train(world: World, config: Config, stop_after: int = 0) -> dict:
     if monitor:
         monitor.close()
     weights = {**trainer.generator.state_dict(), **{"d." + k: v for k, v in trainer.discriminator.state_dict().items()}}
-    gradients = [p.grad.flatten() for p in trainer.update.parameters() if p.grad is not None]
+    gradients = [p.grad.flatten() for p in trainer.step.update.parameters() if p.grad is not None]
     return {"sha": outcome.weights_sha256, "images": outcome.images, "bad": len(trainer.loader.bad),
             "weights": torch.cat([w.flatten() for w in weights.values()]).numpy(),
             "gradients": torch.cat(gradients).numpy()}  # fmt: skip
@@ -185,7 +185,7 @@ def count_bytes(world: World, config: Config) -> tuple[list, int]:
         finally:
             dist.all_reduce = counted
 
-    trainer.reducer.wrapped.register_comm_hook(None, hook)
+    trainer.step.reducer.wrapped.register_comm_hook(None, hook)
 
     def counted(tensor, *arguments, **more):
         sent.append(("beside the buckets", tensor.nbytes))
@@ -196,8 +196,8 @@ def count_bytes(world: World, config: Config) -> tuple[list, int]:
     for _ in range(3):
         sent.clear() if trainer.images == config.batch_size else None
         trainer.step(trainer.loader.to_device(next(batches)))
-    gradients = sum(p.grad.nbytes for p in trainer.update.parameters())
-    return sent, gradients - trainer.update.report.nbytes
+    gradients = sum(p.grad.nbytes for p in trainer.step.update.parameters())
+    return sent, gradients - trainer.step.update.report.nbytes
 
 
 def test_each_gradient_is_reduced_once_an_update(tmp_path, digits):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ragdist.config.run import common
+from ragdist.config.option import common, option
 
 
 @dataclass
@@ -12,11 +12,11 @@ class SearchOptions:
 
     out: str = common("")
     """folder of the search; started again it continues. Empty: searches/ and the config's name"""
-    trials: int = common(12)
+    trials: int = common(12, at_least=1)
     """configurations that are tried, the baselines included; a finished search is extended by a larger number"""
-    budget_images: int = common(0)
+    budget_images: int = common(0, at_least=0, says="0 (a third of the run's --images) or more")
     """images that a trial is trained on, for each seed; 0: a third of the run's --images"""
-    seeds: int = common(1)
+    seeds: int = common(1, at_least=1)
     """runs of each configuration, with other seeds; what counts is their median"""
     space: str = common("")
     """YAML file that says which options vary: {objective.lam: {loguniform: [0.1, 10]}, ...}; also uniform, int, choice.
@@ -27,7 +27,7 @@ class SearchOptions:
     """asha: trials that look bad after a part of the budget are stopped; none: all get the whole budget"""
     metric: str = common("frechet_distance")
     """what is compared: a figure of `python -m ragdist.evaluate`"""
-    samples: int = 2000
+    samples: int = option(2000, at_least=2)
     """samples of a generator that are judged each time"""
     judged_by: str = ""
     """data that samples are compared with, where these are not the training data: more of the kind, as a test set"""
@@ -37,7 +37,7 @@ class SearchOptions:
     """file of torch-fidelity's InceptionV3 weights, for --features inception"""
     workers_per_trial: str = common("0")
     """Ray workers of each trial: 4, or 2:8; 0: a trial is one process"""
-    concurrent: int = common(0)
+    concurrent: int = common(0, at_least=0, says="0 (as many as there is room for) or more")
     """most trials at a time; 0: as many as there is room for"""
-    max_crashes: int = 3
+    max_crashes: int = option(3, at_least=1)
     """trials in a row whose processes die, or that lack something, before the search gives up"""

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ragdist.config import Config, cli, migrations, settings, world_size
+from ragdist.config.option import check_limits
 from ragdist.config.run import flat
 from ragdist.launch.on_ray import environment
 from ragdist.tools.errors import UserError, run_command
@@ -61,11 +62,7 @@ def check(options: SearchOptions) -> None:
     Raises:
         UserError: naming the option and what it may be.
     """
-    for name, least in (("trials", 1), ("seeds", 1), ("samples", 2), ("budget_images", 0), ("concurrent", 0)):
-        if getattr(options, name) < least:
-            raise UserError(f"--{name} {getattr(options, name)}: it must be at least {least}")
-    if options.max_crashes < 1:
-        raise UserError(f"--max_crashes {options.max_crashes}: it must be at least 1")
+    check_limits(options)
     metrics.check(options.metric)
     if options.workers_per_trial == "auto":
         raise UserError("--workers_per_trial auto: say how many, as 4, or a range as 2:8, or 0")

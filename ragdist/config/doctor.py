@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ragdist.config.option import option
+
 
 @dataclass
 class DoctorOptions:
@@ -13,9 +15,9 @@ class DoctorOptions:
     """folder or URL for runs, which every node is to see; empty: not looked at"""
     cache: str = "~/.cache/ragdist/fetched"
     """folder for fetched shards on each node"""
-    seconds: float = 3.0
+    seconds: float = option(3.0, above=0)
     """how long each node reads shards"""
-    reduce_mb: int = 64
+    reduce_mb: int = option(64, above=0)
     """megabytes of the all-reduce"""
-    timeout: float = 60.0
+    timeout: float = option(60.0, above=0)
     """seconds that a node may take for one check"""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ragdist.config.run import common
+from ragdist.config.option import common, option
 
 # Every measure: the samples that it needs on each side, and what it is.
 METRICS = {
@@ -43,13 +43,13 @@ class EvaluateOptions:
     """training data, a folder of shards or its URL; empty: the run's own"""
     held_out: str = ""
     """shards of the same kind that the generator was not trained on: what distance to the training data is natural"""
-    samples: int = common(10_000)
+    samples: int = common(10_000, at_least=1)
     """samples to judge; of a folder at most as many as it holds"""
-    reals: int = 50_000
+    reals: int = option(50_000, at_least=0)
     """training samples to judge them by, drawn at random where there are more; 0: all"""
-    neighbours: int = 10_000
+    neighbours: int = option(10_000, at_least=1)
     """most samples, and as many reals, that measures of neighbours take: their time grows with the square"""
-    seed: int = 0
+    seed: int = option(0, at_least=0)
     """seed of the latents; sample i of a seed is always the same"""
     features: Literal["auto", "inception", "classifier", "pixels", "laplacian"] = common("auto")
     """what is compared. auto: inception with --inception_weights, else classifier for data with labels, else pixels"""
@@ -60,11 +60,11 @@ class EvaluateOptions:
     """file of torch-fidelity's InceptionV3 weights; empty: downloaded on first use"""
     out: str = common("")
     """folder for evaluation.json and evaluation.html; empty: the run, else NAME-evaluation"""
-    batch: int = 256
+    batch: int = option(256, at_least=1)
     """samples computed at a time"""
     device: str = common("auto")
     """cpu, cuda, ...; auto: a GPU where there is one"""
-    workers: int = common(1)
+    workers: int = common(1, at_least=1)
     """processes of this machine that share the samples; where there are GPUs each takes one of its own"""
     cache: str = "~/.cache/ragdist"
     """folder for what is computed once: the reals' features, a classifier that the data's folder has no room for"""

@@ -1,50 +1,42 @@
 """Every option of a run: one tree of dataclasses, one described line an option.
 
-An option marked ``free`` may differ when a run is continued; any other decides the run's weights, and
-a run with another value is another run. Time is counted in images seen. One
-marked ``common`` is shown by `--help`.
+An option that is not ``free`` decides the run's weights; limits stand beside the default, and what one option asks of
+another in `settings.check`. Time is counted in images seen.
 """
 
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-
-def common(default: Any) -> Any:
-    """An option that is used often: `--help` shows it without being asked for all."""
-    return field(default=default, metadata={"common": True})
-
-
-def _free(default: Any, *, common: bool = False) -> Any:
-    return field(default=default, metadata={"free": True, "common": common})
+from ragdist.config.option import common, free, option
 
 
 @dataclass
 class DataOptions:
     """Training data: WebDataset shards with an index, in an order that is a function of the seed."""
 
-    path: str = _free("shards/digits")
+    path: str = free("shards/digits")
     """folder of shards, or its URL (http://, s3://, gs://, ...); `--data WHERE` is short for it"""
-    source: str = _free("")
+    source: str = free("")
     """what to make the shards from on first use, as `python -m ragdist.shards SOURCE` takes it; empty, and with
     --data on the command line: nothing"""
-    source_size: int = _free(0)
+    source_size: int = free(0, at_least=0, at_most=2**15)
     """the samples' side when they are made from the source, as --size of `ragdist.shards`; 0: as they are"""
-    lanes: int = 8
+    lanes: int = option(8, at_least=1)
     """contiguous parts of the data that are read side by side"""
-    window: int = 16_384
+    window: int = option(16_384, at_least=1)
     """samples of a lane that are shuffled together"""
-    loader_workers: int = _free(1, common=True)
+    loader_workers: int = free(1, common=True, at_least=0)
     """processes that read and decode; 0: the training process itself"""
-    prefetch: int = _free(4)
+    prefetch: int = free(4, at_least=1)
     """batches that each of them keeps ready"""
-    cache: str = _free("~/.cache/ragdist/fetched")
+    cache: str = free("~/.cache/ragdist/fetched")
     """folder for shards that are fetched from a URL; may be shared by processes and hosts"""
-    cache_gb: float = _free(100.0)
+    cache_gb: float = free(100.0, above=0)
     """most gigabytes that are kept there"""
-    max_bad: float = _free(0.001)
+    max_bad: float = free(0.001, at_least=0, at_most=1)
     """share of the samples that may turn out to be unreadable, and are replaced, before the run stops"""
-    crop_padding: int = common(0)
+    crop_padding: int = common(0, at_least=0)
     """augmentation of the reals: pad by so many pixels (mirrored) and crop at random; 0: off"""
     flip: bool = common(False)
     """augmentation of the reals: mirror left and right at random"""
@@ -56,21 +48,21 @@ class NetworkOptions:
 
     family: Literal["mlp", "dcgan", "resnet"] = common("resnet")
     """mlp: fully connected, any samples; dcgan: strided convolutions; resnet: residual, grouped convolutions"""
-    z_dim: int = 64
+    z_dim: int = option(64, at_least=1)
     """length of the latent z"""
-    g_width: int = common(64)
+    g_width: int = common(64, at_least=1)
     """G's channels at the full size, doubled at each halving (mlp: its widest layer)"""
-    d_width: int = common(64)
+    d_width: int = common(64, at_least=1)
     """D's channels at the full size, doubled at each halving (mlp: its widest layer)"""
-    max_width: int = 512
+    max_width: int = option(512, at_least=1)
     """most channels at any size (dcgan, resnet)"""
-    blocks: int = 1
+    blocks: int = option(1, at_least=1)
     """residual blocks at each size (resnet)"""
-    expand: int = 2
+    expand: int = option(2, at_least=1)
     """inner channels of a block, as a multiple of its width (resnet)"""
-    group_width: int = 16
+    group_width: int = option(16, at_least=1)
     """channels of a group of the 3x3 convolutions (resnet)"""
-    depth: int = 3
+    depth: int = option(3, at_least=1)
     """hidden layers (mlp)"""
     labels: bool = common(False)
     """condition G and D on the labels of the data"""
@@ -82,7 +74,7 @@ class ObjectiveOptions:
 
     adversarial: Literal["relativistic", "nonsaturating", "original"] = common("relativistic")
     """relativistic: pairs of a real and a fake; nonsaturating: Goodfellow's; original: the method's text, literally"""
-    lam: float = common(1.0)
+    lam: float = common(1.0, at_least=0)
     """weight of the relative term; 0: off"""
     lam_schedule: Literal["constant", "linear", "cosine"] = "constant"
     """how that weight goes to zero over lam_images"""
@@ -96,15 +88,15 @@ class ObjectiveOptions:
     """power of the Euclidean distance"""
     space: Literal["pixel", "feature"] = "pixel"
     """measure between samples, or between D's last hidden layers"""
-    pool: int = 32
+    pool: int = option(32, at_least=1)
     """samples are averaged down to at most so many values an axis before they are compared"""
-    group: int = 32
+    group: int = option(32, at_least=2)
     """slots that are compared with each other (the largest divisor of the batch up to this)"""
-    r1: float = common(0.1)
+    r1: float = common(0.1, at_least=0)
     """weight of R1, the gradient penalty at the reals; 0: off"""
-    r2: float = common(0.1)
+    r2: float = common(0.1, at_least=0)
     """weight of R2, the gradient penalty at the fakes; 0: off"""
-    penalty_every: int = 8
+    penalty_every: int = option(8, at_least=1)
     """updates from one computation of the penalties to the next, where they count so many times"""
 
 
@@ -114,27 +106,27 @@ class OptimOptions:
 
     update: Literal["one_pass", "alternating"] = "one_pass"
     """both networks from one pass, or D and then G (the reference)"""
-    g_lr: float = common(2e-4)
+    g_lr: float = common(2e-4, above=0)
     """G's learning rate (Adam)"""
-    d_lr: float = common(2e-4)
+    d_lr: float = common(2e-4, above=0)
     """D's learning rate (Adam)"""
-    beta1: float = 0.0
+    beta1: float = option(0.0, at_least=0, below=1)
     """Adam's decay of the first moment"""
-    beta2: float = 0.99
+    beta2: float = option(0.99, at_least=0, below=1)
     """Adam's decay of the second moment"""
-    warmup_images: int = 0
+    warmup_images: int = option(0, at_least=0)
     """images over which both rates rise from zero"""
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
     """how both rates go to zero over lr_images"""
     lr_images: int = 0
     """images after which they are zero (linear, cosine)"""
-    ema_images: int = 20_000
+    ema_images: int = option(20_000, at_least=0)
     """half-life of G's moving average"""
-    ema_ramp: float = 0.05
+    ema_ramp: float = option(0.05, at_least=0)
     """at the start the half-life is at most this share of the images seen"""
-    micro_batch: int = _free(0, common=True)
+    micro_batch: int = free(0, common=True, at_least=0)
     """most slots a worker computes at a time, to save memory; 0: all of its slots, in one process on a CPU some 64"""
-    max_skipped: int = _free(100)
+    max_skipped: int = free(100, at_least=0)
     """updates that may be skipped because a loss or gradient is not finite before the run stops"""
 
 
@@ -142,9 +134,9 @@ class OptimOptions:
 class CheckpointOptions:
     """Checkpoints of a run."""
 
-    every: int = _free(50_000, common=True)
+    every: int = free(50_000, common=True, at_least=1)
     """images from one checkpoint to the next; one is also written at the end and on Ctrl-C"""
-    keep: int = _free(3)
+    keep: int = free(3, at_least=1)
     """checkpoints kept; older ones are deleted"""
 
 
@@ -152,25 +144,25 @@ class CheckpointOptions:
 class EvaluateInRunOptions:
     """How the EMA generator is judged on the way, with --evaluate_every. None of it changes the weights."""
 
-    samples: int = _free(2_000)
+    samples: int = free(2_000, at_least=1)
     """samples to judge; as --samples of `ragdist.evaluate`, and so are the next ones"""
-    reals: int = _free(50_000)
+    reals: int = free(50_000, at_least=0)
     """training samples to judge them by; 0: all"""
-    neighbours: int = _free(10_000)
+    neighbours: int = free(10_000, at_least=1)
     """most samples, and as many reals, that measures of neighbours take"""
-    seed: int = _free(0)
+    seed: int = free(0, at_least=0)
     """seed of the latents"""
-    features: Literal["auto", "inception", "classifier", "pixels", "laplacian"] = _free("auto")
+    features: Literal["auto", "inception", "classifier", "pixels", "laplacian"] = free("auto")
     """what is compared"""
-    metrics: str = _free("cheap")
+    metrics: str = free("cheap")
     """measures, separated by commas; cheap: those that take seconds; all"""
-    inception_weights: str = _free("")
+    inception_weights: str = free("")
     """file of torch-fidelity's InceptionV3 weights; on every node"""
-    cache: str = _free("~/.cache/ragdist")
+    cache: str = free("~/.cache/ragdist")
     """folder for what is computed once: the reals' features, a classifier that the data's folder has no room for"""
-    best: str = _free("frechet_distance")
+    best: str = free("frechet_distance")
     """figure by which the best generator is kept: best.safetensors, and its checkpoint"""
-    share: float = _free(0.02)
+    share: float = free(0.02, above=0, at_most=1)
     """most of the training's time that evaluations take: they are made in steps between updates; 1: at once"""
 
 
@@ -178,13 +170,13 @@ class EvaluateInRunOptions:
 class MonitorOptions:
     """Progress, metrics and sample grids."""
 
-    seconds: float = _free(5.0)
+    seconds: float = free(5.0, above=0)
     """seconds from one reading of the metrics to the next"""
-    grid_every: int = _free(0)
+    grid_every: int = free(0, at_least=0)
     """images from one sample grid to the next; 0: a twentieth of the run"""
-    tensorboard: bool = _free(True)
+    tensorboard: bool = free(True)
     """write TensorBoard events"""
-    wandb: str = _free("", common=True)
+    wandb: str = free("", common=True)
     """project to log to at Weights & Biases as well; empty: none"""
 
 
@@ -193,37 +185,37 @@ class Config:
     """One run."""
 
     data: DataOptions = field(default_factory=DataOptions)
-    out: str = _free("", common=True)
+    out: str = free("", common=True)
     """folder of the run; started again it continues. Empty: runs/ and the config's name"""
-    images: int = _free(1_000_000, common=True)
+    images: int = free(1_000_000, common=True, at_least=1)
     """images to train on; a finished run is extended by a larger number"""
-    evaluate_every: int = _free(0, common=True)
+    evaluate_every: int = free(0, common=True, at_least=0, says="0 (off) or more")
     """images from one evaluation of the EMA generator to the next, and one at the end; 0: none"""
-    batch_size: int = common(64)
+    batch_size: int = common(64, at_least=2)
     """global batch: reals, and fakes, of one update over all workers"""
-    seed: int = common(0)
+    seed: int = common(0, at_least=0, below=2**63, says="from 0 to 2^63 - 1")
     """seed of everything that is random"""
-    workers: str = _free("auto", common=True)
+    workers: str = free("auto", common=True)
     """0: this process; 4: so many Ray workers; 2:8: elastic; auto: as many as a Ray cluster has room for where there
     is one (a Ray job, or RAY_ADDRESS), else 0"""
-    gpus_per_worker: int = _free(-1)
+    gpus_per_worker: int = free(-1, at_least=-1, at_most=1, says="1, 0 or -1 (one where the cluster has any)")
     """GPUs of a Ray worker, one or none; -1: one where the cluster has any"""
-    cpus_per_worker: int = _free(0)
+    cpus_per_worker: int = free(0, at_least=0, says="0 (a share of the node) or more")
     """processor cores of a Ray worker; 0: its share of a node"""
-    max_failures: int = _free(3)
+    max_failures: int = free(3, at_least=0)
     """restarts in a row, without progress between them, before a run on Ray workers gives up"""
-    collective_timeout: float = _free(120.0)
+    collective_timeout: float = free(120.0, at_least=1)
     """seconds after which a worker that does not answer the others counts as dead"""
-    start_timeout: float = _free(300.0)
+    start_timeout: float = free(300.0, at_least=1)
     """seconds within which all Ray workers must have started, before others are tried"""
     precision: Literal["fp32", "tf32", "bf16"] = common("fp32")
     """fp32; tf32: convolutions on a GPU round their factors to 10 bits of mantissa, as its matrix units want them, and
     elsewhere it is fp32; bf16: the networks run under bfloat16 autocast"""
-    compile: bool = _free(False)
+    compile: bool = free(False)
     """have torch.compile make the networks' kernels first, which takes a while: penalties still run without"""
-    device: str = _free("auto", common=True)
+    device: str = free("auto", common=True)
     """cpu, cuda, cuda:1, ...; auto: a GPU where there is one"""
-    deterministic: bool = _free(True)
+    deterministic: bool = free(True)
     """on a GPU use only kernels that give the same bits every time"""
     network: NetworkOptions = field(default_factory=NetworkOptions)
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)

@@ -11,6 +11,7 @@ import yaml
 
 import ragdist
 from ragdist.config import Config, cli, migrations, world_size
+from ragdist.config.option import check_limits
 from ragdist.config.run import flat
 from ragdist.tools.errors import UserError
 
@@ -108,63 +109,23 @@ def _as_of_today(path: Path) -> str:
 
 
 def check(config: Config) -> None:
-    """Refuse options outside of their limits.
+    """Refuse options outside of their limits, and those that do not go together.
 
     Raises:
-        UserError: naming the option and what it may be.
+        UserError: naming the option and what it must be.
     """
-
-    def need(holds: bool, option: str, what: str) -> None:
-        if not holds:
-            raise UserError(f"--{option} {flat(config)[option]}: it must be {what}")
-
-    o, n, t, d = config.objective, config.network, config.optim, config.data
-    need(config.images >= 1, "images", "at least 1")
-    need(config.batch_size >= 2, "batch_size", "at least 2")
-    need(0 <= config.seed < 2**63, "seed", "from 0 to 2^63 - 1")
+    check_limits(config)
     world_size.parse(config.workers)
-    need(config.gpus_per_worker in (-1, 0, 1), "gpus_per_worker", "1, 0 or -1 (one where the cluster has any)")
-    need(config.cpus_per_worker >= 0, "cpus_per_worker", "0 (a share of the node) or more")
-    need(config.max_failures >= 0, "max_failures", "0 or more")
-    need(config.collective_timeout >= 1, "collective_timeout", "at least 1")
-    need(config.start_timeout >= 1, "start_timeout", "at least 1")
-    for option in ("z_dim", "g_width", "d_width", "max_width", "blocks", "expand", "group_width", "depth"):
-        need(getattr(n, option) >= 1, f"network.{option}", "at least 1")
-    for option in ("lam", "r1", "r2"):
-        need(getattr(o, option) >= 0, f"objective.{option}", "0 or more")
-    need(o.penalty_every >= 1, "objective.penalty_every", "at least 1")
-    need(o.group >= 2, "objective.group", "at least 2")
-    if n.labels and o.relative and o.pairing == "assignment":
+    objective, optim = config.objective, config.optim
+    if objective.lam_schedule != "constant" and objective.lam_images <= 0:
+        raise UserError(f"--objective.lam_images {objective.lam_images}: it must be above 0 for a lam_schedule")
+    if optim.lr_schedule != "constant" and optim.lr_images <= 0:
+        raise UserError(f"--optim.lr_images {optim.lr_images}: it must be above 0 for an lr_schedule")
+    if config.network.labels and objective.relative and objective.pairing == "assignment":
         raise UserError(
             "--objective.pairing assignment with --objective.relative true cannot take --network.labels true: "
             "choose another pairing, such as cover"
         )
-    need(o.pool >= 1, "objective.pool", "at least 1")
-    need(o.lam_schedule == "constant" or o.lam_images > 0, "objective.lam_images", "above 0 for a lam_schedule")
-    need(t.lr_schedule == "constant" or t.lr_images > 0, "optim.lr_images", "above 0 for an lr_schedule")
-    for option in ("g_lr", "d_lr"):
-        need(getattr(t, option) > 0, f"optim.{option}", "above 0")
-    for option in ("beta1", "beta2"):
-        need(0 <= getattr(t, option) < 1, f"optim.{option}", "from 0 to below 1")
-    for option in ("warmup_images", "ema_images", "ema_ramp", "micro_batch", "max_skipped"):
-        need(getattr(t, option) >= 0, f"optim.{option}", "0 or more")
-    need(d.lanes >= 1, "data.lanes", "at least 1")
-    need(d.window >= 1, "data.window", "at least 1")
-    need(d.loader_workers >= 0, "data.loader_workers", "0 or more")
-    need(d.prefetch >= 1, "data.prefetch", "at least 1")
-    need(d.crop_padding >= 0, "data.crop_padding", "0 or more")
-    need(d.cache_gb > 0, "data.cache_gb", "above 0")
-    need(0 <= d.max_bad <= 1, "data.max_bad", "from 0 to 1")
-    need(config.checkpoint.every >= 1, "checkpoint.every", "at least 1")
-    need(config.checkpoint.keep >= 1, "checkpoint.keep", "at least 1")
-    need(config.evaluate_every >= 0, "evaluate_every", "0 (off) or more")
-    for option in ("samples", "neighbours"):
-        need(getattr(config.evaluate, option) >= 1, f"evaluate.{option}", "at least 1")
-    for option in ("reals", "seed"):
-        need(getattr(config.evaluate, option) >= 0, f"evaluate.{option}", "0 or more")
-    need(0 < config.evaluate.share <= 1, "evaluate.share", "above 0 and at most 1")
-    need(config.monitor.seconds > 0, "monitor.seconds", "above 0")
-    need(config.monitor.grid_every >= 0, "monitor.grid_every", "0 or more")
 
 
 def dumps(config: Config) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ragdist.config.run import common
+from ragdist.config.option import common, option
 
 SOURCES = (
     "a folder of class folders or of images, a .tar, .tar.gz or .zip of one, a .csv or .jsonl listing, a .npy or "
@@ -15,7 +15,7 @@ SOURCES = (
 class ShardOptions:
     """Options of writing shards."""
 
-    size: int = common(0)
+    size: int = common(0, at_least=0, at_most=2**15)
     """side of the samples in pixels: images are made square as --fit says and resized; 0: as they are, all alike"""
     fit: Literal["crop", "pad"] = common("crop")
     """what --size does with an image that is no square: crop: its centre, pad: all of it, with black beside"""
@@ -23,15 +23,15 @@ class ShardOptions:
     """1: grey, 3: RGB; 0: as they are, all alike"""
     format: Literal["keep", "png", "jpg"] = "keep"
     """keep: an image that needs no change keeps its bytes, others become PNG; png, jpg: encode all anew"""
-    quality: int = 95
+    quality: int = option(95, at_least=1, at_most=100)
     """of JPEG, 1 to 100"""
-    shard_samples: int = common(10_000)
+    shard_samples: int = common(10_000, at_least=1, at_most=2**32)
     """most samples of a shard"""
-    seed: int = 0
+    seed: int = option(0, at_least=0, at_most=2**63)
     """seed of the order in which samples are written"""
     bad: Literal["fail", "skip"] = common("fail")
     """what an image that cannot be read does"""
-    processes: int = common(0)
+    processes: int = common(0, at_least=0, at_most=2**12)
     """processes that decode and write; 0: one a core"""
     split: str = common("")
     """part of the source: train, test, ... of torchvision and hf, a sub-folder of a folder or archive; empty: all"""
@@ -63,7 +63,7 @@ class IndexOptions:
     """unique: a key that was in another shard already makes a sample bad; any: shards may count from zero each"""
     bad: Literal["fail", "skip"] = "fail"
     """skip: leave bad samples out, listed and counted; a shard that is damaged is always refused"""
-    processes: int = 0
+    processes: int = option(0, at_least=0, says="0 (as many as there are cores) or more")
     """shards that are read at a time; 0: as many as there are cores"""
 
 
@@ -71,7 +71,7 @@ class IndexOptions:
 class CheckOptions:
     """Options of checking a data set."""
 
-    processes: int = 0
+    processes: int = option(0, at_least=0, says="0 (as many as there are cores) or more")
     """shards that are read at a time; 0: as many as there are cores"""
 
 
@@ -81,7 +81,7 @@ class StatsOptions:
 
     out: str = ""
     """picture to write: a page of thumbnails, a row for each class (.png, .jpg or .webp)"""
-    rows: int = 20
+    rows: int = option(20, at_least=1)
     """most rows of the page"""
-    columns: int = 10
+    columns: int = option(10, at_least=1)
     """thumbnails in a row"""

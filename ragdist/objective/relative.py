@@ -87,32 +87,58 @@ def relative_term(
     with torch.autocast(real.device.type, enabled=False):
         x = real.detach().float().reshape(-1, group, real.shape[1])
         y = fake.float().reshape(-1, group, fake.shape[1])
-        # Around the reals' mean the products below lose the fewest digits; distances do not change.
-        size = x.square().sum(2).mean(1).sqrt().view(-1, 1, 1) ** p
-        centre = x.mean(1, keepdim=True)
-        x, y = x - centre, y - centre
-        allowed = torch.ones(group, group, dtype=torch.bool, device=x.device).expand(len(x), -1, -1)
-        if labels is not None:
-            labels = labels.reshape(-1, group)
-            allowed = labels.unsqueeze(2) == labels.unsqueeze(1)
-        xx = distances(x, x, p).detach()
-        diagonal = torch.eye(group, dtype=torch.bool, device=x.device)
-        unit = xx.masked_fill(diagonal, 0).sum((1, 2), keepdim=True) / max(1, group * (group - 1))
-        others = allowed & ~diagonal
-        alive = unit > (1e-3) ** p * (size + 1)  # else one sample repeated: there is no distance to measure by
-        scale = torch.where(alive, 1 / unit.clamp(min=1e-12), torch.zeros_like(unit))
-
-        xy = distances(x, y, p) * scale
+        allowed, others = _possible_partners(x, labels)
+        xx, xy, yy = _distances_in_units_of_the_data(x, y, p, relative=relative)
         with torch.no_grad():
-            covered = _nearest(xy, others) < _nearest(xx * scale, others)
-        # The term between fakes moves one of the two ends: the other is held, as the reals are.
-        yy = distances(y.detach(), y, p) * scale if relative else None
+            covered = _nearest(xy, others) < _nearest(xx, others)
         to_real, to_fake = (value.sum(1) for value in PAIRINGS[pairing](xy, yy, allowed, others))
-        term, part = (to_real - to_fake).sum(), torch.ones_like(to_real) if part is None else part
-        to_real, to_fake, covered = (
-            (value.detach() * part).sum() for value in (to_real, to_fake, covered.float().sum(1))
-        )
-        return Relative(term + (to_real - to_fake - term).detach(), to_real, to_fake, covered)
+        return _of_this_worker(to_real, to_fake, covered.float().sum(1), part)
+
+
+def _possible_partners(x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Masks [G, m, m] of the slots of groups ``x`` that may be compared, with the diagonal and without."""
+    group = x.shape[1]
+    allowed = torch.ones(group, group, dtype=torch.bool, device=x.device).expand(len(x), -1, -1)
+    if labels is not None:
+        labels = labels.reshape(-1, group)
+        allowed = labels.unsqueeze(2) == labels.unsqueeze(1)
+    return allowed, allowed & ~_diagonal(x)
+
+
+def _diagonal(groups: Tensor) -> Tensor:
+    return torch.eye(groups.shape[1], dtype=torch.bool, device=groups.device)
+
+
+def _distances_in_units_of_the_data(
+    x: Tensor, y: Tensor, p: int, *, relative: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """d(x_i, x_j), d(x_i, y_j) and, where ``relative``, d(y_i, y_j) of reals and fakes [G, m, D]: each [G, m, m]."""
+    # Around the reals' mean the products of `distances` lose the fewest digits; distances do not change.
+    size = x.square().sum(2).mean(1).sqrt().view(-1, 1, 1) ** p
+    centre = x.mean(1, keepdim=True)
+    x, y = x - centre, y - centre
+    xx = distances(x, x, p).detach()
+    scale = _one_over_mean(xx, size, p)
+    xy = distances(x, y, p) * scale
+    # The term between fakes moves one of the two ends: the other is held, as the reals are.
+    yy = distances(y.detach(), y, p) * scale if relative else None
+    return xx * scale, xy, yy
+
+
+def _one_over_mean(xx: Tensor, size: Tensor, p: int) -> Tensor:
+    """1 / s of each group, [G, 1, 1]: s is the mean distance between its reals, whose norms are about ``size``."""
+    group = xx.shape[1]
+    mean = xx.masked_fill(_diagonal(xx), 0).sum((1, 2), keepdim=True) / max(1, group * (group - 1))
+    alive = mean > (1e-3) ** p * (size + 1)  # else one sample repeated: there is no distance to measure by
+    return torch.where(alive, 1 / mean.clamp(min=1e-12), torch.zeros_like(mean))
+
+
+def _of_this_worker(to_real: Tensor, to_fake: Tensor, covered: Tensor, part: Tensor | None) -> Relative:
+    """Sum the groups' values [G], of each the part that is this worker's; the gradient stays the whole groups'."""
+    term = (to_real - to_fake).sum()
+    part = torch.ones_like(to_real) if part is None else part
+    to_real, to_fake, covered = ((value.detach() * part).sum() for value in (to_real, to_fake, covered))
+    return Relative(term + (to_real - to_fake - term).detach(), to_real, to_fake, covered)
 
 
 def _nearest(d: Tensor, allowed: Tensor, dim: int = 2) -> Tensor:

@@ -22,14 +22,11 @@ from ragdist.tools import memory
 from ragdist.tools.errors import Diverged, Unreachable, UserError
 from ragdist.training import compiling
 from ragdist.training.dataloader import TrainingLoader
-from ragdist.training.gradient_reduction import make_reducer
 from ragdist.training.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
-from ragdist.training.schedule import decay
 from ragdist.training.state import TrainingState
-from ragdist.training.update import ALTERNATING, ONE_PASS, STATISTICS, Batch, Update, at_a_time
-from ragdist.training.worker_signals import ReducedSignals, SignalReader, WorkerSignals
+from ragdist.training.step import TrainingStep
+from ragdist.training.worker_signals import ReducedSignals, WorkerSignals
 
-_NO_SIGNALS = WorkerSignals()
 _LESS = "try --optim.micro_batch, a smaller --batch_size, or --precision bf16"
 
 
@@ -65,7 +62,7 @@ class Trainer:
         self.evaluations = None  # where the run evaluates: see `prepare`
         self.local_error: UserError | None = None  # what keeps this worker from computing
         self.loader = TrainingLoader(config, world, index, labels=bool(self.state.classes))
-        self._build()
+        self.step = TrainingStep(config, self.state, world, len(self.loader.slots))
         self.notes, meta = self.state.resume(folder, world)
         if meta:
             self.seconds, self.losses = meta["seconds"], meta["losses"]
@@ -75,47 +72,6 @@ class Trainer:
     def images(self) -> int:
         """Images seen."""
         return self.state.images
-
-    def _build(self) -> None:
-        config, device = self.config, self.world.device
-        self.update = Update(
-            self.generator,
-            self.discriminator,
-            config.objective,
-            batch_size=config.batch_size,
-            precision=config.precision,
-            world=self.world,
-            compile=config.compile,
-        ).to(device)
-        if config.objective.lam and self.update.group < 2:
-            raise UserError(
-                f"--batch_size {config.batch_size} has no divisor from 2 to --objective.group "
-                f"{config.objective.group}: choose another batch size"
-            )
-        mixes = self.discriminator.mixes_samples
-        self.phases = ALTERNATING if mixes or config.optim.update == "alternating" else ONE_PASS
-        self.micro_batch = self._micro_batch()
-        self.reducer = make_reducer(self.update, self.world, one_pass=self.phases == ONE_PASS)
-        self.signals = SignalReader(device)
-
-    def _micro_batch(self) -> int:
-        """Slots computed at a time: whole pairing groups, so that the result does not depend on it."""
-        asked, group = self.config.optim.micro_batch, self.update.group
-        if not asked:
-            together = self.world.size > 1 or self.discriminator.mixes_samples
-            return len(self.loader.slots) if together else at_a_time(len(self.loader.slots), group, self.world.device)
-        if asked < group:
-            raise UserError(
-                f"--optim.micro_batch {asked}: a pairing group has {group} slots and is computed whole; "
-                f"choose at least {group}, or a smaller --objective.group"
-            )
-        if self.update.slices.cut:
-            raise UserError(
-                f"--optim.micro_batch {asked}: with {self.world.size} workers pairing groups of {group} slots lie on "
-                f"several of them, which then compute theirs at once; choose a --batch_size that {self.world.size} "
-                f"times {group} divides, another number of --workers, or leave --optim.micro_batch out"
-            )
-        return asked // group * group
 
     def prepare(self, say: Callable[[str], None]) -> None:
         """Prepare for training: compile the networks, set up evaluations; all workers must call.
@@ -134,16 +90,12 @@ class Trainer:
                 )
 
     def _compile(self, say: Callable[[str], None]) -> None:
-        objective, problem = self.config.objective, None
-        parts = self.loader.blank().split(self.micro_batch)
-        always = objective.penalty_every == 1 and (objective.r1 > 0 or objective.r2 > 0)
+        blank, problem = self.loader.blank(), None
         try:
             with compiling.announced(say if self.world.rank == 0 else None):
-                for phase in self.phases:
-                    self.reducer.rehearse(parts, phase, self._lam(), always)
+                self.step.rehearse(blank)
         except UserError as error:
             problem = error
-        self.update.zero_grad(set_to_none=True)
         self._raise_on_all(problem)  # which also waits for whoever takes longest, as collectives of an update do not
 
     # Checkpoints.
@@ -154,7 +106,7 @@ class Trainer:
         Raises:
             UserError: the disk refuses, or they do not; on all workers.
         """
-        self._check(self.signals.flush())
+        self._check(self.step.signals.flush())
         if self.world.size > 1:
             agreement.check(self.world, self.state.weights_sha256(), self.images)
         self.loader.merge_bad()
@@ -271,7 +223,7 @@ class Trainer:
         def now() -> dict[str, float]:
             share = {"evaluation_share": evaluations.spent / evaluations.elapsed} if evaluations else {}
             bad = len(self.loader.bad) + bad_samples
-            return {"lam": self._lam(), "skipped": self.optimizers.skipped.item(), "bad_samples": bad, **share}
+            return {"lam": self.step.lam(), "skipped": self.optimizers.skipped.item(), "bad_samples": bad, **share}
 
         batch = self.config.batch_size
         reading = monitor.update(self.images, statistics, norms, batch=batch, penalty=penalty, wait=wait, now=now)
@@ -289,36 +241,6 @@ class Trainer:
     def _count_seconds(self) -> None:
         now = time.perf_counter()
         self.seconds, self._clock = self.seconds + now - self._clock, now
-
-    def step(self, batch: Batch, signals: WorkerSignals = _NO_SIGNALS) -> tuple[Tensor, Tensor, bool, ReducedSignals]:
-        """One update of G and D.
-
-        Returns:
-            `update.STATISTICS` of all workers; gradient norms [2]; whether the penalties were due; what the
-            workers said.
-        """
-        objective = self.config.objective
-        lam = self._lam()
-        penalty = (objective.r1 > 0 or objective.r2 > 0) and (
-            self.images // self.config.batch_size % objective.penalty_every == 0
-        )
-        mine = torch.tensor(signals, dtype=torch.float32).to(self.world.device, non_blocking=True)
-        report = norms = 0.0
-        for phase in self.phases:
-            self.update.zero_grad(set_to_none=True)
-            self.reducer.backward(batch.split(self.micro_batch), phase, lam, penalty, mine)
-            part = self.update.report.grad
-            said = WorkerSignals(*part[len(STATISTICS) :].unbind())
-            norms = norms + self.optimizers.step(phase, part[: len(STATISTICS)], self.images, said.problem)
-            report = report + part
-        self.optimizers.average(self.images)
-        self.state.images += self.config.batch_size
-        statistics, said = report.split([len(STATISTICS), len(WorkerSignals._fields)])
-        return statistics, norms, penalty, self.signals.read(said / len(self.phases), self.optimizers.skipped)
-
-    def _lam(self) -> float:
-        objective = self.config.objective
-        return objective.lam * decay(objective.lam_schedule, self.images, objective.lam_images)
 
     def _check(self, reduced: ReducedSignals) -> None:
         """Raise, on all workers alike, the error that ends the run."""

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from ragdist.config.option import check_limits
 from ragdist.config.shards import CheckOptions
 from ragdist.data import index as index_file
 from ragdist.data.index import INDEX, NO_LABEL, Index, Shard
@@ -62,8 +63,7 @@ def check(where: str, options: CheckOptions, reader: str = "") -> Summary:
     Raises:
         UserError: there is no data set.
     """
-    if options.processes < 0:
-        raise UserError(f"--processes {options.processes}: it must be at least 0")
+    check_limits(options)
     store = Store(where)
     content = index_file.find(store)
     try:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from ragdist.config.option import check_limits
 from ragdist.config.shards import IndexOptions
 from ragdist.data import index as index_file
 from ragdist.data.index import INDEX, NO_LABEL, Index, Shard
@@ -58,8 +59,7 @@ def index_shards(patterns: list[str], options: IndexOptions, *, overwrite: bool 
     Raises:
         UserError: nothing to read, a damaged shard, a bad sample (unless they are skipped), or nowhere to write.
     """
-    if options.processes < 0:
-        raise UserError(f"--processes {options.processes}: it must be at least 0")
+    check_limits(options)
     places = tars(patterns)
     out = _out(places, options.out, overwrite)
     with os_errors_as_user_error(f"cannot write an index to {out}"):

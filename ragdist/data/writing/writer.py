@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ragdist.config.option import check_limits
 from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
 from ragdist.data.index import Index, Shard
@@ -62,7 +63,7 @@ def write_shards(name: str, out: Path | str, options: ShardOptions, *, overwrite
     Raises:
         UserError: nothing to read, a bad image, images that differ, ``out`` in use or not writable.
     """
-    check(options)
+    check_limits(options)
     remote = "://" in os.fspath(out)
     with os_errors_as_user_error(f"cannot write shards to {out}"):
         target = Remote(str(out), options.scratch) if remote else Local(Path(out))
@@ -72,20 +73,6 @@ def write_shards(name: str, out: Path | str, options: ShardOptions, *, overwrite
                 target.check(overwrite)  # another process may have finished it before this one had the lock
                 source = open_source(name, options, work.scratch)
                 return _write(source, options, work, target)
-
-
-def check(options: ShardOptions) -> None:
-    """Refuse options outside of their limits."""
-    limits = (
-        ("size", 0, 2**15),
-        ("quality", 1, 100),
-        ("shard_samples", 1, 2**32),
-        ("seed", 0, 2**63),
-        ("processes", 0, 2**12),
-    )
-    for name, least, most in limits:
-        if not least <= (value := getattr(options, name)) <= most:
-            raise UserError(f"--{name} {value}: it must be from {least:,} to {most:,}")
 
 
 class Local:

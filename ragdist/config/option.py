@@ -1,0 +1,73 @@
+"""One option: the field of an options dataclass with its default, its marks, and the limits of a number.
+
+An option marked ``free`` may differ when a run is continued; any other decides the run's weights, and a run with
+another value is another run. One marked ``common`` is shown by `--help` without being asked for all.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from ragdist.tools.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The numbers that an option may be; None: no such end."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    says: str = ""  # in place of what the ends say
+
+    def allow(self, value: float) -> bool:
+        """Whether it is within the limits; NaN never is."""
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        """What a value must be: "from 1 to 100", the end of a sentence."""
+        if self.says:
+            return self.says
+        if self.at_least is not None and self.at_most is not None:
+            return f"from {self.at_least:,} to {self.at_most:,}"
+        if self.at_least is not None and self.below is not None:
+            return f"from {self.at_least:,} to below {self.below:,}"
+        ends = ((self.at_least, "at least"), (self.above, "above"), (self.at_most, "at most"), (self.below, "below"))
+        said = " and ".join(f"{word} {end:,}" for end, word in ends if end is not None)
+        return "0 or more" if said == "at least 0" else said
+
+
+def option(default: Any, *, common: bool = False, free: bool = False, **limits: Any) -> Any:
+    """An option with limits, which are the arguments of `Limits`: ``option(64, at_least=1)``."""
+    marks = {"common": common, "free": free, "limits": Limits(**limits) if limits else None}
+    return field(default=default, metadata=marks)
+
+
+def common(default: Any, **limits: Any) -> Any:
+    """An option that is used often."""
+    return option(default, common=True, **limits)
+
+
+def free(default: Any, *, common: bool = False, **limits: Any) -> Any:
+    """An option that a run may be continued with another value of."""
+    return option(default, common=common, free=True, **limits)
+
+
+def check_limits(options: Any, prefix: str = "") -> None:
+    """Refuse numbers outside of their limits, in a dataclass of options and those in it.
+
+    Raises:
+        UserError: naming the option and what it must be.
+    """
+    for item in fields(options):
+        value, name = getattr(options, item.name), f"{prefix}{item.name}"
+        limits = item.metadata.get("limits")
+        if is_dataclass(value):
+            check_limits(value, f"{name}.")
+        elif limits and not limits.allow(value):
+            raise UserError(f"--{name} {value}: it must be {limits}")

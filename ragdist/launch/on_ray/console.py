@@ -1,0 +1,73 @@
+"""What a run on Ray workers prints: its workers' lines, its progress, and how long starts and recoveries took."""
+
+import time
+
+from ragdist.launch.on_ray.mailbox import WorkerReport
+from ragdist.tools.progress import Progress
+
+
+class Console:
+    """The terminal of a run on Ray workers, over all of its attempts.
+
+    Args:
+        images: to train on.
+        began: when the command began, by time.monotonic().
+        ready: when it turned to Ray.
+    """
+
+    def __init__(self, images: int, *, began: float, ready: float):
+        self.images, self.began, self.ready = images, began, ready
+        self.progress: Progress | None = None
+        self.furthest = -1  # images that the run has seen; -1: no update yet
+        self.joined_at: float | None = None  # all workers of the first attempt
+        self.failed_at: float | None = None  # and no progress since
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self.progress.say(line) if self.progress else print(line, flush=True)
+
+    def show(self, report: WorkerReport, workers: int) -> bool:
+        """Print what the attempt reports; whether the run is further than it has ever been.
+
+        Args:
+            report: of the attempt.
+            workers: of it.
+        """
+        for line in report.lines:
+            self.say(line)
+        if self.joined_at is None and len(report.workers) == workers:
+            self.joined_at = time.monotonic()
+        further = report.done > self.furthest
+        if further:
+            self._say_how_long(workers)
+            self.failed_at, self.furthest = None, report.done
+        if report.done >= 0:
+            self._advance(report)
+        return further
+
+    def failed(self) -> None:
+        """Begin to count the seconds of a recovery."""
+        self.failed_at = self.failed_at or time.monotonic()
+
+    def close(self) -> None:
+        if self.progress:
+            self.progress.close()
+
+    def _say_how_long(self, workers: int) -> None:
+        now = time.monotonic()
+        if self.furthest < 0 and self.joined_at:
+            theirs = self.joined_at - self.ready
+            self.say(f"training {now - self.began:.1f} s after the start, of which Ray took {theirs:.1f} s")
+        elif self.failed_at:
+            self.say(f"training again with {count(workers)}, {now - self.failed_at:.1f} s after the failure")
+
+    def _advance(self, report: WorkerReport) -> None:
+        self.progress = self.progress or Progress(self.images, done=report.done)
+        self.progress.advance(report.done - self.progress.done)
+        if report.text != self.progress.text:
+            self.progress.describe(report.text)
+
+
+def count(workers: int) -> str:
+    """A number of workers in words."""
+    return f"{workers} worker{'s' * (workers != 1)}"
