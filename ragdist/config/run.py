@@ -182,7 +182,7 @@ class MonitorOptions:
 
 @dataclass
 class Config:
-    """One run."""
+    """The configuration of a run."""
 
     data: DataOptions = field(default_factory=DataOptions)
     out: str = free("", common=True)

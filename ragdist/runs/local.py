@@ -21,7 +21,7 @@ from ragdist.tools.errors import UserError
 
 
 def summary_of(text: str | bytes) -> dict[str, Any]:
-    """What summary.json says, whichever version wrote it."""
+    """The content of a run's summary.json, in the words of today."""
     return migrations.RECORDS.migrated(json.loads(text), "summary.json")
 
 

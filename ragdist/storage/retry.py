@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Refused(PermissionError):
-    """A service's answer that another attempt would get, too, such as 403: no access, or a malformed request."""
+    """A refusal for good, such as 403: no access, or a malformed request."""
 
 
 class Broken(ConnectionError):

@@ -1,4 +1,4 @@
-"""The state of a training: all that goes round from update to update, into checkpoints and back."""
+"""The state of a training: all tensors that go round from update to update, into checkpoints and back."""
 
 from dataclasses import asdict
 from typing import Any
@@ -20,7 +20,7 @@ from ragdist.training.optimizers import Optimizers
 class TrainingState:
     """Networks, the moving average of G, optimizers, and the count of images seen; equal on all workers.
 
-    Nothing else goes round: order and noise are functions of that count.
+    Order and noise are functions of that count.
 
     Args:
         config: the run's configuration, checked.

@@ -1,4 +1,4 @@
-"""The Ray cluster: connecting, its nodes, and what ends them."""
+"""The Ray cluster: connecting to it, and its nodes."""
 
 import functools
 import logging

@@ -9,7 +9,7 @@ from ragdist.tools.errors import UserError
 
 
 def require(what: str, otherwise: str = "") -> None:
-    """Whether Ray is there: some platforms and versions of Python have none, and much goes without.
+    """Raise UserError where Ray is not installed: some platforms and versions of Python have none.
 
     Args:
         what: needs it.

@@ -1,4 +1,4 @@
-"""What is used of Ray beyond its public API, each with its purpose: all that a new version of Ray may break.
+"""Ray beyond its public API: every object, variable and message that is used, with its purpose; a new Ray may break it.
 
 Ray is imported when one of these is used, not before: it reads most of its environment only then.
 """
