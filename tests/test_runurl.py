@@ -222,22 +222,28 @@ def test_a_checkpoint_that_is_saved_during_an_upload_is_uploaded_although_the_ru
     assert not mirror.behind
 
 
-def test_what_cannot_be_uploaded_while_a_run_goes_on_is_kept(s3, tmp_path, monkeypatch):
+def test_what_cannot_be_uploaded_while_a_run_goes_on_is_kept(s3, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("ragdist.storage.retry.ATTEMPTS", 1)
     gate = Gate(int(s3["AWS_ENDPOINT_URL"].rpartition(":")[2]))
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{gate.port}")
 
-    def train_on() -> None:
+    def train_on(ends: Exception | None = None) -> None:
         with RemoteRun("s3://bucket/kept").opened(config_of("s3://bucket/kept")) as folder:
             gate.shut()
             save(folder, 100, 2)
+            if ends:
+                raise ends
             save(folder, 200, 2)  # it waits for the first, and is told
 
     with pytest.raises(UserError, match="what was not uploaded is in") as raised:
         train_on()
-    kept = Path(str(raised.value).rpartition(" is in ")[2])
-    assert (kept / "checkpoints/images-000000000100/manifest.json").is_file()
-    shutil.rmtree(kept)
+    gate.open()
+    with pytest.raises(ZeroDivisionError):
+        train_on(ZeroDivisionError())
+    for said in (str(raised.value), capsys.readouterr().err.strip()):
+        kept = Path(said.rpartition(" is in ")[2])
+        assert (kept / "checkpoints/images-000000000100/manifest.json").is_file()
+        shutil.rmtree(kept)
 
 
 def test_a_store_that_is_away_for_a_while_costs_nothing(s3, tmp_path, digits, monkeypatch):

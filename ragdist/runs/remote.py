@@ -5,6 +5,7 @@ last; it is deleted manifest first. So whatever breaks off, the newest one with 
 """
 
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -81,8 +82,11 @@ class RemoteRun:
         except UserError as error:
             if not mirror.behind:
                 raise
-            kept = local.rename(local.with_name(local.name.replace(_PREFIX, _KEPT)))
-            raise type(error)(f"{error}; what was not uploaded is in {kept}") from error
+            raise type(error)(f"{error}; what was not uploaded is in {_keep(local)}") from error
+        except BaseException:  # an error of ours, or Ctrl-C
+            if mirror.behind:
+                print(f"what was not uploaded is in {_keep(local)}", file=sys.stderr)
+            raise
         finally:
             shutil.rmtree(local, ignore_errors=True)
 
@@ -107,6 +111,11 @@ class RemoteRun:
         """
         self.remote.write(f".probe-{name}", b"ragdist")
         self.remote.remove([f".probe-{name}"])
+
+
+def _keep(local: Path) -> Path:
+    """Rename a mirror, so that nobody deletes it; its new path."""
+    return local.rename(local.with_name(local.name.replace(_PREFIX, _KEPT)))
 
 
 def _sweep() -> None:
