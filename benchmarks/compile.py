@@ -17,7 +17,7 @@ import torch
 from benchmarks.measure import machine, paired, seconds, spread, table
 from ragdist.config import Config, settings
 from ragdist.distributed.world import pick_device
-from ragdist.networks import build_discriminator, build_generator
+from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.tools.memory import keep_freed_memory
 from ragdist.training.gradient_reduction import NoReduction
 from ragdist.training.optimizers import Optimizers

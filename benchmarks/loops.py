@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ragdist.config import Config
 from ragdist.distributed.world import World, pick_device
-from ragdist.networks import build_discriminator, build_generator
+from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.networks.conv import penalized
 from ragdist.objective.relative import group_size
 from ragdist.training.gradient_reduction import DDPReduction, FlatReduction, NoReduction

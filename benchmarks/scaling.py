@@ -23,7 +23,7 @@ import torch.distributed as dist
 from benchmarks.measure import machine, table
 from ragdist.config import Config, settings
 from ragdist.distributed.world import World
-from ragdist.networks import build_discriminator, build_generator
+from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.tools.memory import keep_freed_memory
 from ragdist.training.gradient_reduction import DDPReduction, FlatReduction, NoReduction
 from ragdist.training.optimizers import Optimizers

@@ -1,14 +1,17 @@
-"""``python -m ragdist.generate RUN``: samples of a trained generator, as a grid, as files, as an animation."""
+"""``python -m ragdist.generate RUN``: samples of a trained generator, in one file, as single files, as an animation."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ragdist import modalities
 from ragdist.config import cli
 from ragdist.config.option import check_limits, option
 from ragdist.runs.local_copy import local_copy
 from ragdist.tools.errors import UserError, nearest, run_command
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+if TYPE_CHECKING:
+    from ragdist.generation.generator_file import Exported
 
 
 @dataclass
@@ -19,8 +22,9 @@ class GenerateOptions:
     """number of samples"""
     seed: int = option(0, at_least=0)
     """seed of the latents; sample i of a seed is always the same"""
-    out: str = "grid.png"
-    """a picture (.png, .jpg, .webp) of all samples, a folder for single images, or a .gif with --interpolate"""
+    out: str = ""
+    """one file of all samples (images: .png, .jpg or .webp), a folder for single ones, or a .gif with --interpolate;
+    empty: what suits the samples, as grid.png"""
     columns: int = option(0, at_least=0, says="0 (as square as possible) or more")
     """columns of the grid; 0: as square as possible"""
     points: int = option(5, at_least=1)
@@ -29,6 +33,8 @@ class GenerateOptions:
     """frames from one of them to the next"""
     device: str = "cpu"
     """cpu, cuda, ..."""
+    plugin: str = ""
+    """Python files, separated by commas, with networks or modalities of your own; empty: the run's"""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,7 +43,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--interpolate", action="store_true", help="animate samples that travel between latents")
     parser.add_argument("--class", dest="chosen", metavar="K", help="draw this class only: its number or its name")
     parser.add_class_arguments(GenerateOptions, None, as_group=False)
-    values = parser.parse_args(cli.arguments() if argv is None else argv)
+    argv = cli.arguments() if argv is None else argv
+    cli.load_plugins(argv)
+    values = parser.parse_args(argv)
     options = cli.build(GenerateOptions, values)
     check_limits(options)
     with local_copy(values.run, "generator.safetensors", "config.yaml") as run:
@@ -46,6 +54,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions) -> None:
     """Load the generator and write what was asked for."""
+    from ragdist.config import settings
     from ragdist.runs.folder import RunFolder
     from ragdist.storage.files import os_errors_as_user_error
 
@@ -54,45 +63,45 @@ def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions)
         raise UserError(f"no run and no file at {run}")
     if run.is_dir() and not path.is_file():
         raise UserError(f"{run} holds no {path.name}: it appears with the run's first checkpoint")
-    out = Path(options.out)
-    if animate and out.suffix.lower() != ".gif":
-        raise UserError(f"--out {out}: an animation is a GIF; name it {out.with_suffix('.gif')}")
-    if not animate and out.suffix and out.suffix.lower() not in PICTURES:
-        raise UserError(f"--out {out}: end it in .png, .jpg or .webp, or name a folder")
-
-    import torch  # after what can be refused without it: it takes seconds to import
+    settings.load_plugins_of(RunFolder(run if run.is_dir() else run.parent).config)
 
     from ragdist.distributed.world import pick_device
-    from ragdist.generation import generator_file, sampling
-    from ragdist.modalities.image import preview
+    from ragdist.generation import generator_file
 
-    generator, about = generator_file.load(path, pick_device(options.device, deterministic=True))
-    if about["codec"] != "image":
-        raise UserError(f"{path} makes samples of the kind '{about['codec']}', which cannot be drawn")
-    label = class_number(chosen, about["classes"], generator.num_classes)
+    about = generator_file.about(path)  # a path that cannot be written to is refused before PyTorch has to work
+    judging = modalities.judging(about["codec"]) if about.get("codec") in modalities.MODALITIES else None
+    out = Path(options.out or (judging.out if judging else "samples"))
+    if judging and (problem := judging.check_out(out, animate)):
+        raise UserError(f"--out {out}: {problem}")
+    exported = generator_file.load(path, pick_device(options.device, deterministic=True))
+    label = class_number(chosen, exported.about["classes"], exported.generator.num_classes)
     with os_errors_as_user_error(f"cannot write {out}"):
-        if animate:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            steps = sampling.interpolate(
-                generator, options.seed, options.n, options.points, options.frames, chosen=label
-            )
-            frames = [preview.grid(step, options.columns or None) for step in steps]
-            preview.save_animation(frames, out, milliseconds=50)
-            what = f"{len(frames)} frames of {options.n} samples"
-        elif out.suffix:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            samples = torch.cat(list(sampling.sample(generator, options.seed, options.n, chosen=label)))
-            preview.save(preview.grid(samples, options.columns or None), out)
-            what = f"{options.n} samples"
-        else:
-            out.mkdir(parents=True, exist_ok=True)
-            count = 0
-            for batch in sampling.sample(generator, options.seed, options.n, chosen=label):
-                for tile in preview.tiles(batch):
-                    tile.save(out / f"{count:06d}.png")
-                    count += 1
-            what = f"{count} images"
-    print(f"{out}: {what} of the generator after {about['images']:,} images")
+        what = _write(exported, label, out, animate, options)
+    print(f"{out}: {what} of the generator after {exported.about['images']:,} images")
+
+
+def _write(exported: "Exported", label: int | None, out: Path, animate: bool, options: GenerateOptions) -> str:
+    """Write samples; what was written, in words."""
+    import torch
+
+    from ragdist.generation import sampling
+
+    generator, form = exported.generator, exported.form
+    modality, judging = modalities.training(exported.about["codec"]), modalities.judging(exported.about["codec"])
+    columns = options.columns or None
+    folder = out if not out.suffix else out.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if animate:
+        steps = sampling.interpolate(generator, options.seed, options.n, options.points, options.frames, chosen=label)
+        return judging.animate([modality.from_network(step, form) for step in steps], form, out, columns)
+    batches = sampling.sample(generator, options.seed, options.n, chosen=label)
+    stored = (modality.from_network(batch, form) for batch in batches)
+    if out.suffix:
+        return judging.write(torch.cat(list(stored)), form, out, columns)
+    count = 0
+    for batch in stored:
+        count += judging.write_each(batch, form, out, count)
+    return f"{count} {modalities.making(exported.about['codec']).units}"
 
 
 def class_number(chosen: str | None, classes: list[str], conditioned: int) -> int | None:

@@ -1,14 +1,21 @@
 """``python -m ragdist.shards SOURCE OUT``: make WebDataset shards and their index."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ragdist import modalities
 from ragdist.config import cli
 from ragdist.config.option import check_limits
 from ragdist.tools.errors import UserError, run_command
+from ragdist.tools.words import with_article
+
+if TYPE_CHECKING:
+    from ragdist.data.index import Index
 
 
 def main(argv: list[str] | None = None) -> int | None:
     argv = cli.arguments() if argv is None else argv
+    cli.load_plugins(argv)
     if argv and argv[0] in COMMANDS:
         return COMMANDS[argv[0]](argv[1:])
     return make(argv)
@@ -20,7 +27,7 @@ def make(argv: list[str]) -> None:
 
     parser = cli.Parser(
         prog="python -m ragdist.shards",
-        description="Write a source's images as WebDataset shards with an index, shuffled. "
+        description="Write a source's samples as WebDataset shards with an index, shuffled. "
         "Other commands: `index` indexes shards that are there already, `check` checks a data set whole, `stats` "
         "describes it; each has its own --help (a folder of such a name is ./index).",
     )
@@ -28,27 +35,32 @@ def make(argv: list[str]) -> None:
     parser.add_argument("out", help="folder to write, complete or not at all; or a URL such as s3://bucket/folder")
     parser.add_argument("--overwrite", action="store_true", help="replace what is in OUT")
     parser.add_class_arguments(ShardOptions, None, as_group=False)
+    for name in modalities.MODALITIES:
+        parser.add_options(modalities.making(name).options)
     values = parser.parse_args(argv)
 
     from ragdist.data.writing.writer import write_shards
 
     options = cli.build(ShardOptions, values)
-    print_summary(values.out, write_shards(values.source, values.out, options, overwrite=values.overwrite))
+    print_summary(
+        values.out, write_shards(values.source, values.out, options, values.as_dict(), overwrite=values.overwrite)
+    )
 
 
 def print_summary(out: str, summary) -> None:
     """Print what was written, what was not, and what to do next."""
     index = summary.index
     labels = f"{len(index.classes)} classes" if index.classes else "no labels"
+    units = modalities.making(index.codec).units
     print(f"{out}: {index.samples:,} samples {list(index.shape)} in {len(index.shards)} shards, {labels}")
     if summary.skipped:
-        print(f"skipped {len(summary.skipped)} images that cannot be read:")
+        print(f"skipped {len(summary.skipped)} {units} that cannot be read:")
         for line in summary.skipped[:20]:
             print(f"  {line}")
         if len(summary.skipped) > 20:
             print(f"  and {len(summary.skipped) - 20} more")
     if summary.ignored:
-        print(f"ignored {len(summary.ignored)} files that are no images, such as {summary.ignored[0]}")
+        print(f"ignored {len(summary.ignored)} files that are no {units}, such as {summary.ignored[0]}")
     print(f"next: python -m ragdist.train --config cifar10 --data {out} --out runs/mine")
 
 
@@ -74,9 +86,10 @@ def print_indexed(summary) -> None:
     """Print what was indexed, what was left out, and what to do next."""
     found, plan, out = summary.index, summary.plan, summary.out
     labels = f"{len(found.classes)} classes" if found.classes else "no labels"
-    payload = f".{plan.payload}" if plan.payload else "the one image of each sample"
+    making = modalities.making(plan.modality)
+    payload = f".{plan.payload}" if plan.payload else f"the one {making.unit} of each sample"
     print(f"{out}: {found.samples:,} samples {list(found.shape)} in {len(found.shards)} shards, {labels}")
-    print(f"read {payload}; size and colour are those of {plan.first}")
+    print(f"read {payload}; all are like the first, {plan.first}")
     if summary.bad_count:
         print(f"left out {summary.bad_count:,} samples:")
         for line in summary.bad[:20]:
@@ -89,8 +102,8 @@ def print_indexed(summary) -> None:
         print("ignored members: " + ", ".join(f"{count:,} {kind}" for kind, count in summary.ignored.most_common(20)))
     if summary.dotted:
         print(
-            f"warning: {summary.dotted} is an image beside another with the same key, which ends at the first dot "
-            "of the name; if it is meant as a sample of its own, rename it"
+            f"warning: {summary.dotted} is {with_article(making.unit)} beside another with the same key, which ends at "
+            "the first dot of the name; if it is meant as a sample of its own, rename it"
         )
     print(f"next: python -m ragdist.train --config cifar10 --data {out} --out runs/mine")
 
@@ -142,20 +155,21 @@ def stats(argv: list[str]) -> None:
     found = counting.read(values.where)
     print("\n".join(found.lines()))
     if options.out:
-        thumbnails(counting.pick(found, options.rows, options.columns), Path(options.out))
+        thumbnails(counting.pick(found, options.rows, options.columns), found.index, Path(options.out))
 
 
-def thumbnails(rows, path: Path) -> None:
+def thumbnails(rows, index: "Index", path: Path) -> None:
     """Write a picture of [(class, samples)]."""
     if not rows:
         raise UserError("no sample can be read: `python -m ragdist.shards check` says why")
-    from ragdist.modalities.image import preview
+    from ragdist.modalities import pictures
     from ragdist.storage.files import os_errors_as_user_error
 
-    page = preview.named_rows([(name, preview.grid(samples, len(samples))) for name, samples in rows])
+    judging = modalities.judging(index.codec)
+    page = pictures.named_rows([(name, judging.preview(samples, index.form, len(samples))) for name, samples in rows])
     with os_errors_as_user_error(f"cannot write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        preview.save(page, path)
+        pictures.save(page, path)
     print(f"thumbnails: {path}")
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ragdist.config.run import NetworkOptions, ObjectiveOptions
 from ragdist.networks import FAMILIES
-from ragdist.objective.adversarial import ADVERSARIAL, LEAST_SLOPE, one_pass_factors, slopes
+from ragdist.objective import ADVERSARIAL
+from ragdist.objective.adversarial import LEAST_SLOPE, one_pass_factors, slopes
 from ragdist.objective.penalty import input_gradients, squared_norm
 
 logits = st.floats(-15, 15)

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from ragdist.modalities.image.codec import ImageCodec
 
 

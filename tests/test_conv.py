@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ragdist.config.run import NetworkOptions, ObjectiveOptions
-from ragdist.networks import build_discriminator, build_generator
+from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.networks.conv import Conv2d, penalized
 from ragdist.training.update import Batch, Update
 from tests.test_networks import options

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from ragdist.modalities.image.codec import torchvision_decoder
 
 from ragdist.modalities import CODECS
-from ragdist.modalities.image.codec import torchvision_decoder
 
 # Pictures of 8x8 as files, and the SHA-256 of their pixels as version 0.1.0 decoded them.
 GOLDEN = {

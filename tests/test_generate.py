@@ -11,7 +11,7 @@ from PIL import Image
 
 from ragdist.config.run import NetworkOptions
 from ragdist.generation import sampling
-from ragdist.networks import build_generator
+from ragdist.networks.build import build_generator
 from tests.conftest import TINY, command, refused
 
 GENERATE = "ragdist.generate"

@@ -7,9 +7,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from ragdist.modalities.image.encode import encode
 
 from ragdist.config.shards import ShardOptions
-from ragdist.modalities.image.encode import encode
 from tests.conftest import encoded, picture
 
 

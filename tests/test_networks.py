@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from ragdist.config.run import NetworkOptions
 from ragdist.generation.generator_file import weights_sha256
-from ragdist.networks import FAMILIES, build_discriminator, build_generator, resnet
+from ragdist.networks import FAMILIES, resnet
+from ragdist.networks.build import build_discriminator, build_generator
 
 
 def options(family: str, **more) -> dict:

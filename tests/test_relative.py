@@ -11,7 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.datasets import load_digits
 
 from ragdist.config.run import ObjectiveOptions
-from ragdist.objective.relative import PAIRINGS, distances, flatten, group_size, relative_term
+from ragdist.objective import PAIRINGS
+from ragdist.objective.relative import distances, flatten, group_size, relative_term
 
 DIGITS = torch.tensor(load_digits().data, dtype=torch.float64) / 8 - 1
 M = 32

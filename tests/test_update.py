@@ -10,8 +10,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ragdist.config.run import NetworkOptions, ObjectiveOptions
 from ragdist.distributed.world import World
-from ragdist.networks import build_discriminator, build_generator
-from ragdist.objective.adversarial import ADVERSARIAL
+from ragdist.networks.build import build_discriminator, build_generator
+from ragdist.objective import ADVERSARIAL
 from ragdist.objective.relative import group_size
 from ragdist.training.update import STATISTICS, Batch, Update, at_a_time
 from tests.ranks import on_ranks

@@ -31,7 +31,7 @@ class SearchOptions:
     """samples of a generator that are judged each time"""
     judged_by: str = ""
     """data that samples are compared with, where these are not the training data: more of the kind, as a test set"""
-    features: Literal["auto", "inception", "classifier", "pixels", "laplacian"] = "auto"
+    features: str = "auto"
     """of the metric, as of `ragdist.evaluate`. auto: classifier for data with labels, else pixels"""
     inception_weights: str = ""
     """file of torch-fidelity's InceptionV3 weights, for --features inception"""

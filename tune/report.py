@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from ragdist.evaluation.report.page import STYLE, legend, picture, section
+from ragdist import modalities
+from ragdist.evaluation.report.page import STYLE, legend, section
 from ragdist.generation import generator_file, sampling
-from ragdist.modalities.image import preview
 from ragdist.runs.folder import RunFolder
 from ragdist.tools import charts
 from ragdist.tools.charts import FAINT, Point
@@ -193,12 +193,13 @@ class _Page:
             if trial.number in shown or not file.is_file():
                 continue
             shown.add(trial.number)
-            images = torch.cat(
-                list(sampling.sample(generator_file.load(file, torch.device("cpu")).generator, 0, _GRID))
-            )
+            exported = generator_file.load(file, torch.device("cpu"))
+            samples, kind = torch.cat(list(sampling.sample(exported.generator, 0, _GRID))), exported.about["codec"]
+            stored = modalities.training(kind).from_network(samples, exported.form)
+            shown_samples = modalities.judging(kind).html(stored, exported.form, 10)
             words = ", ".join(name for name, other in chosen.items() if other is trial)
             caption = html.escape(f"{words}: trial {trial.number}, {self._value(trial)}")
-            parts.append(f"<div>{picture(preview.grid(images, 10))}<p class='small'>{caption}</p></div>")
+            parts.append(f"<div>{shown_samples}<p class='small'>{caption}</p></div>")
         text = "Samples of the first seed, of trials that got the whole budget."
         return section("Samples", f'<div class="side">{"".join(parts)}</div>', text)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -110,7 +111,7 @@ def parse(content: Any, config: Config, where: str) -> list[Axis]:
         if known[name].metadata.get("free"):
             raise UserError(f"--space {where}: {name} does not change what is trained: there is nothing to search")
         axis = _axis(name, values, f"--space {where}: {name}")
-        axes.append(_typed(axis, known[name].type, config, f"--space {where}: {name}"))
+        axes.append(_typed(axis, known[name], config, f"--space {where}: {name}"))
     return axes
 
 
@@ -139,6 +140,11 @@ def varied(config: Config, values: dict[str, Any]) -> Config:
 class _Field:
     type: Any
     metadata: Any
+
+    @property
+    def of(self) -> Iterable[str]:
+        """The names that it may be, of a choice from a table; else none."""
+        return self.metadata.get("of") or ()
 
 
 def _fields(kind: type, prefix: str = "") -> dict[str, _Field]:
@@ -198,10 +204,11 @@ def _number(value: Any, where: str) -> float:
     return number
 
 
-def _typed(axis: Axis, kind: Any, config: Config, where: str) -> Axis:
+def _typed(axis: Axis, option: "_Field", config: Config, where: str) -> Axis:
     """Convert an axis to the option's type, and check that a run can have its ends."""
+    kind = option.type
     if axis.kind != "choice" and kind not in (int, float):
-        known = get_args(kind) or (False, True) if kind is bool or get_origin(kind) is Literal else ()
+        known = tuple(option.of) or get_args(kind) or ((False, True) if kind is bool else ())
         hint = f" of {', '.join(map(str, known))}" if known else ""
         raise UserError(f"{where}: it is no number: give a choice{hint}")
     if axis.kind in ("uniform", "loguniform") and kind is int:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ragdist.config import Config
-from ragdist.networks import Generator, build_discriminator, build_generator
+from ragdist.networks.base import Generator
+from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.tools.errors import Diverged
 from ragdist.training.optimizers import Optimizers
 from ragdist.training.update import ONE_PASS, Batch, Update

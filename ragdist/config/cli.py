@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NoReturn
 import jsonargparse
 
 from ragdist.config import helptext
+from ragdist.tools import plugins
 from ragdist.tools.errors import UserError, nearest
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -62,8 +63,26 @@ class Parser(jsonargparse.ArgumentParser):
         super().__init__(formatter_class=_Formatter, **options)
 
     def add_class_arguments(self, theclass: type, *args: Any, **options: Any) -> Any:
-        self._common = self._common or helptext.marks(theclass)  # jsonargparse calls it for nested ones in turn
-        return super().add_class_arguments(theclass, *args, **options)
+        outermost = not self._common  # jsonargparse calls it for nested ones in turn
+        self._common = self._common or helptext.marks(theclass)
+        added = super().add_class_arguments(theclass, *args, **options)
+        if outermost:
+            self._show_choices(theclass)
+        return added
+
+    def _show_choices(self, kind: type) -> None:
+        """Show the names of a table where an option takes one of them."""
+        tables = helptext.tables(kind)
+        for action in self._actions:
+            if action.dest in tables:
+                action.metavar = "{" + ",".join(tables[action.dest].own) + ",...}"
+
+    def add_options(self, kind: type) -> None:
+        """Add a dataclass's options beside those that are there; names that there are already stay what they are."""
+        known = {action.dest for action in self._actions}
+        new = helptext.marks(kind)
+        self._common = new | self._common
+        super().add_class_arguments(kind, None, as_group=False, skip=known & new.keys())
 
     def parse_args(self, args: list[str] | None = None, *more: Any, **options: Any) -> Any:
         about = helptext.topic(arguments() if args is None else args)
@@ -123,3 +142,20 @@ def build(kind: type, values: Any) -> Any:
 
 def arguments() -> list[str]:
     return sys.argv[1:]
+
+
+def load_plugins(argv: list[str]) -> None:
+    """Load the plugins that a command line names, before its parser is made: they may add to it.
+
+    Raises:
+        UserError: one cannot be loaded.
+    """
+    for at, word in enumerate(argv):
+        option, equals, value = word.partition("=")
+        if option == "--plugin":
+            plugins.load(plugin_files(value if equals else next(iter(argv[at + 1 :]), "")))
+
+
+def plugin_files(value: str) -> list[str]:
+    """The files that a value of --plugin names."""
+    return [path.strip() for path in value.split(",") if path.strip()]

@@ -1,7 +1,6 @@
 """The options of an evaluation; a file of its own, so that --help need not import PyTorch."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ragdist.config.option import common, option
 
@@ -51,8 +50,11 @@ class EvaluateOptions:
     """most samples, and as many reals, that measures of neighbours take: their time grows with the square"""
     seed: int = option(0, at_least=0)
     """seed of the latents; sample i of a seed is always the same"""
-    features: Literal["auto", "inception", "classifier", "pixels", "laplacian"] = common("auto")
-    """what is compared. auto: inception with --inception_weights, else classifier for data with labels, else pixels"""
+    features: str = common("auto")
+    """what is compared: of images pixels, laplacian, classifier or inception. auto: inception with
+    --inception_weights, else what suits the data: of images a classifier where they have labels, else pixels"""
+    plugin: str = ""
+    """Python files, separated by commas, with features, measures or modalities of your own; empty: the run's"""
     metrics: str = common("all")
     """measures, separated by commas; all: those that suit the data and features; cheap: what a run measures on its way
     (--evaluate_every)"""

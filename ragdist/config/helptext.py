@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 from ragdist.tools.errors import UserError, nearest
+from ragdist.tools.table import Table
 
 ALL = "all"
 
@@ -23,15 +24,24 @@ def topic(argv: list[str]) -> str | None:
     return None
 
 
-def marks(kind: type, prefix: str = "") -> dict[str, bool]:
+def marks(kind: type) -> dict[str, bool]:
     """Of each option of a dataclass, {"objective.lam": True, ...}: whether it is marked as common."""
+    return {name: bool(mark) for name, mark in _metadata(kind, "common").items()}
+
+
+def tables(kind: type) -> dict[str, Table]:
+    """The table of each option of a dataclass that is a choice of one: {"network.family": ..., ...}."""
+    return {name: table for name, table in _metadata(kind, "of").items() if table is not None}
+
+
+def _metadata(kind: type, key: str, prefix: str = "") -> dict[str, Any]:
     hints, found = get_type_hints(kind), {}
     for item in fields(kind):
         name = f"{prefix}{item.name}"
         if is_dataclass(hints[item.name]):
-            found |= marks(hints[item.name], f"{name}.")
+            found |= _metadata(hints[item.name], key, f"{name}.")
         else:
-            found[name] = bool(item.metadata.get("common"))
+            found[name] = item.metadata.get(key)
     return found
 
 

@@ -157,7 +157,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 # A run's options, by their full names: in config.yaml, meta.json, search.json, best.yaml, generators ("network.*"),
 # files for --config and --space, and on the command line.
-OPTIONS = Table(())
+OPTIONS = Table((Revalued("0.2.0", "objective.space", "pixel", "points"),))
 
 # A search's own options: in search.json and on the command line.
 SEARCH = Table(())

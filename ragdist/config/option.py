@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from ragdist.tools.errors import UserError
+from ragdist.tools.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,24 +43,24 @@ class Limits:
         return "0 or more" if said == "at least 0" else said
 
 
-def option(default: Any, *, common: bool = False, free: bool = False, **limits: Any) -> Any:
-    """An option with limits, which are the arguments of `Limits`: ``option(64, at_least=1)``."""
-    marks = {"common": common, "free": free, "limits": Limits(**limits) if limits else None}
+def option(default: Any, *, common: bool = False, free: bool = False, of: Table | None = None, **limits: Any) -> Any:
+    """An option with limits, the arguments of `Limits`: ``option(64, at_least=1)``; or a choice ``of`` a table."""
+    marks = {"common": common, "free": free, "limits": Limits(**limits) if limits else None, "of": of}
     return field(default=default, metadata=marks)
 
 
-def common(default: Any, **limits: Any) -> Any:
+def common(default: Any, **marks: Any) -> Any:
     """An option that is used often."""
-    return option(default, common=True, **limits)
+    return option(default, common=True, **marks)
 
 
-def free(default: Any, *, common: bool = False, **limits: Any) -> Any:
+def free(default: Any, **marks: Any) -> Any:
     """An option that a run may be continued with another value of."""
-    return option(default, common=common, free=True, **limits)
+    return option(default, free=True, **marks)
 
 
 def check_limits(options: Any, prefix: str = "") -> None:
-    """Refuse numbers outside of their limits, in a dataclass of options and those in it.
+    """Refuse numbers outside of their limits and names of no choice, in a dataclass of options and those in it.
 
     Raises:
         UserError: naming the option and what it must be.
@@ -71,3 +72,5 @@ def check_limits(options: Any, prefix: str = "") -> None:
             check_limits(value, f"{name}.")
         elif limits and not limits.allow(value):
             raise UserError(f"--{name} {value}: it must be {limits}")
+        elif (table := item.metadata.get("of")) is not None:
+            table.check(value, f"--{name} {value}")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ragdist.config.option import common, free, option
+from ragdist.networks import FAMILIES
+from ragdist.objective import ADVERSARIAL, PAIRINGS
 
 
 @dataclass
@@ -46,7 +48,7 @@ class DataOptions:
 class NetworkOptions:
     """Generator and discriminator."""
 
-    family: Literal["mlp", "dcgan", "resnet"] = common("resnet")
+    family: str = common("resnet", of=FAMILIES)
     """mlp: fully connected, any samples; dcgan: strided convolutions; resnet: residual, grouped convolutions"""
     z_dim: int = option(64, at_least=1)
     """length of the latent z"""
@@ -72,7 +74,7 @@ class NetworkOptions:
 class ObjectiveOptions:
     """Losses of G and D."""
 
-    adversarial: Literal["relativistic", "nonsaturating", "original"] = common("relativistic")
+    adversarial: str = common("relativistic", of=ADVERSARIAL)
     """relativistic: pairs of a real and a fake; nonsaturating: Goodfellow's; original: the method's text, literally"""
     lam: float = common(1.0, at_least=0)
     """weight of the relative term; 0: off"""
@@ -80,14 +82,14 @@ class ObjectiveOptions:
     """how that weight goes to zero over lam_images"""
     lam_images: int = 0
     """images after which it is zero (linear, cosine)"""
-    pairing: Literal["cover", "nearest", "random", "assignment", "all"] = common("cover")
+    pairing: str = common("cover", of=PAIRINGS)
     """who is compared: each real and its nearest fake, each fake and its nearest real, any two, one to one, all"""
     relative: bool = True
     """subtract the same term between fakes, so that it vanishes where fakes are distributed as the data are"""
     p: Literal[1, 2] = 1
     """power of the Euclidean distance"""
-    space: Literal["pixel", "feature"] = "pixel"
-    """measure between samples, or between D's last hidden layers"""
+    space: Literal["points", "feature"] = "points"
+    """points: measure between samples, as their modality says; feature: between D's last hidden layers"""
     pool: int = option(32, at_least=1)
     """samples are averaged down to at most so many values an axis before they are compared"""
     group: int = option(32, at_least=2)
@@ -152,7 +154,7 @@ class EvaluateInRunOptions:
     """most samples, and as many reals, that measures of neighbours take"""
     seed: int = free(0, at_least=0)
     """seed of the latents"""
-    features: Literal["auto", "inception", "classifier", "pixels", "laplacian"] = free("auto")
+    features: str = free("auto")
     """what is compared"""
     metrics: str = free("cheap")
     """measures, separated by commas; cheap: those that take seconds; all"""
@@ -217,6 +219,8 @@ class Config:
     """cpu, cuda, cuda:1, ...; auto: a GPU where there is one"""
     deterministic: bool = free(True)
     """on a GPU use only kernels that give the same bits every time"""
+    plugin: str = free("")
+    """Python files, separated by commas, that add networks, losses, pairings, measures or modalities of your own"""
     network: NetworkOptions = field(default_factory=NetworkOptions)
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
     optim: OptimOptions = field(default_factory=OptimOptions)

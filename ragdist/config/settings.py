@@ -13,6 +13,7 @@ import ragdist
 from ragdist.config import Config, cli, migrations, world_size
 from ragdist.config.option import check_limits
 from ragdist.config.run import flat
+from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 
 DEFAULT = "digits"
@@ -190,6 +191,18 @@ def _nested(options: dict[str, Any]) -> dict[str, Any]:
             value = float(value)
         (tree.setdefault(group, {}) if group else tree)[key] = value
     return tree
+
+
+def load_plugins_of(path: Path) -> None:
+    """Load the plugins of the run with this configuration, where its file and theirs are still there.
+
+    Raises:
+        UserError: one cannot be loaded.
+    """
+    if not path.is_file():
+        return
+    files = cli.plugin_files(read(path).get("plugin", ""))
+    plugins.load(file for file in files if Path(file).expanduser().is_file())
 
 
 def differences(config: Config, saved: dict[str, Any]) -> list[str]:

@@ -13,24 +13,18 @@ SOURCES = (
 
 @dataclass
 class ShardOptions:
-    """Options of writing shards."""
+    """Options of writing shards, whatever the samples are; a modality's own (`modalities.image.options`) join them."""
 
-    size: int = common(0, at_least=0, at_most=2**15)
-    """side of the samples in pixels: images are made square as --fit says and resized; 0: as they are, all alike"""
-    fit: Literal["crop", "pad"] = common("crop")
-    """what --size does with an image that is no square: crop: its centre, pad: all of it, with black beside"""
-    channels: Literal[0, 1, 3] = common(0)
-    """1: grey, 3: RGB; 0: as they are, all alike"""
-    format: Literal["keep", "png", "jpg"] = "keep"
-    """keep: an image that needs no change keeps its bytes, others become PNG; png, jpg: encode all anew"""
-    quality: int = option(95, at_least=1, at_most=100)
-    """of JPEG, 1 to 100"""
+    modality: str = common("")
+    """what the samples are: image, or one of a plugin; empty: what most of the source's files are"""
+    plugin: str = ""
+    """Python files, separated by commas, that add modalities of your own"""
     shard_samples: int = common(10_000, at_least=1, at_most=2**32)
     """most samples of a shard"""
     seed: int = option(0, at_least=0, at_most=2**63)
     """seed of the order in which samples are written"""
     bad: Literal["fail", "skip"] = common("fail")
-    """what an image that cannot be read does"""
+    """what a file that cannot be read does: end the command, or be left out, listed and counted"""
     processes: int = common(0, at_least=0, at_most=2**12)
     """processes that decode and write; 0: one a core"""
     split: str = common("")
@@ -53,12 +47,16 @@ class IndexOptions:
 
     out: str = ""
     """folder of the index; empty: the shards' own"""
+    modality: str = ""
+    """what the samples are: image, or one of a plugin; empty: what most samples have a member of"""
+    plugin: str = ""
+    """Python files, separated by commas, that add modalities of your own"""
     payload: str = ""
-    """extension of the member that is the sample, such as jpg; empty: the one image of each sample"""
+    """extension of the member that is the sample, such as jpg; empty: the one of each sample that can be it"""
     label: str = ""
     """where the label is in each sample's .json, such as label or meta.class; empty: the .cls member, if any"""
     channels: Literal[0, 1, 3] = 0
-    """1: grey, 3: RGB; 0: as the first sample is"""
+    """of images, 1: grey, 3: RGB; 0: as the first sample is"""
     keys: Literal["unique", "any"] = "unique"
     """unique: a key that was in another shard already makes a sample bad; any: shards may count from zero each"""
     bad: Literal["fail", "skip"] = "fail"
@@ -71,6 +69,8 @@ class IndexOptions:
 class CheckOptions:
     """Options of checking a data set."""
 
+    plugin: str = ""
+    """Python files, separated by commas, with the modality of the data"""
     processes: int = option(0, at_least=0, says="0 (as many as there are cores) or more")
     """shards that are read at a time; 0: as many as there are cores"""
 
@@ -79,6 +79,8 @@ class CheckOptions:
 class StatsOptions:
     """Options of showing a data set."""
 
+    plugin: str = ""
+    """Python files, separated by commas, with the modality of the data"""
     out: str = ""
     """picture to write: a page of thumbnails, a row for each class (.png, .jpg or .webp)"""
     rows: int = option(20, at_least=1)

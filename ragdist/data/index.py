@@ -27,8 +27,10 @@ from typing import Any
 
 import numpy as np
 
+from ragdist import modalities
 from ragdist.config import migrations
-from ragdist.modalities import CODECS
+from ragdist.modalities import MODALITIES
+from ragdist.modalities.base import Form
 from ragdist.storage.files import is_sha256
 from ragdist.storage.store import Store
 from ragdist.tools.errors import UserError, nearest
@@ -58,8 +60,8 @@ class Shard:
 class Index:
     """All that is known of a data set without reading a sample. A field that joins says ``since`` which version."""
 
-    codec: str  # a name in modalities.CODECS
-    shape: tuple[int, ...]  # of a decoded sample: (channels, height, width) of an image
+    codec: str  # the modality: a name in `modalities.MODALITIES`
+    shape: tuple[int, ...]  # stored: of a decoded sample, as (channels, height, width) of an image
     classes: tuple[str, ...]  # names of the labels 0, 1, ...; empty: no labels
     shards: tuple[Shard, ...]
     # What the numbers of a decoded sample are, as {"rate": 16000, ...}; empty: those of an image of 8 bits a channel.
@@ -69,6 +71,11 @@ class Index:
     def version(self) -> int:
         """The oldest version of the format that can say all of it."""
         return max(1, *(_version(item) for item in (self, *self.shards)))
+
+    @property
+    def form(self) -> Form:
+        """The form of its samples."""
+        return Form(self.shape, self.spec)
 
     @property
     def samples(self) -> int:
@@ -168,17 +175,23 @@ def loads(text: str | bytes, path: str) -> Index:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}): write the shards again") from error
     if digest != index.digest:
         raise UserError(f"{path} was changed after it was written (its digest does not fit): write the shards again")
-    if index.codec not in CODECS:
-        raise UserError(f"{path} holds samples of the kind '{index.codec}'{nearest(index.codec, CODECS)}")
+    check_modality(index.codec, path)
     check_spec(index.codec, index.spec, path)
     if not index.samples:
         raise UserError(f"{path} holds no samples")
     return index
 
 
+def check_modality(name: str, where: str) -> None:
+    """Raises UserError where there is no such modality here; ``where`` is the file that names it."""
+    if name not in MODALITIES:
+        what = f"{where} holds samples of the modality '{name}', which is not here{nearest(name, MODALITIES)}"
+        raise UserError(f"{what}; one of your own is given by --plugin FILE")
+
+
 def check_spec(codec: str, spec: dict[str, Any], where: str, version: str | None = None) -> None:
-    """Raises TooNew where a file says of its samples what their codec does not know; ``version`` wrote it."""
-    known = CODECS[codec].spec if codec in CODECS else spec
+    """Raises TooNew where a file says of its samples what their modality does not know; ``version`` wrote it."""
+    known = modalities.making(codec).spec
     migrations.refuse_unknown([f"spec.{key}" for key in spec if key not in known], where, version)
 
 

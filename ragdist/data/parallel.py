@@ -1,12 +1,14 @@
 """Processes that work through jobs, watched as a whole; they end with the command, however it ends."""
 
 import multiprocessing
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 from ragdist.tools.follow_parent import follow_parent, start_context
 from ragdist.tools.machine import cpu_count
@@ -46,7 +48,8 @@ class Workers:
             # Each process counts for itself: one that is killed leaves no lock behind.
             self._done, number = context.RawArray("Q", self.processes), context.Value("i", 0)
             self._until, self._life = context.Pipe(duplex=False)
-            start = (self.work, self._done, number, self._until, self.torch)
+            work = pickle.dumps(self.work)  # apart: what it holds may be of a plugin
+            start = (plugins.loaded(), work, self._done, number, self._until, self.torch)
             self._executor = ProcessPoolExecutor(self.processes, context, _start, start)
         return self
 
@@ -126,10 +129,11 @@ def _run(job: Any) -> Any:
     return _work(job, _advance)
 
 
-def _start(work: Callable, done, number, until, torch: bool) -> None:
+def _start(loaded: tuple[plugins.Plugin, ...], work: bytes, done, number, until, torch: bool) -> None:
     """The start of a process of the pool."""
     global _work, _advance
     follow_parent(until)
+    plugins.take(loaded)
     if torch:
         from torch import set_num_threads
 
@@ -141,7 +145,7 @@ def _start(work: Callable, done, number, until, torch: bool) -> None:
     def advance(count: int) -> None:
         done[place] += count
 
-    _work, _advance = work, advance
+    _work, _advance = pickle.loads(work), advance
 
 
 def each(

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ragdist import modalities
+from ragdist.config.run import DataOptions
 from ragdist.data.order import Order
 from ragdist.data.shard_files import ShardFiles
-from ragdist.modalities import CODECS
-from ragdist.tools import noise
+from ragdist.tools import noise, plugins
 from ragdist.tools.errors import UserError
 from ragdist.tools.follow_parent import follow_parent, start_context
 
@@ -47,7 +48,7 @@ class BadSample(NamedTuple):
 class Slots(NamedTuple):
     """The samples of a worker's slots in one update, on the host."""
 
-    samples: Tensor  # uint8 [b, *sample_shape], augmented
+    samples: Tensor  # stored [b, *shape], transformed
     labels: Tensor  # int64 [b]; -1: none
     z: Tensor  # float32 [b, z_dim]
     bad: tuple[BadSample, ...] = ()  # samples that others stand in for
@@ -71,12 +72,20 @@ class ShardReader:
     def __init__(self, files: ShardFiles, open_shards: int = OPEN_SHARDS):
         self.files = files
         self.index = files.index
-        self.codec = CODECS[self.index.codec]
+        self.form = files.index.form
+        self.modality = modalities.training(files.index.codec)
         self.open_shards = open_shards
         self._open: dict[int, _OpenShard] = {}  # the most recently opened last
 
-    def __getstate__(self):  # a map is not pickled: a loader process opens its own
-        return self.__dict__ | {"_open": {}}
+    def __getstate__(self):  # a map is not pickled, nor what another process imports: a loader has its own
+        state = self.__dict__ | {"_open": {}, "plugins": plugins.loaded()}
+        del state["modality"]
+        return state
+
+    def __setstate__(self, state):
+        plugins.take(state.pop("plugins"))
+        self.__dict__.update(state)
+        self.modality = modalities.training(self.index.codec)
 
     def read(self, shard: int, sample: int) -> tuple[Tensor, int] | BadSample:
         """Read and decode a sample: the sample and its label, or a `BadSample`.
@@ -90,12 +99,12 @@ class ShardReader:
         if crc32(payload) != checksum:
             return self._bad(shard, sample, "its bytes changed since it was indexed")
         try:
-            return self.codec.decode(torch.frombuffer(payload, dtype=torch.uint8), self.index.shape), label
-        except ValueError as error:  # of the codec, or an empty payload
+            return self.modality.decode(torch.frombuffer(payload, dtype=torch.uint8), self.form), label
+        except ValueError as error:  # of the modality, or an empty payload
             return self._bad(shard, sample, f"cannot be decoded: {error}")
 
     def read_all(self, places: Iterable[tuple[int, int]]) -> tuple[Tensor, list[int]] | None:
-        """Read and decode samples, uint8 [n, *shape], and their labels; None where any is bad, which `read` names.
+        """Read and decode samples, stored [n, *shape], and their labels; None where any is bad, which `read` names.
 
         The same as `read` of each, in less time.
 
@@ -112,7 +121,7 @@ class ShardReader:
             payloads.append(payload)
             labels.append(label)
         try:
-            return self.codec.decode_all(payloads, self.index.shape), labels
+            return self.modality.decode_all(payloads, self.form), labels
         except ValueError:
             return None
 
@@ -176,8 +185,7 @@ class SlotDataset(Dataset):
     z_dim: int
     batch: int  # of all workers
     slots: range  # of the batch, this worker's
-    crop_padding: int
-    flip: bool
+    transforms: DataOptions
     _located: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)  # by first image
 
     def __getitem__(self, first: int) -> Slots | UserError:
@@ -197,12 +205,12 @@ class SlotDataset(Dataset):
             samples, labels = found
         else:
             each = [self.reader.read_or_next(shard, number) for shard, number in places]
-            images, labels, passed = zip(*each, strict=True)
-            samples, bad = torch.stack(images), list(itertools.chain(*passed))
-        codec, start, count = self.reader.codec, first + self.slots.start, len(self.slots)
-        if self.crop_padding or self.flip:
-            uniform = noise.uniform(self.seed, noise.AUGMENT, start, count, codec.draws)
-            samples = codec.augment(samples, uniform, self.crop_padding, self.flip)
+            each_sample, labels, passed = zip(*each, strict=True)
+            samples, bad = torch.stack(each_sample), list(itertools.chain(*passed))
+        modality, start, count = self.reader.modality, first + self.slots.start, len(self.slots)
+        if draws := modality.draws(self.transforms):
+            uniform = noise.uniform(self.seed, noise.AUGMENT, start, count, draws)
+            samples = modality.transform(samples, uniform, self.transforms)
         return Slots(
             samples,
             torch.tensor(labels),

@@ -26,7 +26,7 @@ from ragdist.evaluation.samples import GeneratorSamples
 from ragdist.evaluation.steps import EvaluationSteps
 from ragdist.generation import generator_file
 from ragdist.metrics import classes
-from ragdist.networks import Generator
+from ragdist.networks.base import Generator
 from ragdist.runs import checkpoint
 from ragdist.runs.folder import RunFolder
 from ragdist.tools.errors import UserError
@@ -129,7 +129,8 @@ class EvaluationDuringTraining:
         self.images, self.failed = images, False
         self.generator.load_state_dict(weights)
         sha256 = generator_file.weights_sha256(weights) if self.world.rank == 0 else ""
-        about = {"images": images, "weights_sha256": sha256}
+        about = {"images": images, "weights_sha256": sha256, "codec": self.index.codec}
+        about |= {"sample_shape": self.index.shape, "spec": self.index.spec}
         exported = generator_file.Exported(self.generator, about)
         samples = GeneratorSamples(exported, Path(self.config.out), self.reference.options.seed, self.shares)
         self.evaluation_steps = EvaluationSteps(samples, self.reference)

@@ -49,7 +49,7 @@ class Collector:
     @torch.no_grad()
     def add(self, batch: Batch) -> None:
         """Add a batch. Raises UserError where features are not finite."""
-        features, logits = self.extractor(batch.images.to(self.device))
+        features, logits = self.extractor(batch.samples.to(self.device))
         features = features.float().cpu()
         if not features.isfinite().all():
             raise UserError(

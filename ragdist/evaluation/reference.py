@@ -1,29 +1,25 @@
 """The reference of evaluations: features and measures that suit the data, and what is computed once of the reals."""
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ragdist.config.evaluation import CHEAP, METRICS, EvaluateOptions
+from ragdist import modalities
+from ragdist.config.evaluation import CHEAP, EvaluateOptions
 from ragdist.distributed.world import World, full_precision
-from ragdist.evaluation.classifier import ClassifierFeatures, classifier
-from ragdist.evaluation.measures import PICTURED
+from ragdist.evaluation.measures import KEPT_SAMPLES
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.reference_features import ReferenceFeatures
-from ragdist.metrics import classes
-from ragdist.metrics.extractor import Extractor
-from ragdist.modalities.image.features import Laplacian, Pixels
-from ragdist.tools.errors import UserError
+from ragdist.metrics import FEATURES, MEASURES, classes
+from ragdist.metrics.extractor import Extractor, FeatureSource
+from ragdist.modalities.base import Judging
+from ragdist.tools.errors import UserError, nearest
 from ragdist.tools.progress import Progress
 
-_NEIGHBOURLY = ("precision_recall", "density_coverage", "memorization")
-IMAGE_BYTES = 512 << 20  # most that kept images take
-IMAGELY = {"swd", "ms_ssim"}  # measures of the images themselves
+SAMPLE_BYTES = 512 << 20  # most that kept samples take
 
 
 class Reference:
@@ -58,7 +54,9 @@ class Reference:
         self.data, self.options, self.count, self.held_out = data, options, count, held_out
         self.world, self.say = world, say
         self.cache = Path(options.cache).expanduser()
+        self.making, self.judging = modalities.making(data.index.codec), modalities.judging(data.index.codec)
         self.kind, self.names = choose(options, data, option)
+        self.keeps_samples = any(MEASURES[name].of_samples for name in self.names)
         reals = min(options.reals or len(data), len(data))
         check_counts(self.names, count, reals, options.neighbours, option)
         _check_alike(data, held_out)
@@ -69,40 +67,39 @@ class Reference:
 
     def _make_features(self) -> None:
         """Make the extractors on rank 0 first, which may train a classifier or fetch weights, then on the others."""
-        world = self.world
-        self.namer: ClassifierFeatures | None = None
-        if self.kind == "classifier" or self.labels_matter:
-            self.namer = world.run_on_all(lambda: self._classifier() if world.rank == 0 else None)
-            content = world.broadcast(self.namer.content if self.namer else None)
-            self.namer = self.namer or ClassifierFeatures(content, self.world.device)
-        first = world.run_on_all(lambda: self._make_extractor() if world.rank == 0 else None)
-        self.extractor: Extractor = world.run_on_all(lambda: first or self._make_extractor())
+        self.namer: Extractor | None = None
+        if self.labels_matter or self.kind == self.judging.classifier:
+            self.namer = self._extractor(self.judging.classifier)
+        self.extractor = self.namer if self.kind == self.judging.classifier else self._extractor(self.kind)
 
-    def _make_extractor(self) -> Extractor:
-        if self.kind == "classifier":
-            return self.namer
-        if self.kind == "inception":
-            from ragdist.modalities.image.inception import Inception
-
-            return Inception(self.options.inception_weights, self.world.device)
-        return {"pixels": Pixels, "laplacian": Laplacian}[self.kind](self.data.index.shape)
-
-    def _classifier(self) -> ClassifierFeatures:
-        return classifier(self.data, self.cache / "evaluation", device=self.world.device, begin=self._begin)
+    def _extractor(self, kind: str) -> Extractor:
+        """Make an extractor on rank 0, and equal ones on the others; all must call."""
+        world, features = self.world, FEATURES[kind]
+        cache, weights = self.cache, self.options.inception_weights
+        source = FeatureSource(self.data, cache, world.device, weights, self._begin)
+        first = world.run_on_all(lambda: features.make(source) if world.rank == 0 else None)
+        content = world.broadcast(first.content if first else None) if features.restore else None
+        if content is None:
+            return world.run_on_all(lambda: first or features.make(source))
+        return first or features.restore(content, world.device)
 
     def _begin(self, total: int) -> Callable[[int], None]:
         self.say(f"training a classifier of {self.data.where} for its features, once")
-        return progress(total, "images")
+        return progress(total, self.making.units)
 
     def _gather_reals(self) -> None:
         """Gather the reals' features on rank 0; each rank computes its share of what is not in the cache."""
         options, world = self.options, self.world
         self.reals = ReferenceFeatures(self.data, self.extractor, options.reals, self.cache, world.device)
-        self.feature_set = self.reals.feature_set(options.batch, world, lambda total: progress(total, "real images"))
+        self.feature_set = self.reals.feature_set(
+            options.batch, world, lambda total: progress(total, f"real {self.making.units}")
+        )
         self.held = None
         if self.held_out and "memorization" in self.names:
             held = ReferenceFeatures(self.held_out, self.extractor, options.neighbours, self.cache, world.device)
-            self.held = held.feature_set(options.batch, world, lambda total: progress(total, "held-out images"))
+            self.held = held.feature_set(
+                options.batch, world, lambda total: progress(total, f"held-out {self.making.units}")
+            )
 
     def _measure_reals(self) -> None:
         """Compute what else measures need of the reals, on rank 0."""
@@ -110,11 +107,11 @@ class Reference:
             return
         data = self.data
         self.neighbours = min(self.count, len(self.feature_set.features), self.options.neighbours)
-        if set(_NEIGHBOURLY) & set(self.names):
+        if any(MEASURES[name].of_neighbours for name in self.names):
             self.spacing = self.reals.spacing(self.feature_set, self.neighbours)
-        self.images = torch.empty(0, *data.index.shape, dtype=torch.uint8)
-        if IMAGELY & set(self.names):
-            self.images = _first_images(data, self.reals.numbers)
+        self.samples = data.reader.modality.blank(0, data.index.form)
+        if self.keeps_samples:
+            self.samples = _first_samples(data, self.reals.numbers)
         self.real_counts = classes.class_counts(data.labels, len(data.index.classes)) if self.labels_matter else None
 
     def protocol(self) -> dict[str, Any]:
@@ -138,7 +135,7 @@ class Reference:
                 **extractor.about,
             },
             "classifier": (namer and self.labels_matter and {"sha256": namer.sha256, **namer.about}) or None,
-            "quantization": "8 bits a channel",
+            "quantization": self.judging.quantization,
             "flips": "none",
             "seed": self.options.seed,
             "reals_cached": self.reals.cached,
@@ -151,43 +148,60 @@ def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple
     Raises:
         UserError: an unknown measure, or one that was asked for and does not suit.
     """
+    judging, kind = modalities.judging(data.index.codec), options.features
     labelled = len(data.index.classes) >= 2
-    kind = options.features
     if kind == "auto":
-        kind = "inception" if options.inception_weights else "classifier" if labelled else "pixels"
+        kind = (labelled and judging.labelled_features) or judging.features[0]
+        if options.inception_weights and "inception" in judging.features:
+            kind = "inception"
+    elif kind not in judging.features and kind not in FEATURES.added:
+        units = modalities.making(data.index.codec).units
+        raise UserError(f"{option}features {kind}: {units} have no such features{nearest(kind, judging.features)}")
+    suit = [name for name in MEASURES if _suits(name, kind, judging)]
     if options.metrics == "all":
-        unsuitable = {"classes"} if kind != "classifier" else set()
-        unsuitable |= {"inception_score"} if kind != "inception" else set()
-        return kind, [name for name in METRICS if name not in unsuitable]
+        return kind, [name for name in suit if name != "classes" or kind == judging.classifier]
     if options.metrics == "cheap":
-        return kind, [name for name in CHEAP if name != "classes" or kind == "classifier"]
+        return kind, [name for name in CHEAP if name != "classes" or (kind and kind == judging.classifier)]
     names = [name.strip() for name in options.metrics.split(",") if name.strip()]
     for name in names:
-        if name not in METRICS:
-            raise UserError(f"{option}metrics {name}: there is no such measure; there are: {', '.join(METRICS)}")
+        if name not in MEASURES:
+            raise UserError(f"{option}metrics {name}: there is no such measure; there are: {', '.join(MEASURES)}")
+        if name not in suit:
+            needed = MEASURES[name].features
+            what = f"{option}features {needed}, not {kind}" if needed else f"other samples than {data.where} holds"
+            raise UserError(f"{option}metrics {name} needs {what}")
     if not names:
-        raise UserError(f"{option}metrics names none; there are: {', '.join(METRICS)}")
-    if "inception_score" in names and kind != "inception":
-        raise UserError(f"{option}metrics inception_score needs {option}features inception, not {kind}")
-    return kind, [name for name in METRICS if name in names]
+        raise UserError(f"{option}metrics names none; there are: {', '.join(MEASURES)}")
+    return kind, [name for name in MEASURES if name in names]
+
+
+def _suits(name: str, kind: str, judging: Judging) -> bool:
+    """Whether a measure can be taken of such samples by such features."""
+    measure = MEASURES[name]
+    if name == "classes":
+        return bool(judging.classifier)
+    special = measure.of_samples or measure.features  # of one modality
+    if special and name not in judging.measures and name not in MEASURES.added:
+        return False
+    return measure.features in ("", kind)
 
 
 def check_counts(names: list[str], samples: int, reals: int, neighbours: int, option: str = "--") -> None:
     """Check that there are enough samples and reals for each measure. Raises UserError."""
     for name in names:
-        needed = METRICS[name][0]
+        needed = MEASURES[name].needs
         counts = {"samples": samples, "reals": reals}
-        if name in _NEIGHBOURLY:
+        if MEASURES[name].of_neighbours:
             counts[f"{option}neighbours"] = neighbours
         for what, count in counts.items():
             if count < needed:
                 raise UserError(f"{count:,} {what} are too few for the measure {name}, which needs {needed:,}")
 
 
-def _first_images(data: DataSet, numbers) -> Tensor:
-    most = min(PICTURED, IMAGE_BYTES // math.prod(data.index.shape))
-    images, there = data.images(numbers[:most])
-    return images[there]
+def _first_samples(data: DataSet, numbers) -> Tensor:
+    most = min(KEPT_SAMPLES, SAMPLE_BYTES // data.reader.modality.blank(1, data.index.form).nbytes)
+    samples, there = data.samples(numbers[:most])
+    return samples[there]
 
 
 def progress(total: int, unit: str) -> Callable[[int], None]:
@@ -211,7 +225,7 @@ def _check_alike(data: DataSet, held_out: DataSet | None) -> None:
         raise UserError(
             f"--held_out {held_out.where} is the training data itself: give data that it was not trained on"
         )
-    if held_out.index.shape != data.index.shape:
+    if held_out.index.form != data.index.form:
         raise UserError(
             f"--held_out {held_out.where} holds samples of shape {list(held_out.index.shape)}, and the training data "
             f"{list(data.index.shape)}"

@@ -1,4 +1,4 @@
-"""The reference data: images of a data set by number, whatever shards they lie in."""
+"""The reference data: samples of a data set by number, whatever shards they lie in."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -14,19 +14,18 @@ from ragdist.data.reader import BadSample, ShardReader
 from ragdist.data.shard_files import ShardFiles
 from ragdist.storage.cache import Cache
 from ragdist.tools import noise
-from ragdist.tools.errors import UserError
 
 
 class Batch(NamedTuple):
-    """A batch of a sequence of images, in any order."""
+    """A batch of a sequence of samples, in any order."""
 
     places: Tensor  # int64 [b]: where in the sequence
-    images: Tensor  # uint8 [b, C, H, W]
+    samples: Tensor  # stored [b, *shape]
     labels: Tensor  # int64 [b]; -1: none
 
 
 class DataSet:
-    """Images of indexed shards.
+    """Samples of indexed shards.
 
     Args:
         where: their folder, by path or URL.
@@ -34,14 +33,12 @@ class DataSet:
         cache_gb: most gigabytes that are kept there.
 
     Raises:
-        UserError: there are none, or they are no images.
+        UserError: there are none.
     """
 
     def __init__(self, where: str, cache: Path, cache_gb: float = 100.0):
         self.where = where
         self.index = index_file.load(where)
-        if self.index.codec != "image":
-            raise UserError(f"{where} holds samples of the kind '{self.index.codec}': only images can be judged")
         self.reader = ShardReader(ShardFiles(where, self.index, Cache(cache, int(cache_gb * 1e9))))
         self._starts = np.cumsum([0, *(shard.samples for shard in self.index.shards)])
         self.bad: set[int] = set()  # numbers of samples that could not be read
@@ -69,25 +66,25 @@ class DataSet:
         firsts = range(0, len(order), batch)
         for first in firsts if share is None else firsts[share.start : share.stop]:
             places = order[first : first + batch]
-            kept, images, labels = [], [], []
+            kept, samples, labels = [], [], []
             for place in places.tolist():
                 found = self._read(int(numbers[place]))
                 if found is None:
                     self.bad.add(int(numbers[place]))
                     continue
                 kept.append(place)
-                images.append(found[0])
+                samples.append(found[0])
                 labels.append(found[1])
             if kept:
-                yield Batch(torch.tensor(kept), torch.stack(images), torch.tensor(labels))
+                yield Batch(torch.tensor(kept), torch.stack(samples), torch.tensor(labels))
 
-    def images(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Read these samples: images [n, C, H, W] in the numbers' order, and which of them there are, bool [n]."""
-        images = torch.zeros(len(numbers), *self.index.shape, dtype=torch.uint8)
+    def samples(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Read these samples: stored [n, *shape] in the numbers' order, and which of them there are, bool [n]."""
+        samples = self.reader.modality.blank(len(numbers), self.index.form)
         there = torch.zeros(len(numbers), dtype=torch.bool)
         for batch in self.batches(numbers, 1024):
-            images[batch.places], there[batch.places] = batch.images, True
-        return images, there
+            samples[batch.places], there[batch.places] = batch.samples, True
+        return samples, there
 
     def _read(self, number: int) -> tuple[Tensor, int] | None:
         shard = int(np.searchsorted(self._starts, number, side="right")) - 1

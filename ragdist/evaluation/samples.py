@@ -1,4 +1,4 @@
-"""Samples to evaluate: of a generator, or a folder of any generator's images."""
+"""Samples to evaluate: of a generator, or a folder of any generator's files."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,22 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ragdist import modalities
 from ragdist.evaluation.reference_data import Batch
 from ragdist.generation import sampling
 from ragdist.generation.generator_file import Exported
-from ragdist.modalities import CODECS
-from ragdist.networks import Generator
+from ragdist.modalities.base import Form
+from ragdist.networks.base import Generator
 from ragdist.tools import noise
 from ragdist.tools.errors import Diverged, UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-
 
 class Samples(Protocol):
-    """Numbered samples as uint8 images."""
+    """Numbered samples as they are stored."""
 
     about: dict[str, Any]  # for the protocol
-    seen: int | None  # images that the generator was trained on, where that is known
+    seen: int | None  # samples that the generator was trained on, where that is known
     labelled: bool  # whether each sample was asked for by a label
 
     def available(self, wanted: int) -> int:
@@ -35,7 +34,7 @@ class Samples(Protocol):
 
 
 class GeneratorSamples:
-    """Samples of a generator, as the 8-bit images that `ragdist.generate` writes.
+    """Samples of a generator, rounded as `ragdist.generate` writes them.
 
     Args:
         exported: the generator and its description.
@@ -46,6 +45,7 @@ class GeneratorSamples:
 
     def __init__(self, exported: Exported, path: Path | str, seed: int, shares: np.ndarray | None):
         self.generator: Generator = exported.generator
+        self.modality, self.form = modalities.training(exported.about["codec"]), exported.form
         self.seed, self.shares = seed, shares
         self.seen = exported.about["images"]
         self.labelled = bool(self.generator.num_classes)
@@ -69,32 +69,45 @@ class GeneratorSamples:
         samples = sampling.sample(
             self.generator, self.seed, len(numbers), first=first, labels=self.labels, batch=batch
         )  # fmt: skip
-        for images in samples:
-            labels = self.labels(first, len(images))
-            none = torch.full((len(images),), -1)
-            yield Batch(torch.arange(first, first + len(images)), quantized(images), none if labels is None else labels)
-            first += len(images)
+        for made in samples:
+            labels = self.labels(first, len(made))
+            none = torch.full((len(made),), -1)
+            places = torch.arange(first, first + len(made))
+            yield Batch(places, self.stored(made), none if labels is None else labels)
+            first += len(made)
+
+    def stored(self, samples: Tensor) -> Tensor:
+        """Samples as networks make them, stored [b, *shape].
+
+        Raises:
+            Diverged: a value is not finite.
+        """
+        if not samples.isfinite().all():
+            raise Diverged("the generator's samples are not finite: its training diverged; judge an earlier checkpoint")
+        return self.modality.from_network(samples, self.form)
 
 
 class FolderSamples:
-    """Images of a folder and its sub-folders, in a random order that the seed decides.
+    """Files of a folder and its sub-folders, in a random order that the seed decides.
 
     Args:
-        folder: PNG, JPEG or WebP files.
-        shape: (channels, height, width) of the data that they are compared with.
+        folder: of files that are payloads, as PNG.
+        modality: of the data that they are compared with, a name.
+        form: of these data.
         seed: of the order, and of which are taken where there are more than wanted.
 
     Raises:
-        UserError: it holds no images.
+        UserError: it holds no such files.
     """
 
     seen, labelled = None, False
 
-    def __init__(self, folder: Path, shape: tuple[int, ...], seed: int):
-        self.shape = shape
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    def __init__(self, folder: Path, modality: str, form: Form, seed: int):
+        self.making, self.modality, self.form = modalities.making(modality), modalities.training(modality), form
+        suffixes = [f".{extension}" for extension in self.making.payload]
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
         if not files:
-            raise UserError(f"{folder} holds no run and no images ({', '.join(SUFFIXES)})")
+            raise UserError(f"{folder} holds no run and no {self.making.units} ({', '.join(suffixes)})")
         self.files = [files[i] for i in noise.permutation(seed, noise.REALS, 1, len(files))]
         names = hashlib.sha256()
         for path in files:
@@ -109,28 +122,15 @@ class FolderSamples:
     def batches(self, numbers: range, batch: int) -> Iterator[Batch]:
         for first in range(numbers.start, numbers.stop, batch):
             places = range(first, min(first + batch, numbers.stop))
-            images = torch.stack([self._read(self.files[i]) for i in places])
-            yield Batch(torch.tensor(list(places)), images, torch.full((len(places),), -1))
+            samples = torch.stack([self._read(self.files[i]) for i in places])
+            yield Batch(torch.tensor(list(places)), samples, torch.full((len(places),), -1))
 
     def _read(self, path: Path) -> Tensor:
         try:
             data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-            return CODECS["image"].decode(data, self.shape)
+            return self.modality.decode(data, self.form)
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror})") from error
         except ValueError as error:
-            wanted = f"{self.shape[2]}x{self.shape[1]} pixels, {'grey' if self.shape[0] == 1 else 'RGB'}"
-            raise UserError(
-                f"{path} cannot be compared with the data ({error}): bring the images to the data's size, {wanted}"
-            ) from error
-
-
-def quantized(images: Tensor) -> Tensor:
-    """Quantize float images in [-1, 1] to uint8, as image files hold them.
-
-    Raises:
-        Diverged: a value is not finite.
-    """
-    if not images.isfinite().all():
-        raise Diverged("the generator's samples are not finite: its training diverged; judge an earlier checkpoint")
-    return images.float().add(1).mul(127.5).round().clamp(0, 255).byte()
+            wanted = f"bring the {self.making.units} to the data's form, {self.making.in_words(self.form)}"
+            raise UserError(f"{path} cannot be compared with the data ({error}): {wanted}") from error

@@ -28,7 +28,7 @@ class Opened:
 
 
 def open_source(source: Path, options: EvaluateOptions, device: torch.device, *, where: str = "") -> Opened:
-    """Open a run, an exported generator, or a folder of images.
+    """Open a run, an exported generator, or a folder of samples.
 
     Args:
         source: the path.
@@ -61,9 +61,9 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
     held_out = DataSet(options.held_out, cache, cache_gb) if options.held_out else None
     out = source if run and not remote else Path(f"{_name(source, remote)}-evaluation")
     if exported is None:
-        return Opened(FolderSamples(source, data.index.shape, options.seed), data, held_out, None, out)
+        return Opened(FolderSamples(source, data.index.codec, data.index.form, options.seed), data, held_out, None, out)
     about, index = exported.about, data.index
-    if about["codec"] != "image" or tuple(about["sample_shape"]) != index.shape:
+    if about["codec"] != index.codec or exported.form != index.form:
         raise UserError(
             f"{shown} makes samples of shape {about['sample_shape']} ({about['codec']}), and those of {path} have "
             f"{list(index.shape)}: give the data that it was trained on, or like them"

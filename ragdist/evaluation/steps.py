@@ -10,11 +10,13 @@ from torch import Tensor
 
 from ragdist.distributed.world import full_precision, shares
 from ragdist.evaluation.feature_set import Collector
-from ragdist.evaluation.measures import PICTURED, Material, Result, measured
-from ragdist.evaluation.reference import IMAGE_BYTES, IMAGELY, Reference
+from ragdist.evaluation.measures import KEPT_SAMPLES, measured
+from ragdist.evaluation.reference import SAMPLE_BYTES, Reference
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.reference_features import KEPT
 from ragdist.evaluation.samples import Samples
+from ragdist.metrics import MEASURES
+from ragdist.metrics.measure import Material, Result
 from ragdist.tools.errors import UserError
 
 FORMAT, VERSION = "ragdist-evaluation", 1
@@ -118,12 +120,12 @@ class EvaluationSteps:
         part, reference = next(self.batches, None), self.reference
         if part is None:
             return 0
-        if IMAGELY & set(reference.names):
-            most = min(PICTURED, IMAGE_BYTES // part.images[0].numel())
-            self._kept.append(part.images[part.places < most].cpu())
+        if reference.keeps_samples:
+            most = min(KEPT_SAMPLES, SAMPLE_BYTES // part.samples[0].nbytes)
+            self._kept.append(part.samples[part.places < most].cpu())
         if reference.labels_matter and reference.namer is not reference.extractor:
             with torch.no_grad():
-                self._named.append(reference.namer(part.images.to(reference.world.device))[1].argmax(1).cpu())
+                self._named.append(reference.namer(part.samples.to(reference.world.device))[1].argmax(1).cpu())
         self._collector.add(part)
         return len(part.places)
 
@@ -133,9 +135,9 @@ class EvaluationSteps:
         world, names = reference.world, reference.names
         if problem := next(filter(None, world.gather(self._problem)), None):
             raise UserError(problem)
-        logits = reference.extractor is reference.namer or "inception_score" in names
+        logits = reference.extractor is reference.namer or any(MEASURES[name].features for name in names)
         fakes = self._collector.gather(world, reference.options.neighbours, logits=logits)
-        images = world.rows(torch.cat(self._kept) if self._kept else None)
+        samples = world.rows(torch.cat(self._kept) if self._kept else None)
         named = world.rows(torch.cat(self._named) if self._named else None)
         if world.rank:
             return
@@ -148,8 +150,10 @@ class EvaluationSteps:
             reals=reference.feature_set,
             neighbours=reference.options.neighbours,
             spacing=lambda n: reference.spacing,
-            fake_images=reference.images[:0] if images is None else images,
-            real_images=reference.images,
+            fake_samples=reference.samples[:0] if samples is None else samples,
+            real_samples=reference.samples,
+            unit=reference.making.unit,
+            units=reference.making.units,
             held_out=reference.held,
         )
         if reference.labels_matter:

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 import ragdist
+from ragdist import modalities
 from ragdist.config import migrations, settings
-from ragdist.data.index import Index, check_spec
-from ragdist.networks import Generator, build_generator
+from ragdist.data.index import Index, check_modality, check_spec
+from ragdist.modalities.base import Form
+from ragdist.networks.base import Generator
+from ragdist.networks.build import build_generator
 from ragdist.storage.files import write_whole
 from ragdist.tools.errors import UserError
 
@@ -23,7 +26,12 @@ FORMAT, VERSION = "ragdist-generator", 1
 
 class Exported(NamedTuple):
     generator: Generator
-    about: dict[str, Any]  # network, sample_shape, classes, codec, spec, images, weights_sha256
+    about: dict[str, Any]  # network, sample_shape (stored), classes, codec, spec, images, weights_sha256
+
+    @property
+    def form(self) -> Form:
+        """The form of its samples once they are stored."""
+        return Form(tuple(self.about["sample_shape"]), self.about["spec"])
 
 
 def weights_sha256(state: dict[str, Tensor]) -> str:
@@ -96,9 +104,11 @@ def load(path: Path, device: torch.device) -> Exported:
     if weights_sha256(state) != about["weights_sha256"]:
         raise UserError(f"{path} is damaged (its weights are not those it names): copy it again")
     about["network"] = network = _network_of_today(about["network"], path, about.get("ragdist"))
+    check_modality(about["codec"], str(path))
     check_spec(about["codec"], about["spec"], str(path), about.get("ragdist"))
-    shape = about["sample_shape"]
-    generator = build_generator(network, shape, num_classes(network, about["classes"]))
+    modality = modalities.training(about["codec"])
+    shape = modality.network_shape(Form(tuple(about["sample_shape"]), about["spec"]))
+    generator = build_generator(network, shape, num_classes(network, about["classes"]), head=modality.head)
     generator.load_state_dict(state)
     return Exported(generator.to(device).eval().requires_grad_(False), about)
 

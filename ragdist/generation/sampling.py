@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ragdist.networks import Generator
+from ragdist.networks.base import Generator
 from ragdist.tools import noise
 
 

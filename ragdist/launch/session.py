@@ -46,7 +46,7 @@ def open_data(config: Config) -> Index:
         from ragdist.config.shards import ShardOptions
         from ragdist.data.writing.writer import write_shards
 
-        write_shards(source, path, ShardOptions(size=config.data.source_size))
+        write_shards(source, path, ShardOptions(), {"size": config.data.source_size})
     return index_file.load(path)
 
 

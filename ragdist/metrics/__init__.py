@@ -1,4 +1,36 @@
-"""Measures of samples: pure functions of feature vectors, one measure a file.
+"""Measures of samples: pure functions of feature vectors, one measure a file; and the tables of features and measures.
 
-No files, no data sets, no workers; a measure that needs pixels belongs to `ragdist.modalities.image`.
+No files, no data sets, no workers; a measure that needs pixels belongs to `ragdist.modalities.image`. Importing this
+needs no PyTorch.
 """
+
+from ragdist.tools.table import Table
+
+# What samples are compared by: each a `metrics.extractor.Features`.
+FEATURES = Table(
+    "ragdist.features",
+    "kind of features",
+    {
+        "pixels": "ragdist.modalities.image.features:PIXELS",
+        "laplacian": "ragdist.modalities.image.features:LAPLACIAN",
+        "classifier": "ragdist.modalities.image.classifier:CLASSIFIER",
+        "inception": "ragdist.modalities.image.inception:INCEPTION",
+    },
+)
+
+# Each a `metrics.measure.Measure`, in the order in which they are taken.
+MEASURES = Table(
+    "ragdist.measures",
+    "measure",
+    {
+        "frechet": "ragdist.evaluation.measures:FRECHET",
+        "kid": "ragdist.evaluation.measures:KID",
+        "precision_recall": "ragdist.evaluation.measures:PRECISION_RECALL",
+        "density_coverage": "ragdist.evaluation.measures:DENSITY_COVERAGE",
+        "memorization": "ragdist.evaluation.measures:MEMORIZATION",
+        "swd": "ragdist.modalities.image.measures:SWD",
+        "ms_ssim": "ragdist.modalities.image.measures:MS_SSIM",
+        "classes": "ragdist.evaluation.measures:CLASSES",
+        "inception_score": "ragdist.modalities.image.measures:INCEPTION_SCORE",
+    },
+)

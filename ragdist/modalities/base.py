@@ -1,39 +1,159 @@
-"""What every modality offers: its codec, and what a source hands over for a sample."""
+"""The three faces of a modality, and what they hand to each other.
+
+A modality is an object, or a package, with the attributes ``making``, ``training`` and ``judging``: its faces. Each is
+a module, or any other object with the attributes below. What only training needs is imported with that face alone.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the processes that write shards need no PyTorch
+    import numpy as np
+    from PIL import Image
     from torch import Tensor
 
-from typing import Any, Protocol, TypeAlias
-
-import numpy as np
+    from ragdist.config.shards import IndexOptions
 
 
-class Codec(Protocol):
-    """The codec of a modality: what training and writing shards need to know of its samples."""
+class Form(NamedTuple):
+    """The form of a data set's samples, equal for all of them: what an index says of them."""
 
-    payload: tuple[str, ...]  # the extensions of its members in a shard
-    spec: frozenset[str]  # keys that an index's spec may have for it
-    draws: int  # uniform numbers that augmentation takes for a slot
-
-    def decode(self, data: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Decode a payload, uint8 [n], to a sample, uint8 ``shape``. Raises ValueError where it is none."""
-
-    def decode_all(self, payloads: list[memoryview], shape: tuple[int, ...]) -> Tensor:
-        """Decode several payloads to uint8 [n, *shape]. Raises ValueError where any is not a sample."""
-
-    def shape(self, data: Tensor) -> tuple[int, ...]:
-        """Read a sample's shape from its payload's header. Raises ValueError where it has none."""
-
-    def augment(self, samples: Tensor, uniform: np.ndarray, crop_padding: int, flip: bool) -> Tensor:
-        """Transform uint8 samples [b, *shape] at random: sample i by ``uniform`` [i, draws] in [0, 1)."""
-
-    def normalize(self, samples: Tensor) -> Tensor:
-        """Scale uint8 samples to float32 in [-1, 1], on their device."""
+    shape: tuple[int, ...]  # stored: of a decoded sample, as [3, H, W]
+    spec: Mapping[str, Any] = {}  # what else its numbers mean, as {"rate": 16000}; empty: the shape says all
 
 
-# An image as a source has it: an encoded file's bytes, or a decoded picture (PIL.Image.Image).
-Picture: TypeAlias = bytes | Any
+@dataclass(frozen=True)
+class Encoded:
+    """A payload and its form."""
+
+    data: bytes
+    extension: str  # of the member in the shard, without a dot
+    shape: tuple[int, ...]  # stored
+    spec: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def form(self) -> Form:
+        return Form(self.shape, self.spec)
+
+
+class Making(Protocol):
+    """The first face: making and indexing shards. Needs no PyTorch."""
+
+    units: str  # samples in messages, plural: "images"
+    unit: str  # one: "image"
+    payload: tuple[str, ...]  # extensions of a sample's member in a shard, the usual ones first
+    suffixes: frozenset[str]  # endings of files that are samples, with the dot
+    spec: frozenset[str]  # keys that an index's spec may have
+    options: type  # a dataclass: how source items become samples; its fields join the options of `ragdist.shards`
+
+    def reading(self) -> AbstractContextManager[None]:
+        """A context around many calls of `encode`."""
+
+    def encode(self, item: bytes | Any, options: Any) -> Encoded:
+        """Encode a file's bytes, or what a source hands over instead, as a payload. Raises ValueError for no sample."""
+
+    def from_array(self, row: np.ndarray) -> Any:
+        """An item for `encode` from a row of an array that `check_array` let pass."""
+
+    def check_array(self, shape: tuple[int, ...], dtype: np.dtype) -> str:
+        """Why an array of this shape, [N, ...], and type holds no samples, the end of a sentence; empty: it does."""
+
+    def describe(self, payload: memoryview, options: IndexOptions) -> Form:
+        """Read the form of a payload from its header, without unpacking it.
+
+        Args:
+            payload: a member's bytes, perhaps of someone else.
+            options: of indexing.
+
+        Raises:
+            ValueError: it is no sample, or one that would unpack to more than memory holds.
+        """
+
+    def in_words(self, form: Form) -> str:
+        """A form in the user's words: "32x32 pixels, RGB"."""
+
+    def loses(self, form: Form, options: IndexOptions) -> bool:
+        """Whether decoding to this form takes away from samples of another one: then headers must be looked at."""
+
+    def refusal(self, first: tuple[str, Form], other: tuple[str, Form], *, writing: bool) -> str:
+        """The user's sentence about two samples, (name, form), that cannot be in one data set; empty: they can.
+
+        ``writing``: they are in a source that shards are made from, else in shards that someone else wrote.
+        """
+
+
+class Training(Protocol):
+    """The second face: from payloads to what networks see."""
+
+    head: str  # G's output: a name in `networks.HEADS`
+    families: tuple[str, ...]  # network families that fit, for messages
+
+    def decode(self, data: Tensor, form: Form) -> Tensor:
+        """Decode a payload, uint8 [n], to a stored sample. Raises ValueError where it is none of this form."""
+
+    def decode_all(self, payloads: list[memoryview], form: Form) -> Tensor:
+        """Decode several payloads to [n, *form.shape]. Raises ValueError where any is none of this form."""
+
+    def blank(self, count: int, form: Form) -> Tensor:
+        """Stored samples [count, *form.shape] of zeros, in the type that `decode` gives."""
+
+    def network_shape(self, form: Form) -> tuple[int, ...]:
+        """The shape of a sample as networks see it, and G makes it."""
+
+    def to_network(self, samples: Tensor, form: Form) -> Tensor:
+        """Turn stored samples [b, *form.shape] into float32 [b, *network_shape], on their device."""
+
+    def from_network(self, samples: Tensor, form: Form) -> Tensor:
+        """Turn samples [b, *network_shape] that are finite into stored ones [b, *form.shape], on their device."""
+
+    def check_transforms(self, options: Any, form: Form) -> str:
+        """Why random transforms of the reals (`config.run.DataOptions`) cannot be, a sentence; empty: they can."""
+
+    def draws(self, options: Any) -> int:
+        """How many uniform numbers `transform` takes for a sample; 0: no transform is asked for."""
+
+    def transform(self, samples: Tensor, uniform: np.ndarray, options: Any) -> Tensor:
+        """Transform stored samples [b, *form.shape] at random: sample i by ``uniform`` [i, draws] in [0, 1)."""
+
+    def points(self, samples: Tensor, pool: int) -> Tensor:
+        """Map samples [b, *network_shape] to the space of the relative term, float32 [b, D]; differentiable.
+
+        ``pool``: samples are averaged down to at most so many values an axis.
+        """
+
+
+class Judging(Protocol):
+    """The third face: looking at samples, and measuring them. Samples are stored ones, [n, *form.shape]."""
+
+    features: tuple[str, ...]  # names in `metrics.FEATURES` that suit, the default for data without labels first
+    labelled_features: str  # the default for data with labels; empty: as without
+    classifier: str  # features that name classes, which the measure `classes` needs; empty: there are none
+    measures: tuple[str, ...]  # names in `metrics.MEASURES` that suit, beside those of any features
+    quantization: str  # what storing a sample rounds, in words: "8 bits a channel"
+    out: str  # where `ragdist.generate` writes to unless it is told: "grid.png"
+
+    def preview(self, samples: Tensor, form: Form, columns: int | None = None) -> Image.Image:
+        """A picture of samples, row by row in so many columns."""
+
+    def check_out(self, out: Path, animate: bool) -> str:
+        """Why `write` or `animate` cannot write to a path, a sentence with what to do; empty: they can."""
+
+    def write(self, samples: Tensor, form: Form, out: Path, columns: int | None) -> str:
+        """Write all samples as one file; returns what it holds, in words."""
+
+    def write_each(self, samples: Tensor, form: Form, folder: Path, first: int) -> int:
+        """Write samples as single files, the first of number ``first``; returns how many."""
+
+    def animate(self, frames: Sequence[Tensor], form: Form, out: Path, columns: int | None) -> str:
+        """Write frames of samples on their way between latents; returns what the file holds, in words."""
+
+    def log(self, board: Any, tag: str, samples: Tensor, form: Form, picture: Image.Image, step: int) -> None:
+        """Show samples in TensorBoard (a SummaryWriter), of which `preview` made the picture."""
+
+    def html(self, samples: Tensor, form: Form, columns: int) -> str:
+        """Samples inside of a page."""

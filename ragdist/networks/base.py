@@ -6,14 +6,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ragdist.networks.heads import tanh
+
 
 class Generator(nn.Module):
-    """G: latents z [B, z_dim] float32, labels [B] int64 or None -> samples [B, *sample_shape] in [-1, 1], float32."""
+    """G: latents z [B, z_dim] float32, labels [B] int64 or None -> samples [B, *sample_shape], float32.
+
+    ``head`` makes samples of what the last layer gives; it is the modality's.
+    """
 
     def __init__(self, z_dim: int, num_classes: int = 0):
         super().__init__()
         self.z_dim = z_dim
         self.num_classes = num_classes
+        self.head = tanh
         # A label is a second latent, of the same length and scale.
         self.embed = nn.Embedding(num_classes, z_dim) if num_classes else None
 
@@ -23,7 +29,7 @@ class Generator(nn.Module):
         return self.z_dim * (2 if self.num_classes else 1)
 
     def synthesize(self, code: Tensor) -> Tensor:
-        """Codes [B, code_dim] -> samples before the tanh. A family implements this."""
+        """Codes [B, code_dim] -> samples before the head. A family implements this."""
         raise NotImplementedError
 
     def code(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -35,7 +41,7 @@ class Generator(nn.Module):
 
     def render(self, code: Tensor) -> Tensor:
         """Codes [B, code_dim] -> samples, float32."""
-        return torch.tanh(self.synthesize(code).float())
+        return self.head(self.synthesize(code).float())
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.render(self.code(z, labels))

@@ -63,3 +63,6 @@ class DCGANDiscriminator(Discriminator):
         for down in self.down:
             x = leaky(down(x))
         return x.flatten(1)
+
+
+FAMILY = (DCGANGenerator, DCGANDiscriminator)

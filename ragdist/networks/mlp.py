@@ -44,3 +44,6 @@ class MLPDiscriminator(Discriminator):
 
     def features(self, x: Tensor) -> Tensor:
         return self.body(x.flatten(1))
+
+
+FAMILY = (MLPGenerator, MLPDiscriminator)

@@ -163,3 +163,6 @@ class ResNetDiscriminator(Discriminator):
         for stage, change in zip(self.stages, self.change, strict=False):
             x = change(F.avg_pool2d(stage(x), 2))  # halving by bilinear interpolation is this average
         return leaky(self.read(self.stages[-1](x))).flatten(1)
+
+
+FAMILY = (ResNetGenerator, ResNetDiscriminator)

@@ -2,3 +2,27 @@
 
 No networks, no options, no state.
 """
+
+from ragdist.tools.table import Table
+
+ADVERSARIAL = Table(
+    "ragdist.losses",
+    "adversarial loss",
+    {
+        "relativistic": "ragdist.objective.adversarial:RELATIVISTIC",
+        "nonsaturating": "ragdist.objective.adversarial:NONSATURATING",
+        "original": "ragdist.objective.adversarial:ORIGINAL",
+    },
+)
+
+PAIRINGS = Table(
+    "ragdist.pairings",
+    "pairing",
+    {
+        "cover": "ragdist.objective.pairings:cover",
+        "nearest": "ragdist.objective.pairings:nearest",
+        "random": "ragdist.objective.pairings:random",
+        "assignment": "ragdist.objective.pairings:assignment",
+        "all": "ragdist.objective.pairings:every",
+    },
+)

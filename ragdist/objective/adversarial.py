@@ -28,26 +28,24 @@ class Adversarial(NamedTuple):
     g_needs_real: bool  # whether L_G depends on r
 
 
-ADVERSARIAL = {
-    # The method's text, D a probability: L_D = -log D(x) - log(1 - D(G(z))), L_G = -D(G(z)).
-    "original": Adversarial(
-        d_loss=lambda r, f: softplus(-r) + softplus(f),
-        g_loss=lambda r, f: -logsigmoid(f).exp(),  # keeps its slope where a sigmoid rounds to 1
-        g_needs_real=False,
-    ),
-    # Goodfellow et al. 2014: the same L_D, L_G = -log D(G(z)).
-    "nonsaturating": Adversarial(
-        d_loss=lambda r, f: softplus(-r) + softplus(f),
-        g_loss=lambda r, f: softplus(-f),
-        g_needs_real=False,
-    ),
-    # Relativistic pairs, RpGAN: Jolicoeur-Martineau 2018; with R1 and R2 the loss of R3GAN, Huang et al. 2024.
-    "relativistic": Adversarial(
-        d_loss=lambda r, f: softplus(f - r),
-        g_loss=lambda r, f: softplus(r - f),
-        g_needs_real=True,
-    ),
-}
+# The method's text, D a probability: L_D = -log D(x) - log(1 - D(G(z))), L_G = -D(G(z)).
+ORIGINAL = Adversarial(
+    d_loss=lambda r, f: softplus(-r) + softplus(f),
+    g_loss=lambda r, f: -logsigmoid(f).exp(),  # keeps its slope where a sigmoid rounds to 1
+    g_needs_real=False,
+)
+# Goodfellow et al. 2014: the same L_D, L_G = -log D(G(z)).
+NONSATURATING = Adversarial(
+    d_loss=lambda r, f: softplus(-r) + softplus(f),
+    g_loss=lambda r, f: softplus(-f),
+    g_needs_real=False,
+)
+# Relativistic pairs, RpGAN: Jolicoeur-Martineau 2018; with R1 and R2 the loss of R3GAN, Huang et al. 2024.
+RELATIVISTIC = Adversarial(
+    d_loss=lambda r, f: softplus(f - r),
+    g_loss=lambda r, f: softplus(r - f),
+    g_needs_real=True,
+)
 
 
 def slopes(adversarial: Adversarial, r: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 
+from ragdist import modalities
 from ragdist.config import Config
 from ragdist.data.index import Index
 from ragdist.data.order import Order
@@ -12,7 +13,6 @@ from ragdist.data.prefetch import Prefetcher
 from ragdist.data.reader import OPEN_SHARDS, ShardReader, SlotDataset, Slots, Updates, make_loader
 from ragdist.data.shard_files import ShardFiles
 from ragdist.distributed.world import World
-from ragdist.modalities import CODECS
 from ragdist.storage.cache import Cache
 from ragdist.tools.errors import UserError
 from ragdist.training.update import Batch
@@ -33,7 +33,7 @@ class TrainingLoader:
 
     def __init__(self, config: Config, world: World, index: Index, *, labels: bool):
         self.config, self.world, self.index, self.labels = config, world, index, labels
-        self.codec = CODECS[index.codec]
+        self.modality = modalities.training(index.codec)
         self.slots = world.slots(config.batch_size)
         # Samples that could not be read, and what was said of them: all workers' until the last checkpoint, and
         # what this one found since.
@@ -54,10 +54,8 @@ class TrainingLoader:
 
     def _check_sizes(self) -> None:
         config, index = self.config, self.index
-        if config.data.crop_padding >= min(index.shape[1:], default=1):
-            raise UserError(
-                f"--data.crop_padding {config.data.crop_padding}: samples of {list(index.shape)} allow less"
-            )
+        if problem := self.modality.check_transforms(config.data, index.form):
+            raise UserError(problem)
         if self.world.size > config.batch_size:
             raise UserError(
                 f"--batch_size {config.batch_size} is too small for {self.world.size} workers: each computes at least "
@@ -81,7 +79,7 @@ class TrainingLoader:
         config, data = self.config, self.config.data
         reader = ShardReader(self.files, min(OPEN_SHARDS, 2 * self.order.shards_in_use))
         z_dim, batch = config.network.z_dim, config.batch_size
-        dataset = SlotDataset(reader, self.order, config.seed, z_dim, batch, self.slots, data.crop_padding, data.flip)
+        dataset = SlotDataset(reader, self.order, config.seed, z_dim, batch, self.slots, data)
         return make_loader(
             dataset,
             Updates(images, config.images, batch),
@@ -96,11 +94,11 @@ class TrainingLoader:
             return self.blank()
         device = self.world.device
         samples, labels, z = (part.to(device, non_blocking=True) for part in slots[:3])
-        return Batch(z, self.codec.normalize(samples), labels if self.labels else None)
+        return Batch(z, self.modality.to_network(samples, self.index.form), labels if self.labels else None)
 
     def blank(self) -> Batch:
         """A batch of zeros, with the shapes and types of all batches."""
-        real = torch.zeros(len(self.slots), *self.index.shape, device=self.world.device)
+        real = torch.zeros(len(self.slots), *self.modality.network_shape(self.index.form), device=self.world.device)
         labels = torch.zeros(len(real), dtype=torch.int64, device=real.device) if self.labels else None
         return Batch(real.new_zeros(len(real), self.config.network.z_dim), real, labels)
 

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ragdist import modalities
 from ragdist.config import Config, migrations, settings
 from ragdist.config.run import flat
 from ragdist.data.index import Index
-from ragdist.modalities.image import preview
+from ragdist.modalities import pictures
 from ragdist.runs.folder import RunFolder
 from ragdist.tools.errors import UserError
 from ragdist.tools.progress import Progress
@@ -41,7 +42,7 @@ class Monitor:
 
     def __init__(self, config: Config, folder: RunFolder, index: Index, images: int, progress: Any = None):
         self.config, self.folder, self.index = config, folder, index
-        self.has_pictures = index.codec == "image"
+        self.modality, self.judging = modalities.training(index.codec), modalities.judging(index.codec)
         self.every_grid = config.monitor.grid_every or max(config.images // 20, 1)
         self.progress = progress or Progress(config.images, done=images)
         self._sums: Tensor | None = None
@@ -154,15 +155,17 @@ class Monitor:
     def grid_due(self, before: int, images: int) -> bool:
         """Whether a sample grid falls between these two counts of images."""
         crossed = images // self.every_grid > before // self.every_grid
-        return self.has_pictures and (crossed or images >= self.config.images)
+        return crossed or images >= self.config.images
 
     def grid(self, images: int, samples: Tensor) -> Path:
-        """Write a sample grid of GRID_ROWS x GRID_COLUMNS samples."""
-        picture = preview.grid(samples, GRID_COLUMNS)
+        """Write a picture of GRID_ROWS x GRID_COLUMNS samples [n, *network_shape], and show them in TensorBoard."""
+        form = self.index.form
+        samples = self.modality.from_network(samples, form).cpu()
+        picture = self.judging.preview(samples, form, GRID_COLUMNS)
         path = self.folder.samples / f"images-{images:012d}.png"
-        preview.save(picture, path)
+        pictures.save(picture, path)
         if self._board:
-            self._board.add_image("samples", preview.to_tensor(picture), images)
+            self.judging.log(self._board, "samples", samples, form, picture, images)
             self._board.flush()
         return path
 
@@ -171,13 +174,13 @@ class Monitor:
         grids = sorted(self.folder.samples.glob("images-*.png"))
         if not grids:
             return None
-        chosen = [grids[i] for i in preview.evenly(len(grids), 10)]
-        moments = [(int(path.stem.partition("-")[2]), preview.load(path)) for path in chosen]
-        picture = preview.course(moments, GRID_COLUMNS, GRID_COLUMNS)
+        chosen = [grids[i] for i in pictures.evenly(len(grids), 10)]
+        moments = [(int(path.stem.partition("-")[2]), pictures.load(path)) for path in chosen]
+        picture = pictures.course(moments, GRID_COLUMNS, GRID_COLUMNS)
         path = self.folder.samples / "course.png"
-        preview.save(picture, path)
+        pictures.save(picture, path)
         if self._board:
-            self._board.add_image("course", preview.to_tensor(picture), moments[-1][0])
+            self._board.add_image("course", pictures.to_tensor(picture), moments[-1][0])
         return path
 
     def close(self) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 
+from ragdist import modalities
 from ragdist.config import Config, settings
 from ragdist.config.run import flat
 from ragdist.data.index import Index
 from ragdist.distributed.world import World
 from ragdist.generation import generator_file
-from ragdist.networks import build_discriminator, build_generator
+from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.runs import checkpoint
 from ragdist.runs.folder import RunFolder
 from ragdist.tools.errors import UserError
@@ -35,14 +36,17 @@ class TrainingState:
         if config.network.labels and not index.classes:
             raise UserError("--network.labels true: these data have no labels; leave it out")
         self.config, self.index = config, index
-        network, shape = asdict(config.network), index.shape
+        self.modality = modality = modalities.training(index.codec)
+        network, shape = asdict(config.network), modality.network_shape(index.form)
         self.classes = generator_file.num_classes(network, index.classes)
         try:
-            self.generator = build_generator(network, shape, self.classes, seed=config.seed).to(device)
+            self.generator = build_generator(network, shape, self.classes, seed=config.seed, head=modality.head).to(
+                device
+            )
             self.discriminator = build_discriminator(network, shape, self.classes, seed=config.seed).to(device)
         except ValueError as error:
             raise UserError(str(error)) from error
-        self.ema = build_generator(network, shape, self.classes, seed=config.seed).to(device).eval()
+        self.ema = build_generator(network, shape, self.classes, seed=config.seed, head=modality.head).to(device).eval()
         self.ema.requires_grad_(False)
         self.optimizers = Optimizers(
             self.generator, self.discriminator, self.ema, config.optim, batch_size=config.batch_size

@@ -37,6 +37,7 @@ class TrainingStep:
             batch_size=config.batch_size,
             precision=config.precision,
             world=world,
+            points=state.modality.points,
             compile=config.compile,
         ).to(world.device)
         if config.objective.lam and self.update.group < 2:

@@ -178,7 +178,7 @@ class Trainer:
     def _begin(self, monitor: Monitor | None) -> None:
         if monitor:
             self.folder.summary.unlink(missing_ok=True)  # of a run that is being extended
-            if not self.images and monitor.has_pictures:
+            if not self.images:
                 monitor.grid(0, self._samples())
         if self.evaluations:
             self.evaluations.start()

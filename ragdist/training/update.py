@@ -20,6 +20,7 @@ forward is compiled on every update, and D's where its logits are differentiated
 not with penalties, which differentiate twice, nor where a gradient is taken to the fakes alone.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -28,9 +29,10 @@ from torch import Tensor, nn
 
 from ragdist.config.run import ObjectiveOptions
 from ragdist.distributed.world import GroupSlices, World
-from ragdist.networks import Discriminator, Generator
+from ragdist.networks.base import Discriminator, Generator
 from ragdist.networks.conv import penalized
-from ragdist.objective.adversarial import ADVERSARIAL, one_pass_factors, slopes
+from ragdist.objective import ADVERSARIAL
+from ragdist.objective.adversarial import one_pass_factors, slopes
 from ragdist.objective.penalty import input_gradients, squared_norm
 from ragdist.objective.relative import Relative, flatten, group_size, relative_term
 from ragdist.training.compiling import compiled
@@ -41,7 +43,7 @@ class Batch(NamedTuple):
     """A batch on the device: a worker's slots of one global batch, or a micro-batch of them."""
 
     z: Tensor  # latents, float32 [b, z_dim]
-    real: Tensor  # reals in [-1, 1], float32 [b, *sample_shape]
+    real: Tensor  # reals, float32 [b, *sample_shape]
     labels: Tensor | None  # int64 [b]: the label of slot i's real and of slot i's fake
 
     def split(self, size: int) -> list["Batch"]:
@@ -79,6 +81,7 @@ class Update(nn.Module):
             sum over micro-batches and workers is the loss of the whole.
         precision: "bf16" to run the networks under autocast; "fp32" or "tf32", which the device knows already.
         world: the workers; None: this process alone.
+        points: (samples, pool) -> points [b, D]: the space of the relative term, the modality's.
         compile: whether torch.compile makes the networks' code, when it is first needed; the modules stay as they are.
     """
 
@@ -91,6 +94,7 @@ class Update(nn.Module):
         batch_size: int,
         precision: str = "fp32",
         world: World | None = None,
+        points: Callable[[Tensor, int], Tensor] = flatten,
         compile: bool = False,
     ):
         super().__init__()
@@ -106,6 +110,7 @@ class Update(nn.Module):
         self.slices = GroupSlices(world, batch_size, self.group)
         self.part = self.slices.part.to(world.device) if self.slices.cut else None
         self.precision = precision
+        self.points = points
         self.adversarial = ADVERSARIAL[options.adversarial]
         # Without the embeddings of labels, whose gradient would be summed in any order.
         self.compiled = compiled(generator.render, discriminator.features) if compile else None
@@ -232,9 +237,9 @@ class Update(nn.Module):
         options = self.options
         if options.lam == 0:
             with torch.no_grad():  # a baseline without the term still says how far its fakes are
-                return 0.0, self._distances(self._term(batch, batch.real, fake))
+                return 0.0, self._distances(self._term(batch, *self._points(batch.real, fake)))
         if not self._in_features:
-            term = self._term(batch, batch.real, fake)
+            term = self._term(batch, *self._points(batch.real, fake))
             assert term.term.requires_grad, "the relative term lost its gradient"
             return lam * term.term, self._distances(term)
         term = self._term(batch, real_features, fake_features)
@@ -242,11 +247,15 @@ class Update(nn.Module):
         (gradient,) = torch.autograd.grad(term.term, fake_input, retain_graph=True)
         return lam * _linear(fake, gradient), self._distances(term)
 
+    def _points(self, *samples: Tensor) -> list[Tensor]:
+        return [self.points(each, self.options.pool) for each in samples]
+
     def _term(self, batch: Batch, real: Tensor, fake: Tensor) -> Relative:
+        """The relative term of points, or features, [b, D]."""
         options, whole = self.options, self.slices.whole_groups
         return relative_term(
-            whole(flatten(real, options.pool)),
-            whole(flatten(fake, options.pool)),
+            whole(real.float()),
+            whole(fake.float()),
             batch.labels if batch.labels is None else whole(batch.labels),
             pairing=options.pairing,
             relative=options.relative,

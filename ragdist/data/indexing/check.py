@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from ragdist import modalities
 from ragdist.config.option import check_limits
 from ragdist.config.shards import CheckOptions
 from ragdist.data import index as index_file
@@ -18,7 +19,6 @@ from ragdist.data.indexing import compare_webdataset
 from ragdist.data.indexing.tar_files import Tar, mapped
 from ragdist.data.indexing.tar_walk import printable
 from ragdist.data.parallel import Advance, each
-from ragdist.modalities import CODECS
 from ragdist.storage.store import Store
 from ragdist.tools.errors import TooNew, UserError
 from ragdist.tools.progress import Progress
@@ -161,7 +161,8 @@ def _sample(data, row: np.void, index: Index) -> str:
     import torch  # by those who decode; a mistake in the command is said before it is imported
 
     try:
-        CODECS[index.codec].decode(torch.frombuffer(data, dtype=torch.uint8, count=length, offset=offset), index.shape)
+        payload = torch.frombuffer(data, dtype=torch.uint8, count=length, offset=offset)
+        modalities.training(index.codec).decode(payload, index.form)
     except ValueError as error:
         return f"cannot be decoded: {error}"
     return ""

@@ -21,7 +21,6 @@ from ragdist.data import index as index_file
 from ragdist.data.index import INDEX, NO_LABEL, Index, Shard
 from ragdist.data.indexing.scan_shard import LISTED, Found, Job, Plan, make_plan, survey
 from ragdist.data.indexing.tar_files import Tar, is_remote, look_at, tars
-from ragdist.data.indexing.tar_samples import CODEC
 from ragdist.data.indexing.tar_walk import printable
 from ragdist.data.parallel import each
 from ragdist.storage.files import os_errors_as_user_error, write_whole
@@ -97,10 +96,10 @@ def _jobs(found: list[Tar], notes: Path, options: IndexOptions) -> list[Job]:
     # Where nothing tells whether a tar is the same one, a note on it is of use to this command alone.
     marks = [tar.mark or os.urandom(8).hex() for tar in found]
     identity = [(tar.place, tar.size, mark) for tar, mark in zip(found, marks, strict=True)]
-    plan = _plan(found, notes, options, _name(identity, options.payload, options.channels))
+    plan = _plan(found, notes, options, _name(identity, options.payload, options.channels, options.modality))
     asked = (asdict(plan), options.label)
     return [
-        Job(tar, plan, options.label, options.bad == "skip", notes / f"{_name(which, *asked)}.npz", notes)
+        Job(tar, plan, options, notes / f"{_name(which, *asked)}.npz", notes)
         for tar, which in zip(found, identity, strict=True)
     ]
 
@@ -115,7 +114,7 @@ def _plan(found: list[Tar], notes: Path, options: IndexOptions, name: str) -> Pl
     with suppress(FileNotFoundError, TypeError, KeyError):  # another version's note may say other things
         said = json.loads(path.read_text())
         return Plan(**said | {"shape": tuple(said["shape"])})
-    plan = make_plan(found, notes, options.payload.lower().lstrip("."), options.channels)
+    plan = make_plan(found, notes, options)
     write_whole(path, json.dumps(asdict(plan)))
     return plan
 
@@ -134,7 +133,7 @@ def _survey(jobs: list[Job], processes: int) -> None:
 
 def _noted(job: Job) -> bool:
     try:
-        return not Found.load(job.note).bad_count or job.skip
+        return not Found.load(job.note).bad_count or job.options.bad == "skip"
     except (FileNotFoundError, TypeError, KeyError):  # another version's note may say other things
         return False
 
@@ -183,7 +182,7 @@ class _Merge:
             raise UserError(f"no sample is left of {self.bad_count:,}; the first: {self.bad[0]}")
         plan = self.jobs[0].plan
         names = tuple(str(value) for value in self.classes)
-        index = Index(CODEC, tuple(plan.shape), names, tuple(shards))
+        index = Index(plan.modality, tuple(plan.shape), names, tuple(shards), plan.spec)
         before = _tables_of(out)
         write_whole(out / INDEX, index.dumps())
         for name in before - {shard.table for shard in shards}:
@@ -199,11 +198,11 @@ class _Merge:
             (unlabelled, f"it has no label ({where}), and others have", ""),
             (again, "its key was in an earlier shard, too", ", or give --keys any if shards count anew"),
         ):
-            for row in np.flatnonzero(rows)[: LISTED if job.skip else 1]:
+            for row in np.flatnonzero(rows)[: LISTED if self.options.bad == "skip" else 1]:
                 line = (
                     f"{job.tar.place}: sample {printable(found.keys[row])} at byte {table['offset'][row]:,}: {reason}"
                 )
-                if not job.skip:
+                if self.options.bad != "skip":
                     raise UserError(f"{line}; mend the shard, or leave such samples out with --bad skip{advice}")
                 self.bad.append(line)
         bad = unlabelled | again

@@ -7,26 +7,20 @@ import io
 import json
 import mmap
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ragdist import modalities
+from ragdist.config.shards import IndexOptions
 from ragdist.data.index import NO_LABEL, TABLE
 from ragdist.data.indexing.tar_files import Tar, mapped
-from ragdist.data.indexing.tar_samples import (
-    CODEC,
-    Sample,
-    choose_payload,
-    group,
-    is_dotted_image,
-    label_of,
-    payload_of,
-)
+from ragdist.data.indexing.tar_samples import Payloads, Sample, group, label_of
 from ragdist.data.indexing.tar_walk import Member, TarDamage, printable, walk
 from ragdist.data.parallel import Advance
-from ragdist.modalities import CODECS
+from ragdist.modalities.base import Form
 from ragdist.storage.files import write_whole
 from ragdist.tools.errors import UserError
 
@@ -38,12 +32,23 @@ LISTED = 20  # bad samples of a shard that are named; the others are counted
 
 @dataclass(frozen=True)
 class Plan:
-    """Extension, shape and label that all samples have in common."""
+    """What all samples have in common: modality, extension and form."""
 
-    payload: str  # extension; empty: the one image of each sample
+    modality: str
+    payload: str  # extension; empty: the one payload of each sample
     shape: tuple[int, ...]
     first: str  # shard and key of the sample that says so
-    found_grey: bool  # it is grey, and nobody said that all should be
+    look: bool  # whether each header must be looked at, see `Making.loses`
+    spec: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def form(self) -> Form:
+        return Form(self.shape, self.spec)
+
+    @property
+    def payloads(self) -> Payloads:
+        making = modalities.making(self.modality)
+        return Payloads(making.payload, making.unit)
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,7 @@ class Job:
 
     tar: Tar
     plan: Plan
-    label: str  # key in the .json; empty: .cls
-    skip: bool  # bad samples are left out
+    options: IndexOptions
     note: Path  # to leave the `Found` in
     scratch: Path  # folder for a copy of a remote tar
 
@@ -85,33 +89,46 @@ class Found:
             return cls(table=arrays["table"], hashes=arrays["hashes"], **json.loads(arrays["rest"].tobytes().decode()))
 
 
-def make_plan(found: list[Tar], scratch: Path, payload: str, channels: int) -> Plan:
-    """Find the extension and shape of the first sample that can be decoded.
+def make_plan(found: list[Tar], scratch: Path, options: IndexOptions) -> Plan:
+    """Find the modality, the extension and the form of the first sample that can be decoded.
 
     Raises:
-        UserError: no shard holds one, or nothing tells which of several images a sample is.
+        UserError: no shard holds one, or nothing tells which of several members a sample is.
     """
-    codec, why = CODECS[CODEC], ""
+    said, why = options.payload.lower().lstrip("."), ""
     for tar in found:
         with mapped(tar, scratch, keep=True) as data:  # the tar's own job needs it, too
             samples = _samples(tar.place, data)[0]
-            chosen = payload or choose_payload(samples)
+            modality = options.modality or _modality(samples, said)
+            making = modalities.making(modality)
+            payloads = Payloads(making.payload, making.unit)
+            chosen = said or payloads.choose(samples)
             if chosen is None:
                 raise UserError(
-                    f"{tar.place}: some samples have several images, and there is no extension that all have: "
-                    "say which to read with --payload, such as --payload jpg"
+                    f"{tar.place}: some samples have several {making.units}, and there is no extension that all have: "
+                    f"say which to read with --payload, such as --payload {making.payload[0]}"
                 )
             for sample in samples:
                 try:
-                    bytes_ = _payload(data, payload_of(sample, chosen))
-                    shape = codec.shape(bytes_)
-                    shape = (channels or shape[0], *shape[1:])
-                    codec.decode(bytes_, shape)
+                    member = payloads.of(sample, chosen)
+                    form = making.describe(_bytes(data, member), options)
+                    modalities.training(modality).decode(_payload(data, member), form)
                 except ValueError as error:
                     why = why or f"the first is {printable(sample.key)} of {tar.place}: {error}"
                     continue
-                return Plan(chosen, shape, f"{printable(sample.key)} of {tar.place}", not channels and shape[0] == 1)
+                first, look = f"{printable(sample.key)} of {tar.place}", making.loses(form, options)
+                return Plan(modality, chosen, form.shape, first, look, dict(form.spec))
     raise UserError(f"no sample can be read: {why or 'there is none in the shards'}")
+
+
+def _modality(samples: list[Sample], payload: str) -> str:
+    """The modality that most of the samples have a payload of; that of ``payload`` where it is said."""
+    count = {
+        name: sum(any(e in sample.members for e in making.payload) for sample in samples) + (payload in making.payload)
+        for name in modalities.MODALITIES
+        if (making := modalities.making(name))
+    }
+    return max(count, key=lambda name: count[name])  # of equals the first
 
 
 def survey(job: Job, advance: Advance) -> None:
@@ -128,12 +145,13 @@ def survey(job: Job, advance: Advance) -> None:
 def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
     samples, ignored = _samples(job.tar.place, data)
     rows, keys, bad, values, dotted, done = [], [], [], {}, "", 0
+    payloads = job.plan.payloads
     for number, sample in enumerate(samples):
         try:
-            member, label = _read(sample, data, job)
+            member, label = _read(sample, data, job, payloads)
         except ValueError as error:
             line = f"{job.tar.place}: sample {printable(sample.key)} at byte {sample.start:,}: {error}"
-            if not job.skip:
+            if job.options.bad != "skip":
                 raise UserError(f"{line}; mend the shard, or leave such samples out with --bad skip") from error
             bad.append(line)
             continue
@@ -142,9 +160,9 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
         rows.append((member.offset, member.size, crc, number_of))
         keys.append(sample.key)
         for extension, other in sample.members.items():
-            if other is not member and extension != ("json" if job.label else "cls"):
+            if other is not member and extension != ("json" if job.options.label else "cls"):
                 ignored[f".{printable(extension)}"] += 1
-                dotted = dotted or (printable(other.name) if is_dotted_image(extension) else "")
+                dotted = dotted or (printable(other.name) if payloads.is_dotted(extension) else "")
         if number % 64 == 0:
             advance(sample.start - done)
             done = sample.start
@@ -172,42 +190,43 @@ def _samples(place: str, data: mmap.mmap):
         ) from damage
 
 
-def _read(sample: Sample, data: mmap.mmap, job: Job) -> tuple[Member, int | str | None]:
+def _read(sample: Sample, data: mmap.mmap, job: Job, payloads: Payloads) -> tuple[Member, int | str | None]:
     """Read the payload and label of a sample. Raises ValueError where it is damaged."""
-    codec, plan = CODECS[CODEC], job.plan
+    plan = job.plan
     if sample.wrong:
         raise ValueError(sample.wrong)
-    member = payload_of(sample, plan.payload)
-    label = label_of(sample, memoryview(data), job.label)
-    bytes_ = _payload(data, member)
+    member = payloads.of(sample, plan.payload)
+    label = label_of(sample, memoryview(data), job.options.label)
+    payload = _payload(data, member)
     try:
-        codec.decode(bytes_, plan.shape)
+        modalities.training(plan.modality).decode(payload, plan.form)
     except ValueError as error:
-        raise ValueError(_reason(bytes_, plan, error)) from error
-    if plan.found_grey and codec.shape(bytes_)[0] != plan.shape[0]:
-        raise ValueError(f"it is in colour, and the first sample, {plan.first}, is grey: give --channels 1 or 3")
+        raise ValueError(_other_form(data, member, job) or f"it cannot be decoded: {error}") from error
+    if plan.look and (reason := _other_form(data, member, job)):
+        raise ValueError(reason)
     return member, label
 
 
-def _reason(data: Tensor, plan: Plan, error: ValueError) -> str:
-    """The reason why a payload cannot be decoded, with its size where that is another."""
+def _other_form(data: mmap.mmap, member: Member, job: Job) -> str:
+    """The reason why a payload is of another form than the first sample; empty: it is not."""
+    making = modalities.making(job.plan.modality)
     try:
-        _, height, width = CODECS[CODEC].shape(data)
-    except ValueError as reason:  # it is no image, or one of too many pixels
+        form = making.describe(_bytes(data, member), job.options)
+    except ValueError as reason:  # it is no sample, or one that is too large
         return f"it cannot be decoded: {reason}"
-    if (height, width) == plan.shape[1:]:
-        return f"it cannot be decoded: {error}"
-    return (
-        f"it is {width}x{height} pixels, and the first sample, {plan.first}, {plan.shape[2]}x{plan.shape[1]}: "
-        "all must be of one size; `python -m ragdist.shards SOURCE OUT --size N` writes such shards"
-    )
+    return making.refusal((job.plan.first, job.plan.form), ("", form), writing=False)
+
+
+def _bytes(data: mmap.mmap, member: Member) -> memoryview:
+    if not 0 < member.size < 2**32:
+        raise ValueError("it is empty" if not member.size else f"it has {member.size:,} bytes")
+    return memoryview(data)[member.offset : member.offset + member.size]
 
 
 def _payload(data: mmap.mmap, member: Member) -> Tensor:
     import torch
 
-    if not 0 < member.size < 2**32:
-        raise ValueError("it is empty" if not member.size else f"it has {member.size:,} bytes")
+    _bytes(data, member)
     return torch.frombuffer(data, dtype=torch.uint8, count=member.size, offset=member.offset)
 
 

@@ -71,7 +71,7 @@ def read(where: str) -> Stats:
 
 
 def pick(stats: Stats, rows: int, columns: int) -> list[tuple[str, Tensor]]:
-    """Pick samples to look at: (class, float32 [at most ``columns``, *shape] in [-1, 1]), a row for each class.
+    """Pick samples to look at: (class, stored [at most ``columns``, *shape]), a row for each class.
 
     Classes, and a class's samples, are spread evenly over the data. Without labels the rows have no names.
     Of remote shards a few are fetched. Samples that cannot be read are left out.
@@ -110,7 +110,7 @@ def _samples(reader: ShardReader, starts: np.ndarray, numbers: np.ndarray) -> Te
     shards = np.searchsorted(starts, numbers, side="right") - 1
     found = [reader.read(int(s), int(n - starts[s])) for s, n in zip(shards, numbers, strict=True)]
     good = [item[0] for item in found if not isinstance(item, BadSample)]
-    return reader.codec.normalize(torch.stack(good)) if good else torch.empty(0)
+    return torch.stack(good) if good else torch.empty(0)
 
 
 def _evenly(items: np.ndarray, most: int) -> np.ndarray:

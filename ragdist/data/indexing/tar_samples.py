@@ -7,10 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ragdist.data.indexing.tar_walk import Buffer, Member, printable
-from ragdist.modalities import CODECS
-
-CODEC = "image"
-IMAGES = CODECS[CODEC].payload
 
 KEYLESS = "without a key"
 _META = re.compile(r"__[^/]*__($|/)")  # members that webdataset keeps for itself
@@ -66,38 +62,47 @@ def group(members: Iterable[Member]) -> tuple[list[Sample], Counter]:
     return list(samples.values()), keyless
 
 
-def choose_payload(samples: list[Sample]) -> str | None:
-    """Choose the extension to read: empty where no sample has more than one image; None where nothing is fit."""
-    having = [found for sample in samples if (found := [e for e in IMAGES if e in sample.members])]
-    if all(len(found) == 1 for found in having):
-        return ""
-    return next((e for e in IMAGES if all(e in found for found in having)), None)
+class Payloads:
+    """The members that are payloads, by their extensions.
 
+    Args:
+        kinds: extensions of the modality's payloads, the usual ones first.
+        unit: what a sample is, for messages: "image".
+    """
 
-def payload_of(sample: Sample, payload: str) -> Member:
-    """The payload member of a sample. Raises ValueError where there is none, or more than one."""
-    if payload in sample.members:
-        return sample.members[payload]
-    has = ", ".join(f".{printable(extension)}" for extension in sample.members)
-    if payload:
-        raise ValueError(f"it has no .{payload}, only {has}")
-    images = [extension for extension in IMAGES if extension in sample.members]
-    if len(images) == 1:
-        return sample.members[images[0]]
-    if images:
-        raise ValueError(f"it has several images ({has}): say which with --payload {images[0]}")
-    dotted = [extension for extension in sample.members if is_dotted_image(extension)]
-    if dotted:
-        raise ValueError(
-            f"it has no image but {has}: the key ends at the first dot of a name; "
-            f"rename the files, or give --payload {printable(dotted[0])} if that is what it is called"
-        )
-    raise ValueError(f"it has no image, only {has}")
+    def __init__(self, kinds: tuple[str, ...], unit: str):
+        self.kinds, self.unit = kinds, unit
 
+    def choose(self, samples: list[Sample]) -> str | None:
+        """Choose the extension to read: empty where no sample has more than one; None where nothing is fit."""
+        having = [found for sample in samples if (found := [e for e in self.kinds if e in sample.members])]
+        if all(len(found) == 1 for found in having):
+            return ""
+        return next((e for e in self.kinds if all(e in found for found in having)), None)
 
-def is_dotted_image(extension: str) -> bool:
-    """Whether a file's name has dots before the ending of an image, which may not be meant as an extension."""
-    return "." in extension and extension.rpartition(".")[2] in IMAGES
+    def of(self, sample: Sample, payload: str) -> Member:
+        """The payload member of a sample. Raises ValueError where there is none, or more than one."""
+        if payload in sample.members:
+            return sample.members[payload]
+        has = ", ".join(f".{printable(extension)}" for extension in sample.members)
+        if payload:
+            raise ValueError(f"it has no .{payload}, only {has}")
+        found = [extension for extension in self.kinds if extension in sample.members]
+        if len(found) == 1:
+            return sample.members[found[0]]
+        if found:
+            raise ValueError(f"it has several {self.unit} files ({has}): say which with --payload {found[0]}")
+        dotted = [extension for extension in sample.members if self.is_dotted(extension)]
+        if dotted:
+            raise ValueError(
+                f"it has no {self.unit} but {has}: the key ends at the first dot of a name; "
+                f"rename the files, or give --payload {printable(dotted[0])} if that is what it is called"
+            )
+        raise ValueError(f"it has no {self.unit}, only {has}")
+
+    def is_dotted(self, extension: str) -> bool:
+        """Whether a file's name has dots before the ending of a payload, which may not be meant as an extension."""
+        return "." in extension and extension.rpartition(".")[2] in self.kinds
 
 
 def label_of(sample: Sample, data: Buffer, key: str) -> int | str | None:

@@ -1,4 +1,4 @@
-"""Sources of images: folders, archives, listings, arrays, data sets of other libraries.
+"""Sources of samples: folders, archives, listings, arrays, data sets of other libraries.
 
 One idea a file; `open_source` picks the file by the source's name.
 """
@@ -7,6 +7,7 @@ import errno
 import importlib
 from pathlib import Path
 
+from ragdist import modalities
 from ragdist.config.shards import SOURCES, ShardOptions
 from ragdist.data.sources.source import Source
 from ragdist.tools.errors import UserError, nearest
@@ -14,6 +15,7 @@ from ragdist.tools.errors import UserError, nearest
 # What each way of naming a source is opened by: the functions take (the rest of the name, options, scratch).
 _PREFIXES = {"torchvision": "torchvision_set", "hf": "huggingface"}
 _ENDINGS = {".csv": "listing", ".jsonl": "listing", ".npy": "arrays", ".npz": "arrays"}
+_IMAGES = ("digits", "torchvision_set", "huggingface")  # that they hold is certain
 _TAKE_SPLIT = ("folder", "archive", "torchvision_set", "huggingface")
 
 
@@ -29,6 +31,10 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
         UserError: there is nothing to read there.
     """
     kind, rest = _kind(name)
+    if options.modality:
+        modalities.MODALITIES.check(options.modality, f"--modality {options.modality}")
+    if kind in _IMAGES and options.modality not in ("", "image"):
+        raise UserError(f"--modality {options.modality}: {name} holds images; leave it out")
     if options.split and kind not in _TAKE_SPLIT:
         raise UserError(f"--split {options.split}: {name} has no splits; leave it out")
     try:

@@ -1,4 +1,4 @@
-"""Tars (also compressed) and zips of images, read by byte ranges: nothing is extracted by its name."""
+"""Tars (also compressed) and zips of samples' files, read by byte ranges: nothing is extracted by its name."""
 
 import bz2
 import gzip
@@ -19,12 +19,12 @@ from ragdist.data.sources.source import Source
 from ragdist.tools.errors import UserError
 
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-_LARGEST = 2**30  # bytes of an image file; more is damage or an attack
+_LARGEST = 2**30  # bytes of a file; more is damage or an attack
 _CORRUPT = (tarfile.TarError, zipfile.BadZipFile, EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, ValueError)
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
-    """Open an archive of images, with classes from its folders."""
+    """Open an archive of files, with classes from its folders."""
     path = Path(name).absolute()
     kind = "zip" if zipfile.is_zipfile(path) else "tar"
     try:
@@ -33,7 +33,7 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
         names, places, read = _zip(path) if kind == "zip" else _tar(path, scratch)
     except _CORRUPT as error:
         raise UserError(f"{name} cannot be read as a {kind}, it may be cut off ({error}): get it again") from error
-    return grouped(name, names, places, read, stamp(path), options.split)
+    return grouped(name, names, places, read, stamp(path), options)
 
 
 def stamp(path: Path) -> str:
@@ -56,7 +56,7 @@ class Ranges:
     def __call__(self, place: tuple[int, ...]) -> bytes:
         offset, size = place
         if size > _LARGEST:
-            raise ValueError(f"it has {size:,} bytes, more than an image can")
+            raise ValueError(f"it has {size:,} bytes, more than a sample can")
         if self._file is None:
             self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - open for as long as the process
         data = os.pread(self._file.fileno(), size, offset)
@@ -94,7 +94,7 @@ class ZipRanges(Ranges):
         if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError("it is compressed in an unusual way: pack the zip again, stored or deflated")
         if size > _LARGEST:
-            raise ValueError(f"it has {size:,} bytes, more than an image can")
+            raise ValueError(f"it has {size:,} bytes, more than a sample can")
         name, extra = struct.unpack("<26x2H", super().__call__((offset, 30)))
         data = super().__call__((offset + 30 + name + extra, packed))
         if method == zipfile.ZIP_DEFLATED:

@@ -16,5 +16,7 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     data = load_digits()
     images = np.round(data.images * (255 / 16)).astype(np.uint8)
     np.save(scratch / "digits.npy", images)
-    source = of_array(name, images, scratch / "digits.npy", "digits", data.target, [str(d) for d in range(10)])
+    source = of_array(
+        name, images, scratch / "digits.npy", "digits", data.target, [str(d) for d in range(10)], modality="image"
+    )
     return replace(source, names=Numbered(len(images), "digit"))

@@ -1,17 +1,17 @@
-"""Folders of images, with class folders or without, and the classes of any list of files."""
+"""Folders of samples' files, with class folders or without, and the classes of any list of files."""
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ragdist import modalities
 from ragdist.config.shards import ShardOptions
 from ragdist.data.sources.source import Source
 from ragdist.tools.errors import UserError, nearest
-
-IMAGES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class FileReader:
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
-    """The images of a folder; a file's class is its folder, where there is more than one."""
+    """The files of a folder; a file's class is its folder, where there is more than one."""
     root = os.path.abspath(name)
     files = {path: (size, time) for path, size, time in _walk(root)}
-    source = grouped(name, list(files), list(files), FileReader(root), "", options.split)
-    stamp = hashlib.sha256(repr([files[image] for image in source.places]).encode())
+    source = grouped(name, list(files), list(files), FileReader(root), "", options)
+    stamp = hashlib.sha256(repr([files[place] for place in source.places]).encode())
     return replace(source, identity=stamp.hexdigest())
 
 
@@ -63,7 +63,7 @@ def grouped(
     places: Sequence[Any],
     read: Callable[[Any], bytes],
     identity: str,
-    split: str = "",
+    options: ShardOptions,
 ) -> Source:
     """A source of files in class folders.
 
@@ -71,43 +71,55 @@ def grouped(
         where: for messages: what holds the files.
         files: their paths, with ``/``.
         places: where ``read`` finds each.
-        split: take only the files in the folder of this name.
+        options: ``split``: take only the files in the folder of this name; ``modality``.
 
     Raises:
-        UserError: no images, or no such split.
+        UserError: no file is a sample, or no such split.
     """
     places = {str(PurePosixPath(name)): place for name, place in zip(files, places, strict=True)}
-    images = sorted(name for name in places if _is_image(name))
-    ignored = sorted(places.keys() - set(images))
-    if not images:
+    modality = options.modality or most_of(places)
+    making = modalities.making(modality)
+    chosen = sorted(name for name in places if _ending(name) in making.suffixes)
+    ignored = sorted(places.keys() - set(chosen))
+    if not chosen:
         seen = f" ({len(ignored)} other files, such as {ignored[0]})" if ignored else ""
-        raise UserError(
-            f"{where} holds no images{seen}: give a folder of class folders with {', '.join(sorted(IMAGES))} files"
-        )
-    if split:
-        images = _split(where, images, split)
-    folders = [name.rpartition("/")[0] for name in images]
+        kinds = ", ".join(sorted(making.suffixes))
+        raise UserError(f"{where} holds no {making.units}{seen}: give a folder of class folders with {kinds} files")
+    if options.split:
+        chosen = _split(where, chosen, options.split)
+    folders = [name.rpartition("/")[0] for name in chosen]
     distinct = sorted(set(folders))
     classes = class_names(distinct) if len(distinct) > 1 else []
     number = {folder: i for i, folder in enumerate(distinct)}
     labels = [number[folder] for folder in folders] if classes else []
-    return Source(images, [places[name] for name in images], read, identity, labels, classes, ignored)
+    return Source(chosen, [places[name] for name in chosen], read, modality, identity, labels, classes, ignored)
 
 
-def _is_image(name: str) -> bool:
-    """Whether a file is an image, by its ending; hidden ones are not, such as the ``._1.jpg`` of a Mac's archives."""
+def most_of(names: Iterable[str]) -> str:
+    """The modality that most of the files are samples of, by their endings."""
+    endings = Counter(map(_ending, names))
+    count = {
+        name: sum(endings[suffix] for suffix in modalities.making(name).suffixes) for name in modalities.MODALITIES
+    }
+    return max(count, key=lambda name: count[name])  # of equals the first
+
+
+def _ending(name: str) -> str:
+    """A file's ending; none of hidden ones, such as the ``._1.jpg`` of a Mac's archives."""
     dot = name.rfind(".")
     hidden = name.startswith((".", "__MACOSX/")) or "/." in name or "/__MACOSX/" in name
-    return dot > 0 and name[dot:].lower() in IMAGES and not (hidden and not name.startswith(("../", "/")))
+    if dot <= 0 or (hidden and not name.startswith(("../", "/"))):
+        return ""
+    return name[dot:].lower()
 
 
-def _split(where: str, images: list[str], split: str) -> list[str]:
-    """The images below the folder called ``split``: the first level at which folders differ, or above it."""
-    folders = [PurePosixPath(name).parent.parts for name in images]
+def _split(where: str, files: list[str], split: str) -> list[str]:
+    """The files below the folder called ``split``: the first level at which folders differ, or above it."""
+    folders = [PurePosixPath(name).parent.parts for name in files]
     shared = shared_parts(folders)
     if split in folders[0][:shared]:
-        return images
-    chosen = [name for name, parts in zip(images, folders, strict=True) if parts[shared : shared + 1] == (split,)]
+        return files
+    chosen = [name for name, parts in zip(files, folders, strict=True) if parts[shared : shared + 1] == (split,)]
     if not chosen:
         there = sorted({parts[shared] for parts in folders if len(parts) > shared} | set(folders[0][:shared]))
         raise UserError(f"--split {split}: {where} has no folder of that name{nearest(split, there) if there else ''}")

@@ -44,7 +44,9 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
         raise UserError(f"--image_column {column}: {where} has no images there") from error
     identity = f"{where} {options.hf_config} {rows.split} {column} {label} {rows.num_rows} {rows.info.version} "
     identity += str([(Path(f["filename"]).name, _size(f["filename"])) for f in rows.cache_files])
-    return Source(Numbered(len(rows), "row"), range(len(rows)), RowReader(encoded, column), identity, labels, classes)
+    return Source(
+        Numbered(len(rows), "row"), range(len(rows)), RowReader(encoded, column), "image", identity, labels, classes
+    )
 
 
 def _size(file: str) -> int:

@@ -1,4 +1,4 @@
-"""Listings: .csv or .jsonl files with an image's path, and perhaps its label, in each row."""
+"""Listings: .csv or .jsonl files with a sample's path, and perhaps its label, in each row."""
 
 import csv
 import hashlib
@@ -10,7 +10,7 @@ from typing import Any
 
 from ragdist.config.shards import ShardOptions
 from ragdist.data.sources.archive import stamp
-from ragdist.data.sources.folder import FileReader
+from ragdist.data.sources.folder import FileReader, most_of
 from ragdist.data.sources.labels import numbered
 from ragdist.data.sources.source import Source
 from ragdist.tools.errors import UserError, nearest
@@ -19,7 +19,7 @@ _PATH, _LABEL = ("path", "file", "image", "file_name"), ("label", "class")
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
-    """Open the images that a listing names; relative paths start at its folder."""
+    """Open the files that a listing names; relative paths start at its folder."""
     path = Path(name).absolute()
     try:
         rows = list(_csv(name, path) if path.suffix.lower() == ".csv" else _jsonl(name, path))
@@ -28,7 +28,7 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     except csv.Error as error:
         raise UserError(f"{name} cannot be read as a CSV file ({error})") from error
     if not rows:
-        raise UserError(f"{name} lists no images")
+        raise UserError(f"{name} lists no files")
     paths, values = [], []
     for line, row in rows:
         paths.append(_path(name, line, row))
@@ -39,21 +39,21 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
             which, others = ("no label", "have one") if value is None else ("a label", "have none")
             raise UserError(f"{name} line {line}: {which}, but the rows before it {others}")
     labels, classes = numbered(name, values)
-    root, status = str(path.parent), []
+    root, status, modality = str(path.parent), [], options.modality or most_of(paths)
     for file in paths:
         try:
             found = os.stat(os.path.join(root, file))
             status.append((found.st_size, found.st_mtime_ns))
-        except OSError:  # it is a bad image when its turn comes
+        except OSError:  # it is a bad sample when its turn comes
             status.append(None)
     digest = hashlib.sha256(repr(status).encode()).hexdigest()
-    return Source(paths, paths, FileReader(root), f"{stamp(path)} {digest}", labels, classes)
+    return Source(paths, paths, FileReader(root), modality, f"{stamp(path)} {digest}", labels, classes)
 
 
 def _path(name: str, line: int, row: dict[str, Any]) -> str:
     value = next((row[key] for key in _PATH if row.get(key)), None)
     if not isinstance(value, str) or "\0" in value:
-        raise UserError(f"{name} line {line}: it names no image; the path belongs under '{_PATH[0]}'")
+        raise UserError(f"{name} line {line}: it names no file; the path belongs under '{_PATH[0]}'")
     return value
 
 

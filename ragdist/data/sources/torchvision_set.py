@@ -12,6 +12,7 @@ from ragdist.config.shards import ShardOptions
 from ragdist.data.sources import arrays
 from ragdist.data.sources.labels import numbered
 from ragdist.data.sources.source import Numbered, Source
+from ragdist.modalities.image import making
 from ragdist.tools.errors import UserError, nearest
 
 
@@ -66,9 +67,11 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     if (images := _plain(data, first[0])) is not None:
         file = scratch / "images.npy"  # mapped by the writing processes, which then need no PyTorch
         np.save(file, images)
-        return arrays.of_array(where, images, file, identity, np.array(labels) if labels else None, classes)
+        return arrays.of_array(
+            where, images, file, identity, np.array(labels) if labels else None, classes, modality="image"
+        )
     reader = SetReader(name, arguments)
-    return Source(Numbered(len(data)), range(len(data)), reader, identity, labels, classes if labels else ())
+    return Source(Numbered(len(data)), range(len(data)), reader, "image", identity, labels, classes if labels else ())
 
 
 def _find(name: str) -> tuple[str, type]:
@@ -113,8 +116,8 @@ def _plain(data: Any, first) -> np.ndarray | None:
     """The array in which the set keeps its images, where it does and they are what it returns."""
     images = getattr(data, "data", None)
     images = images if isinstance(images, np.ndarray) else getattr(images, "numpy", lambda: None)()
-    if images is None or images.dtype != np.uint8 or len(images) != len(data):
+    if images is None or len(images) != len(data):
         return None
-    if (how := arrays.layout(images.shape)) is None:
+    if making.check_array(images.shape, images.dtype):
         return None
-    return images if np.array_equal(arrays.as_picture(images[0], how), np.asarray(first)) else None
+    return images if np.array_equal(np.asarray(making.from_array(images[0])), np.asarray(first)) else None

@@ -1,4 +1,4 @@
-"""Packing of images into shards, or pieces of shards, and the record of what is in them.
+"""Packing of samples into shards, or pieces of shards, and the record of what is in them.
 
 A shard is the members of its samples, one after the other, and an ending; so the pieces of a shard, put together,
 are the same bytes whoever made them. Nothing here imports PyTorch: a process starts in a fraction of a second.
@@ -15,25 +15,28 @@ from typing import Any
 
 import numpy as np
 
+from ragdist import modalities
 from ragdist.config.shards import ShardOptions
 from ragdist.data.index import NO_LABEL, TABLE
 from ragdist.data.writing import tar_writer
-from ragdist.modalities.base import Picture
-from ragdist.modalities.image.encode import encode, refusing_bombs
+from ragdist.modalities.base import Form
 from ragdist.storage.files import sync, sync_folder, write_whole
 from ragdist.tools.errors import UserError
 from ragdist.tools.ownership import owner_name
+from ragdist.tools.words import with_article
 
-Advance = Callable[[int], None]  # called with the images done since the last call
+Advance = Callable[[int], None]  # called with the samples done since the last call
 
 
 @dataclass
 class Packer:
     """The source and options of all pieces of work, pickled once for each process."""
 
-    read: Callable[[Any], Picture]
+    read: Callable[[Any], Any]  # of the source
+    modality: str
     options: ShardOptions
-    first: tuple[str, tuple[int, int, int]]  # name and shape of an image that all others must be like
+    sample_options: Any  # the modality's own
+    first: tuple[str, Form]  # name and form of a sample that all others must be like
     shards: str  # folder of the finished shards
     records: str  # folder of what is known of them
     pieces: str  # folder of pieces
@@ -49,7 +52,7 @@ Job = tuple[Any, ...]  # one of this file's functions and its arguments: all but
 
 @dataclass(frozen=True)
 class Items:
-    """Consecutive images in the order of writing."""
+    """Consecutive samples in the order of writing."""
 
     number: int  # of the first: its key
     places: Sequence[Any]
@@ -62,10 +65,10 @@ class Piece:
     """A piece of a shard on the disk: a run of members."""
 
     path: str
-    first: int  # number of its first image
+    first: int  # number of its first sample
     bytes: int
     table: np.ndarray  # TABLE records, offsets from the piece's start
-    skipped: tuple[str, ...]  # images that could not be read, with the reason
+    skipped: tuple[str, ...]  # items that could not be read, with the reason
 
 
 @dataclass(frozen=True)
@@ -141,21 +144,22 @@ class _Both:
 def _members(packer: Packer, items: Items, file, path: str, advance: Advance) -> Piece:
     rows, skipped, size, done = [], [], 0, 0
     labels = items.labels if len(items.labels) else [NO_LABEL] * len(items.places)
-    with refusing_bombs():
+    making = modalities.making(packer.modality)
+    with making.reading():
         for i, (place, label) in enumerate(zip(items.places, labels, strict=True)):
             done += 1
             if done == 32:
                 advance(done)
                 done = 0
             try:
-                encoded = encode(packer.read(place), packer.options)
+                encoded = making.encode(packer.read(place), packer.sample_options)
             except (OSError, ValueError) as error:
                 if packer.options.bad == "fail":
-                    raise bad_image(items.names[i], error) from error
+                    raise bad_item(packer.modality, items.names[i], error) from error
                 skipped.append(f"{items.names[i]}: {error}")
                 continue
-            if encoded.shape != packer.first[1]:
-                raise differing(packer.first, (items.names[i], encoded.shape))
+            if encoded.form != packer.first[1]:
+                raise UserError(making.refusal(packer.first, (items.names[i], encoded.form), writing=True))
             key = f"{items.number + i:09d}"
             if label != NO_LABEL:
                 data = tar_writer.member(f"{key}.cls", b"%d" % label)
@@ -195,20 +199,12 @@ def _seal(packer: Packer, number: int, part: Path, digest, table: np.ndarray, sk
         table_part.rename(table_path)
         part.rename(path)
         sync_folder(path.parent)
-    else:  # all of its images were skipped
+    else:  # all of its samples were skipped
         part.unlink()
     record.save(packer.records)
     return record
 
 
-def bad_image(name: str, error: Exception) -> UserError:
-    return UserError(f"{name} cannot be read as an image ({error}): remove it, or give --bad skip")
-
-
-def differing(first: tuple[str, tuple[int, int, int]], other: tuple[str, tuple[int, int, int]]) -> UserError:
-    """The message about two images, (name, shape), that cannot be in one data set."""
-    (name, a), (odd, b) = first, other
-    if a[1:] != b[1:]:
-        advice = f"give --size {min(a[1], a[2])} to cut and resize them all"
-        return UserError(f"images of different sizes: {name} is {a[2]}x{a[1]}, {odd} is {b[2]}x{b[1]}; {advice}")
-    return UserError(f"some images are grey and some in colour ({name}, {odd}): give --channels 1 or --channels 3")
+def bad_item(modality: str, name: str, error: Exception) -> UserError:
+    unit = modalities.making(modality).unit
+    return UserError(f"{name} cannot be read as {with_article(unit)} ({error}): remove it, or give --bad skip")

@@ -27,7 +27,7 @@ from ragdist.storage.locks import Busy, locked
 from ragdist.tools.errors import UserError
 
 LOCK = "lock"
-_BYTES_DEPEND_ON = ("size", "fit", "channels", "format", "quality", "shard_samples", "seed")
+_BYTES_DEPEND_ON = ("shard_samples", "seed")  # and the modality's own options
 # So do options that joined later, with what everything was before. The plan names them only where they are something
 # else: so what an earlier version has half written is gone on with.
 _ALSO: dict[str, Any] = {}
@@ -127,17 +127,18 @@ def _delete(root: Path) -> None:
         root.rmdir()
 
 
-def plan(source: Source, options: ShardOptions) -> str:
+def plan(source: Source, options: ShardOptions, sample_options: Any) -> str:
     """Everything that the shards' bytes depend on, as text."""
     content = hashlib.sha256(source.identity.encode(errors="surrogateescape"))
     for part in (source.names, source.labels, source.classes):
         text = repr(part) if isinstance(part, Numbered) else "\0".join(map(str, part))
         content.update(f"{len(part)}\0{text}\0".encode("utf-8", "surrogateescape"))
-    values = asdict(options)
+    values, own = asdict(options), asdict(sample_options)
     return json.dumps(
         {
             "source": content.hexdigest(),
-            "options": {name: values[name] for name in _BYTES_DEPEND_ON}
+            "options": own
+            | {name: values[name] for name in _BYTES_DEPEND_ON}
             | {name: values[name] for name, before in _ALSO.items() if values[name] != before},
             "pillow": PIL.__version__,
         }

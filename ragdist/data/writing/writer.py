@@ -1,6 +1,6 @@
-"""Writing of a source's images as WebDataset shards with an index: all of it, or nothing.
+"""Writing of a source's items as WebDataset shards with an index: all of it, or nothing.
 
-Shard k holds the images number k S to (k + 1) S - 1 of a random order, less those that cannot be read. So no
+Shard k holds the items number k S to (k + 1) S - 1 of a random order, less those that cannot be read. So no
 shard depends on another: processes write them side by side, and those that are finished stay so.
 """
 
@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ragdist import modalities
 from ragdist.config.option import check_limits
 from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
@@ -27,7 +29,7 @@ from ragdist.data.writing.pack import (
     Packer,
     Piece,
     Record,
-    bad_image,
+    bad_item,
     join_pieces,
     pack_piece,
     pack_shard,
@@ -35,14 +37,15 @@ from ragdist.data.writing.pack import (
 )
 from ragdist.data.writing.upload import Remote
 from ragdist.data.writing.work_folder import WorkFolder, locked_work_folder, plan
-from ragdist.modalities.image.encode import encode, refusing_bombs
+from ragdist.modalities.base import Form
 from ragdist.storage.files import os_errors_as_user_error, sync_folder, write_whole
 from ragdist.tools import noise
 from ragdist.tools.errors import UserError
 from ragdist.tools.machine import cpu_count
 from ragdist.tools.progress import Progress
+from ragdist.tools.words import with_article
 
-_AT_HAND = 4 * 2**20  # bytes of images that are written sooner than other processes have started
+_AT_HAND = 4 * 2**20  # bytes of samples that are written sooner than other processes have started
 
 
 @dataclass(frozen=True)
@@ -50,18 +53,23 @@ class Summary:
     """Result of writing: counts of what was written and of what was left out."""
 
     index: Index
-    skipped: list[str]  # images that could not be read, with the reason
-    ignored: list[str]  # files that are no images by their names
+    skipped: list[str]  # items that could not be read, with the reason
+    ignored: list[str]  # files that are no samples by their names
 
 
-def write_shards(name: str, out: Path | str, options: ShardOptions, *, overwrite: bool = False) -> Summary:
+def write_shards(
+    name: str, out: Path | str, options: ShardOptions, sample_options: Any = None, *, overwrite: bool = False
+) -> Summary:
     """Write shards and index to ``out``, a path or a URL, from the source called ``name``.
+
+    ``sample_options`` are those of the source's modality: a `Making.options`, or a mapping that has them among others;
+    what is missing has its default.
 
     Everything is written elsewhere: a folder ``out`` is complete or absent, a URL without index.json is incomplete.
     After a kill or an error the same call continues, and the result is the same bytes.
 
     Raises:
-        UserError: nothing to read, a bad image, images that differ, ``out`` in use or not writable.
+        UserError: nothing to read, a bad item, samples that differ, ``out`` in use or not writable.
     """
     check_limits(options)
     remote = "://" in os.fspath(out)
@@ -72,7 +80,12 @@ def write_shards(name: str, out: Path | str, options: ShardOptions, *, overwrite
             with locked_work_folder(target.work, str(out)) as work:
                 target.check(overwrite)  # another process may have finished it before this one had the lock
                 source = open_source(name, options, work.scratch)
-                return _write(source, options, work, target)
+                kind = modalities.making(source.modality).options
+                own = sample_options or {}
+                if not isinstance(own, kind):
+                    own = kind(**{item.name: own[item.name] for item in fields(kind) if item.name in own})
+                check_limits(own)
+                return _write(source, options, own, work, target)
 
 
 class Local:
@@ -107,25 +120,28 @@ class Local:
         pass
 
 
-def _write(source: Source, options: ShardOptions, work: WorkFolder, target: Local | Remote) -> Summary:
+def _write(
+    source: Source, options: ShardOptions, sample_options: Any, work: WorkFolder, target: Local | Remote
+) -> Summary:
     count, size = len(source.names), options.shard_samples
-    records = target.begin(work, work.resume(plan(source, options)))
+    records = target.begin(work, work.resume(plan(source, options, sample_options)))
     shards = [shard_name(k) for k in range(-(-count // size))]
     if records:
         print(f"continuing: {len(records):,} of {len(shards):,} shards are finished", flush=True)
     order = noise.permutation(options.seed, noise.WRITER, 0, count)
-    first, bulk = _first(source, order, options)
-    packer = Packer(source.read, options, first, str(work.shards), str(work.records), str(work.pieces))
+    first, bulk = _first(source, order, options, sample_options)
+    folders = (str(work.shards), str(work.records), str(work.pieces))
+    packer = Packer(source.read, source.modality, options, sample_options, first, *folders)
     processes = options.processes or cpu_count()
     if count < 5000 and bulk * count < _AT_HAND:
         processes = 1
     left = [k for k, name in enumerate(shards) if name not in records]
     done = count - sum(min((k + 1) * size, count) - k * size for k in left)
-    progress = Progress(count, done=done, unit="images", first=False)
+    progress = Progress(count, done=done, unit=modalities.making(source.modality).units, first=False)
 
-    def advance(images: int) -> None:
-        if images:
-            progress.advance(images)
+    def advance(samples: int) -> None:
+        if samples:
+            progress.advance(samples)
             progress.describe()
 
     jobs = _Jobs(source, order, left, size, processes)
@@ -139,9 +155,10 @@ def _write(source: Source, options: ShardOptions, work: WorkFolder, target: Loca
     found = [records[name] for name in shards]
     skipped = [line for record in found for line in record.skipped]
     if skipped and options.bad == "fail":  # skipped by an earlier command, which this one continues
-        raise UserError(f"{skipped[0]}: it cannot be read as an image; remove it, or give --bad skip")
+        unit = modalities.making(source.modality).unit
+        raise UserError(f"{skipped[0]}: it cannot be read as {with_article(unit)}; remove it, or give --bad skip")
     entries = tuple(_entry(record) for record in found if record.samples)
-    index = Index("image", first[1], tuple(source.classes), entries)
+    index = Index(source.modality, first[1].shape, tuple(source.classes), entries, dict(first[1].spec))
     assert index.samples == count - len(skipped)
     target.finish(work, index.dumps(), {name for record in found for name in (record.name, record.table)})
     return Summary(index, skipped, source.ignored)
@@ -151,20 +168,20 @@ def _entry(record: Record) -> Shard:
     return Shard(**{item.name: getattr(record, item.name) for item in fields(Shard)})
 
 
-def _first(source: Source, order: np.ndarray, options: ShardOptions) -> tuple[tuple[str, tuple[int, int, int]], int]:
-    """The first image that can be read, (name, shape), and its bytes: all others must be like it."""
-    reason = ""
-    with refusing_bombs():
+def _first(source: Source, order: np.ndarray, options: ShardOptions, own: Any) -> tuple[tuple[str, Form], int]:
+    """The first item that can be read, (name, form), and its bytes: all others must be like it."""
+    reason, making = "", modalities.making(source.modality)
+    with making.reading():
         for i in order.tolist():
             try:
-                picture = source.read(source.places[i])
-                bulk = len(picture) if isinstance(picture, bytes) else picture.width * picture.height
-                return (source.names[i], encode(picture, options).shape), bulk
+                item = source.read(source.places[i])
+                encoded = making.encode(item, own)
+                return (source.names[i], encoded.form), len(item if isinstance(item, bytes) else encoded.data)
             except (OSError, ValueError) as error:
                 if options.bad == "fail":
-                    raise bad_image(source.names[i], error) from error
+                    raise bad_item(source.modality, source.names[i], error) from error
                 reason = reason or f"{source.names[i]}: {error}"
-    raise UserError(f"none of the {len(order):,} images could be read; the first: {reason}")
+    raise UserError(f"none of the {len(order):,} {making.units} could be read; the first: {reason}")
 
 
 class _Jobs:
@@ -172,7 +189,7 @@ class _Jobs:
 
     def __init__(self, source: Source, order: np.ndarray, left: list[int], size: int, processes: int):
         self.source, self.order, self.size = source, order, size
-        self.pieces: dict[int, dict[int, Piece | None]] = {}  # of a shard, by the number of their first image
+        self.pieces: dict[int, dict[int, Piece | None]] = {}  # of a shard, by the number of their first item
         self.ready: deque[tuple[int, Job]] = deque()  # with the shard's number
         # With four shards for each process, at most a fifth of the time is spent waiting for the last ones.
         step = size if processes == 1 or len(left) >= 4 * processes else _step(len(order), size, processes)
@@ -209,5 +226,5 @@ class _Jobs:
 
 
 def _step(count: int, size: int, processes: int) -> int:
-    """Images of a piece: eight pieces for each process, none so small that handing it over takes longer."""
+    """Items of a piece: eight pieces for each process, none so small that handing it over takes longer."""
     return min(size, max(count // (8 * processes), 64))

@@ -1,23 +1,21 @@
 """The page of an evaluation: HTML with every picture inside."""
 
-import base64
 import html
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from ragdist.evaluation.measures import Figure
+from ragdist import modalities
 from ragdist.evaluation.report import history
-from ragdist.evaluation.samples import GeneratorSamples, quantized
+from ragdist.evaluation.samples import GeneratorSamples
 from ragdist.evaluation.source import Opened
 from ragdist.evaluation.steps import Evaluation
 from ragdist.generation import sampling
-from ragdist.modalities.image import preview
+from ragdist.metrics.measure import Figure
+from ragdist.modalities import pictures
 from ragdist.tools import charts
 
 _GRID, _PAIRS, _ROWS, _FRAMES = 80, 16, 6, 10
@@ -90,30 +88,30 @@ def _table(found: Evaluation, cells: Callable[[Figure], tuple[str, ...]]) -> str
 
 def _samples(opened: Opened) -> str:
     count = opened.samples.available(_GRID)
-    images = torch.cat([part.images for part in opened.samples.batches(range(count), count)])
-    return section("Samples", picture(preview.grid(_signed(images), 10)), f"Samples 0 to {count - 1:,}.")
+    samples = torch.cat([part.samples for part in opened.samples.batches(range(count), count)])
+    return section("Samples", _html(opened, samples, 10), f"Samples 0 to {count - 1:,}.")
 
 
 def _neighbours(found: Evaluation, opened: Opened) -> str:
-    """Samples beside their nearest training images: the first ones, and those that are nearest of all."""
+    """Samples beside their nearest training samples: the first ones, and those that are nearest of all."""
     if (to_train := found.result.to_train) is None:
         return ""
-    distance = to_train.distance[:, 0]
+    distance, units = to_train.distance[:, 0], modalities.making(opened.data.index.codec).units
     count = min(_PAIRS, len(distance))
     parts = []
     for what, chosen in (
         ("The first samples", range(count)),
         ("The nearest pairs", distance.argsort()[:count].tolist()),
     ):
-        fakes = torch.cat([next(iter(opened.samples.batches(range(i, i + 1), 1))).images for i in chosen])
-        reals, _ = found.data.images(found.numbers[to_train.index[list(chosen), 0].numpy()])
+        fakes = torch.cat([next(iter(opened.samples.batches(range(i, i + 1), 1))).samples for i in chosen])
+        reals, _ = found.data.samples(found.numbers[to_train.index[list(chosen), 0].numpy()])
         pairs = torch.cat([fakes, reals])
         span = [float(distance[i]) for i in chosen]
         text = (
-            f"{what} (above) and their nearest training images (below); distances {min(span):.3g} to {max(span):.3g}."
+            f"{what} (above) and their nearest training {units} (below); distances {min(span):.3g} to {max(span):.3g}."
         )
-        parts.append(picture(preview.grid(_signed(pairs), count)) + f"<p class='small'>{html.escape(text)}</p>")
-    return section("Nearest training images", "".join(parts))
+        parts.append(_html(opened, pairs, count) + f"<p class='small'>{html.escape(text)}</p>")
+    return section(f"Nearest training {units}", "".join(parts))
 
 
 def _classes(found: Evaluation) -> str:
@@ -124,7 +122,7 @@ def _classes(found: Evaluation) -> str:
         found.data.index.classes,
         np.bincount(found.data.labels[found.data.labels >= 0], minlength=len(counts)),
     )
-    shown = preview.evenly(len(names), 60)
+    shown = pictures.evenly(len(names), 60)
     shares = {
         "samples": [float(counts[i] / counts.sum()) for i in shown],
         "data": [float(reals[i] / reals.sum()) for i in shown],
@@ -137,10 +135,10 @@ def _interpolation(opened: Opened) -> str:
     if not isinstance(samples, GeneratorSamples):
         return ""
     steps = sampling.interpolate(samples.generator, samples.seed, _ROWS, 2, _FRAMES - 1)
-    frames = [quantized(step) for step, _ in zip(steps, range(_FRAMES), strict=False)]
+    frames = [samples.stored(step) for step, _ in zip(steps, range(_FRAMES), strict=False)]
     rows = torch.stack(frames, 1).flatten(0, 1).cpu()
     text = "Each row goes from one latent to another; a jump is a hole, equal pictures are a collapse."
-    return section("Between latents", picture(preview.grid(_signed(rows), _FRAMES)), text)
+    return section("Between latents", _html(opened, rows, _FRAMES), text)
 
 
 def _plane(found: Evaluation, earlier: list[dict[str, Any]]) -> str:
@@ -186,13 +184,7 @@ def legend(items: Sequence[tuple[str, str]]) -> str:
     return f'<div class="legend">{spans}</div>'
 
 
-def picture(image: Image.Image) -> str:
-    """An image inside of the page."""
-    out = io.BytesIO()
-    image.save(out, "png", optimize=True)
-    data = base64.b64encode(out.getvalue()).decode()
-    return f'<img alt="" width="{image.width}" src="data:image/png;base64,{data}">'
-
-
-def _signed(images: Tensor) -> Tensor:
-    return images.float() / 127.5 - 1
+def _html(opened: Opened, samples: Tensor, columns: int) -> str:
+    """Stored samples inside of the page."""
+    index = opened.data.index
+    return modalities.judging(index.codec).html(samples, index.form, columns)

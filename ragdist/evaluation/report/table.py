@@ -4,10 +4,10 @@ import json
 import math
 from pathlib import Path
 
-from ragdist.evaluation.measures import Figure
 from ragdist.evaluation.report import history, page
 from ragdist.evaluation.source import Opened
 from ragdist.evaluation.steps import Evaluation
+from ragdist.metrics.measure import Figure
 from ragdist.storage.files import write_whole
 
 JSON, PAGE = "evaluation.json", "evaluation.html"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ragdist.metrics.extractor import Extractor
+from ragdist.metrics.extractor import Extractor, Features
 from ragdist.modalities.image.pyramid import laplacian_pyramid
 
 POOLED = 16  # most values an axis
@@ -61,3 +61,7 @@ class Laplacian(Extractor):
 
 def _formula_sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+PIXELS = Features(lambda source: Pixels(source.shape))
+LAPLACIAN = Features(lambda source: Laplacian(source.shape))

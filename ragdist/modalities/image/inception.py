@@ -12,7 +12,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from ragdist.metrics.extractor import Extractor
+from ragdist.metrics.extractor import Extractor, Features
 from ragdist.tools.errors import UserError
 
 _LAYERS = ["2048", "logits_unbiased"]
@@ -78,3 +78,6 @@ def _checked(path: Path) -> bytes:
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         raise UserError(f"--inception_weights {path}: it is no file of PyTorch weights, or damaged") from error
     return path.read_bytes()
+
+
+INCEPTION = Features(lambda source: Inception(source.weights, source.device))

@@ -10,14 +10,15 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ragdist.config import migrations
-from ragdist.evaluation.reference_data import DataSet
-from ragdist.metrics.extractor import Extractor
+from ragdist.metrics.extractor import Extractor, Features, FeatureSource
+from ragdist.modalities.image.training import augment
 from ragdist.storage.files import os_errors_as_user_error, write_whole
 from ragdist.tools import noise
 from ragdist.tools.errors import TooNew, UserError
@@ -30,6 +31,7 @@ _SAMPLES = 50_000  # most that it is trained and tested on
 _HELD_OUT = 0.1
 _IMAGES = (40_000, 200_000)  # least and most images that are seen; ten epochs where that lies between
 _BATCH, _RATE = 128, 2e-3
+_DRAWS = 3  # random numbers of `augment` for an image
 
 
 class Classifier(nn.Module):
@@ -101,13 +103,13 @@ class ClassifierFeatures(Extractor):
 
 
 def classifier(
-    data: DataSet, cache: Path, *, seed: int = 0, device: torch.device | str = "cpu",
+    data: Any, cache: Path, *, seed: int = 0, device: torch.device | str = "cpu",
     begin: Callable[[int], Callable[[int], None]] = lambda total: lambda n: None,
 ) -> ClassifierFeatures:  # fmt: skip
     """Read the data set's classifier, or train it and write it beside the index, else to the cache.
 
     Args:
-        data: with labels.
+        data: with labels, `evaluation.reference_data.DataSet`.
         cache: folder.
         seed: of its training.
         begin: called where it has to be trained, with the number of images; what it returns counts the progress.
@@ -139,7 +141,7 @@ def classifier(
     return ClassifierFeatures(content, device)
 
 
-def train(data: DataSet, seed: int, device: torch.device | str, begin: Callable[[int], Callable[[int], None]]) -> bytes:
+def train(data: Any, seed: int, device: torch.device | str, begin: Callable[[int], Callable[[int], None]]) -> bytes:
     """Train a classifier and return its file's content. The last tenth of the samples is held out for its accuracy."""
     from safetensors.torch import save
 
@@ -147,7 +149,7 @@ def train(data: DataSet, seed: int, device: torch.device | str, begin: Callable[
     numbers = numbers[data.labels[numbers].numpy() >= 0]
     if len(numbers) < 20:
         raise UserError(f"{data.where} has {len(numbers)} samples with a label, too few to train a classifier on")
-    images, there = data.images(numbers)
+    images, there = data.samples(numbers)
     images, labels = images[there], data.labels[numbers][there]
     size = _size(*data.index.shape[1:])
     if images.shape[2:] != size:  # large images are kept at the size that is looked at
@@ -178,14 +180,14 @@ def train(data: DataSet, seed: int, device: torch.device | str, begin: Callable[
     )
 
 
-def _fit(net: Classifier, data: DataSet, images: Tensor, labels: Tensor, seed: int, device, begin: Callable) -> None:
+def _fit(net: Classifier, data: Any, images: Tensor, labels: Tensor, seed: int, device, begin: Callable) -> None:
     total = max(_IMAGES[0], min(10 * len(images), _IMAGES[1]))
     advance = begin(total)
     batch = min(_BATCH, len(images))
     steps = total // batch
     optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps, pct_start=0.1)
-    codec, padding = data.reader.codec, max(min(images.shape[2:]) // 8, 1)
+    padding = max(min(images.shape[2:]) // 8, 1)
     order = torch.empty(0, dtype=torch.int64)
     epoch = 0
     for step in range(steps):
@@ -193,8 +195,8 @@ def _fit(net: Classifier, data: DataSet, images: Tensor, labels: Tensor, seed: i
             order = torch.cat([order, torch.from_numpy(noise.permutation(seed, noise.CLASSIFIER, epoch, len(images)))])
             epoch += 1
         chosen, order = order[:batch], order[batch:]
-        uniform = noise.uniform(seed, noise.CLASSIFIER, step * batch, batch, codec.draws)
-        x = codec.augment(images[chosen], uniform, padding, False)  # no mirroring: a mirrored digit is none
+        uniform = noise.uniform(seed, noise.CLASSIFIER, step * batch, batch, _DRAWS)
+        x = augment(images[chosen], uniform, padding, False)  # no mirroring: a mirrored digit is none
         loss = F.cross_entropy(net(x.to(device))[1], labels[chosen].to(device), label_smoothing=0.05)
         optimizer.zero_grad()
         loss.backward()
@@ -205,3 +207,10 @@ def _fit(net: Classifier, data: DataSet, images: Tensor, labels: Tensor, seed: i
 
 def _size(height: int, width: int) -> tuple[int, int]:
     return min(height, _LARGEST), min(width, _LARGEST)
+
+
+def _make(source: FeatureSource) -> ClassifierFeatures:
+    return classifier(source.data, source.cache / "evaluation", device=source.device, begin=source.begin)
+
+
+CLASSIFIER = Features(_make, ClassifierFeatures)

@@ -1,0 +1,112 @@
+"""The interface of measures: what they are given, and the figures that they add."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from ragdist.metrics import density_coverage, precision_recall
+from ragdist.metrics.neighbours import Crossing, Nearest, crossing, nearest_others
+
+
+@dataclass
+class Figure:
+    """A figure: name, value, error, ideal value."""
+
+    name: str  # in evaluation.json
+    title: str  # for people
+    value: float
+    error: float | None = None
+    ideal: str = ""  # less, more, or what it should be
+    of: str = ""  # features, and how many samples and reals
+
+
+@dataclass
+class Material:
+    """The material of the measures, on the host."""
+
+    features: str  # name and hash of the features
+    fakes: Any  # `evaluation.feature_set.FeatureSet`
+    reals: Any
+    neighbours: int  # fakes, and reals, that measures of neighbours take; fakes of the kernel distance
+    spacing: Callable[[int], Tensor]  # distances of the first so many reals to their nearest others: [n, 5]
+    fake_samples: Tensor  # stored [n, *shape], the first fakes and reals
+    real_samples: Tensor
+    unit: str  # what a sample is, in words: "image"
+    units: str
+    held_out: Any | None = None
+    class_names: tuple[str, ...] = ()
+    class_features: str = ""  # those of the classifier that named the classes
+    fake_classes: Tensor | None = None  # int64 [n], by the classifier
+    asked_classes: Tensor | None = None  # int64 [n], those that a conditional generator was asked for
+    real_counts: Tensor | None = None  # int64 [classes] of all of the data's labels
+
+
+@dataclass
+class Result:
+    """Figures, and pictures for the report."""
+
+    figures: list[Figure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)  # by measure
+    to_train: Nearest | None = None  # of the first fakes
+    fake_counts: Tensor | None = None  # int64 [classes]
+
+    def value(self, name: str) -> float | None:
+        """A figure's value; None if it was not measured."""
+        return next((figure.value for figure in self.figures if figure.name == name), None)
+
+
+class Neighbours:
+    """The pass over all pairs of fakes and reals that several measures share, made when the first needs it."""
+
+    def __init__(self, material: Material):
+        self.material = material
+        self.count = min(len(material.fakes.features), len(material.reals.features), material.neighbours)
+        self._crossing: Crossing | None = None
+
+    @property
+    def fakes(self) -> Tensor:
+        return self.material.fakes.features[: self.count]
+
+    @property
+    def reals(self) -> Tensor:
+        return self.material.reals.features[: self.count]
+
+    @property
+    def of(self) -> str:
+        return f"{self.material.features}, {self.count:,} + {self.count:,}"
+
+    @property
+    def spacing(self) -> Tensor:
+        return self.material.spacing(self.count)
+
+    @property
+    def crossing(self) -> Crossing:
+        """Make the pass, with the radii of `precision_recall` and, second among the reals', of `density_coverage`."""
+        if self._crossing is None:
+            spacing = self.spacing
+            k = [min(k, spacing.shape[1]) - 1 for k in (precision_recall.K, density_coverage.K)]
+            fake_radii = nearest_others(self.fakes, k[0] + 1).distance[:, -1]
+            self._crossing = crossing(self.fakes, self.reals, (spacing[:, k[0]], spacing[:, k[1]]), (fake_radii,))
+        return self._crossing
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure: a row of `metrics.MEASURES`.
+
+    Args:
+        take: adds figures to the result.
+        needs: samples on each side, at least.
+        of_neighbours: whether it takes the pass over all pairs, which --neighbours limits.
+        of_samples: whether it needs stored samples and not their features alone.
+        features: the one kind of features that it suits; empty: any.
+    """
+
+    take: Callable[[Material, Neighbours, Result], None]
+    needs: int = 1
+    of_neighbours: bool = False
+    of_samples: bool = False
+    features: str = ""

@@ -1,0 +1,59 @@
+"""Images to look at: grids, files, animations, TensorBoard, pages; and the features and measures that suit them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from ragdist.modalities import pictures
+from ragdist.modalities.base import Form
+from ragdist.modalities.image.preview import grid, tiles
+
+features = ("pixels", "laplacian", "classifier", "inception")
+labelled_features = "classifier"
+classifier = "classifier"
+measures = ("swd", "ms_ssim", "inception_score")
+quantization = "8 bits a channel"
+out = "grid.png"
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def preview(samples: Tensor, form: Form, columns: int | None = None) -> Image.Image:
+    return grid(samples, columns)
+
+
+def check_out(out: Path, animate: bool) -> str:
+    if animate and out.suffix.lower() != ".gif":
+        return f"an animation is a GIF; name it {out.with_suffix('.gif')}"
+    if not animate and out.suffix and out.suffix.lower() not in _PICTURES:
+        return "end it in .png, .jpg or .webp, or name a folder"
+    return ""
+
+
+def write(samples: Tensor, form: Form, out: Path, columns: int | None) -> str:
+    pictures.save(grid(samples, columns), out)
+    return f"{len(samples)} samples"
+
+
+def write_each(samples: Tensor, form: Form, folder: Path, first: int) -> int:
+    for number, tile in enumerate(tiles(samples), first):
+        tile.save(folder / f"{number:06d}.png")
+    return len(samples)
+
+
+def animate(frames: Sequence[Tensor], form: Form, out: Path, columns: int | None) -> str:
+    pictures.save_animation([grid(frame, columns) for frame in frames], out, milliseconds=50)
+    return f"{len(frames)} frames of {len(frames[0])} samples"
+
+
+def log(board: Any, tag: str, samples: Tensor, form: Form, picture: Image.Image, step: int) -> None:
+    board.add_image(tag, pictures.to_tensor(picture), step)
+
+
+def html(samples: Tensor, form: Form, columns: int) -> str:
+    return pictures.inside(grid(samples, columns))

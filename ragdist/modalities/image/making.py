@@ -1,0 +1,163 @@
+"""Making of image samples: files are decoded whole once, brought to size and colour, kept as they are if they fit.
+
+Pillow decodes: it is as fast as a JPEG decoder gets on small images without PyTorch, whose import takes longer
+than writing CIFAR-10.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ragdist.config.shards import IndexOptions
+from ragdist.modalities.base import Encoded, Form
+from ragdist.modalities.image.header import shape_of
+from ragdist.modalities.image.options import ImageOptions
+
+unit, units = "image", "images"
+payload = ("jpg", "jpeg", "png", "webp")
+suffixes = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
+spec = frozenset()
+options = ImageOptions
+
+_ORIENTATION = 0x0112
+_GREY = ("1", "L", "I", "I;16", "I;16B", "F", "LA", "La")
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Make images above Pillow's limit of pixels errors; a context for many calls of `encode`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # what it thinks of odd metadata
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def encode(item: bytes | Any, options: ImageOptions) -> Encoded:
+    """Encode an image file's bytes, or a decoded picture, as a payload.
+
+    Raises:
+        ValueError: it is no image, is cut off, or unpacks to too many pixels.
+    """
+    try:
+        return _encode(item, options)
+    except Exception as error:  # Pillow's decoders raise a dozen kinds of exceptions for broken files
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(text) from error
+
+
+def _encode(item: bytes | Any, options: ImageOptions) -> Encoded:
+    data = item if isinstance(item, bytes) else None
+    image = Image.open(io.BytesIO(data)) if data is not None else item
+    kind, before = image.format, image.size
+    if options.size and kind == "JPEG":  # unpack a large JPEG at a half, a quarter or an eighth of its size
+        image.draft(None, (2 * options.size, 2 * options.size))
+    image.load()
+    turned = _upright(image)
+    keep = data is not None and options.format == "keep" and kind in ("JPEG", "PNG") and turned.size == before
+    keep = keep and turned is image and not (kind == "PNG" and data[24] == 16)  # 16 bits a channel: not uint8
+    grey = options.channels == 1 or (options.channels == 0 and turned.mode in _GREY)
+    mode = "L" if grey else "RGB"
+    if turned.mode != mode:
+        turned, keep = _converted(turned, mode), False
+    if options.size and turned.size != (options.size, options.size):
+        fit = ImageOps.fit if options.fit == "crop" else ImageOps.pad
+        turned, keep = fit(turned, (options.size, options.size), Image.Resampling.BICUBIC), False
+    shape = (1 if grey else 3, turned.height, turned.width)
+    if keep:
+        return Encoded(data, "jpg" if kind == "JPEG" else "png", shape)
+    out = io.BytesIO()
+    turned.info.clear()  # or Pillow writes the source's colour profile, comments and so on into every sample
+    if options.format == "jpg":
+        turned.save(out, "jpeg", quality=options.quality)
+        return Encoded(out.getvalue(), "jpg", shape)
+    turned.save(out, "png")
+    return Encoded(out.getvalue(), "png", shape)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says; an upright one is returned itself."""
+    if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I;16"):  # Pillow would cut off at 255 instead of scaling
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    return image.convert(mode)
+
+
+# Arrays.
+
+
+def check_array(shape: tuple[int, ...], dtype: np.dtype) -> str:
+    if dtype != np.uint8:
+        advice = "(255 * x).round().astype('uint8') if it goes from 0 to 1, (127.5 * x + 127.5) if from -1 to 1"
+        advice = advice if dtype.kind == "f" else "x.astype('uint8') if it goes from 0 to 255"
+        return f"holds {dtype} and not uint8: save {advice}"
+    if layout(shape) is None or 0 in shape:
+        return f"has the shape {list(shape)}: images are [N, H, W], [N, H, W, 1 or 3] or [N, 1 or 3, H, W]"
+    return ""
+
+
+def layout(shape: tuple[int, ...]) -> str | None:
+    """``HW``, ``HWC`` or ``CHW``: how the images of an array [N, ...] lie in it; None where they are no images."""
+    if len(shape) == 3:
+        return "HW"
+    if len(shape) == 4 and shape[3] in (1, 3):
+        return "HWC"
+    if len(shape) == 4 and shape[1] in (1, 3):
+        return "CHW"
+    return None
+
+
+def from_array(row: np.ndarray) -> Image.Image:
+    return Image.fromarray(as_picture(row))
+
+
+def as_picture(image: np.ndarray) -> np.ndarray:
+    """Bring an image of an array that `check_array` let pass to uint8 [H, W] or [H, W, 3], contiguous."""
+    if layout((1, *image.shape)) == "CHW":
+        image = image.transpose(1, 2, 0)
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    return np.ascontiguousarray(image)
+
+
+# Shards that others wrote.
+
+
+def describe(payload: memoryview, options: IndexOptions) -> Form:
+    shape = shape_of(payload)
+    return Form((options.channels or shape[0], *shape[1:]))
+
+
+def in_words(form: Form) -> str:
+    channels, height, width = form.shape
+    return f"{width}x{height} pixels, {'grey' if channels == 1 else 'RGB'}"
+
+
+def loses(form: Form, options: IndexOptions) -> bool:
+    return form.shape[0] == 1 and not options.channels  # colour, and nobody said that all should be grey
+
+
+def refusal(first: tuple[str, Form], other: tuple[str, Form], *, writing: bool) -> str:
+    (name, (a, _)), (odd, (b, _)) = first, other
+    if a[1:] != b[1:] and writing:
+        advice = f"give --size {min(a[1], a[2])} to cut and resize them all"
+        return f"images of different sizes: {name} is {a[2]}x{a[1]}, {odd} is {b[2]}x{b[1]}; {advice}"
+    if a[1:] != b[1:]:
+        return (
+            f"it is {b[2]}x{b[1]} pixels, and the first sample, {name}, {a[2]}x{a[1]}: all must be of one size; "
+            "`python -m ragdist.shards SOURCE OUT --size N` writes such shards"
+        )
+    if writing and a != b:
+        return f"some images are grey and some in colour ({name}, {odd}): give --channels 1 or --channels 3"
+    if writing or a[0] >= b[0]:
+        return ""
+    return f"it is in colour, and the first sample, {name}, is grey: give --channels 1 or 3"

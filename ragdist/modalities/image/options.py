@@ -1,0 +1,22 @@
+"""Options of making images from files, and of indexing images that others packed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ragdist.config.option import common, option
+
+
+@dataclass
+class ImageOptions:
+    """How pictures become samples."""
+
+    size: int = common(0, at_least=0, at_most=2**15)
+    """side of the samples in pixels: images are made square as --fit says and resized; 0: as they are, all alike"""
+    fit: Literal["crop", "pad"] = common("crop")
+    """what --size does with an image that is no square: crop: its centre, pad: all of it, with black beside"""
+    channels: Literal[0, 1, 3] = common(0)
+    """1: grey, 3: RGB; 0: as they are, all alike"""
+    format: Literal["keep", "png", "jpg"] = "keep"
+    """keep: an image that needs no change keeps its bytes, others become PNG; png, jpg: encode all anew"""
+    quality: int = option(95, at_least=1, at_most=100)
+    """of JPEG, 1 to 100"""
