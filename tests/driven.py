@@ -110,6 +110,22 @@ def workers_on(lab: Lab, node: str) -> list[int]:
     return actors_on(lab, node, b"RayTrainWorker")
 
 
+def where_workers_are(lab: Lab) -> dict[str, int]:
+    """The number of Ray Train workers on each host that has any."""
+    return {node: len(found) for node in lab.nodes if (found := workers_on(lab, node))}
+
+
+def raylet_on(lab: Lab, node: str) -> int:
+    """The process of a host's raylet."""
+    return next(pid for pid in lab.pids(node) if Path(f"/proc/{pid}/comm").read_text().strip() == "raylet")
+
+
+def logs(lab: Lab, node: str) -> str:
+    """The last lines that a host's `ray start` has printed, and what else was written about it."""
+    paths = sorted(lab.state.folder.glob(f"{node}*.log"))
+    return "\n".join(f"{path.name}:\n{path.read_text(errors='replace')[-2000:]}" for path in paths)
+
+
 def any_worker(lab: Lab, seconds: float = PATIENCE) -> tuple[str, int]:
     """A host with a Ray Train worker, and its process."""
     end = time.monotonic() + seconds

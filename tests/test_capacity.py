@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragdist.config.world_size import AS_MANY_AS_FIT, WorldSize, parse
-from ragdist.launch.on_ray.capacity import Node, choose, fit, need_of, room
+from ragdist.launch.on_ray.capacity import Node, choose, fit, need_of, returned, room
 from ragdist.tools.errors import UserError
 from tests.conftest import TINY, command, refused
 
@@ -46,6 +46,15 @@ def test_room_is_on_usable_nodes():
     assert room(nodes, {"CPU": 2.0}, free=True) == 2
     assert fit({"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0, "GPU": 1.0}) == 2
     assert fit({"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}) == 0
+
+
+def test_what_ended_workers_held_is_back_when_it_is_on_every_node():
+    held, need = {"a": 1, "b": 2, "gone": 1}, {"CPU": 2.0}
+    gone, new = node("gone", 4, free=0, usable=False), node("new", 4)
+    assert returned([node("a", 4, free=2), node("b", 4), gone, new], held, need)
+    assert not returned([node("a", 4, free=2), node("b", 4, free=2), gone, new], held, need)  # as much, not all of it
+    assert not returned([node("a", 4, free=0), node("b", 4), gone, new], held, need)
+    assert returned([], held, need)
 
 
 @pytest.mark.parametrize(("nodes", "size", "cpus", "gpus", "need"), [

@@ -1,5 +1,6 @@
 """Runs on a real Ray cluster whose hosts die, vanish, come and leave; the time to recover is printed."""
 
+import os
 import signal
 import time
 
@@ -9,10 +10,13 @@ from tests.driven import (
     Driver,
     any_worker,
     continued_from,
+    logs,
     new_lab,
     newest,
     options,
+    raylet_on,
     wait_for_checkpoint,
+    where_workers_are,
     workers_on,
 )
 
@@ -35,13 +39,22 @@ def test_a_run_shrinks_and_grows_with_the_cluster_and_outlives_it(digits, tmp_pa
 
             added = lab.add()
             seconds = driver.wait_for(r"room for 3 workers")
+            # One node gives back later than the others what its worker held: the run waits for it and grows.
+            late = raylet_on(lab, lab.nodes[0])
+            os.kill(late, signal.SIGSTOP)
+            time.sleep(2)
+            os.kill(late, signal.SIGCONT)
             driver.wait_for("continuing from", times=2)
             print(f"a node more: asked to grow after {seconds:.1f} s")
+            assert where_workers_are(lab) == dict.fromkeys([*lab.nodes[:2], added], 1), driver.text
             last = wait_for_checkpoint(run, newest(run))
 
             text = driver.text
             lab.preempt(added)
-            seconds = driver.wait_for("is going to be shut down: writing a checkpoint", 30)
+            try:
+                seconds = driver.wait_for("is going to be shut down: writing a checkpoint", 30)
+            finally:
+                print(f"at the notice to {added}: workers on {where_workers_are(lab)}\n{logs(lab, added)}")
             driver.wait_for("continuing from", times=3)
             print(f"a notice: heard after {seconds:.1f} s")
             assert "workers failed" not in driver.text[len(text) :], "it died instead of leaving"

@@ -194,6 +194,18 @@ def test_an_added_node_takes_the_next_number_and_a_preempted_one_goes_by_itself(
         time.sleep(0.2)
 
 
+@pytest.mark.parametrize(("version", "drained"), [("2.55.1", True), ("2.57.0", False), ("2.60.0", False)])
+def test_a_notice_is_that_of_the_hosts_ray(tmp_path, version, drained):
+    """Their interpreter is another one than this, with another Ray."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho {version}\n")
+    python.chmod(0o755)
+    values = state.State(NAME, "", 0, 1, 20, 0, {}, str(python))
+    warning = hosts.notice(values, state.Node("node1", 1, network.address(0, 1), [1, 1]))
+    assert (warning is not None) == drained
+    assert warning is None or f"{python} -c " in warning[-1]
+
+
 def test_a_node_that_ray_gives_up_on_is_started_again(lab):
     """Its raylet is frozen, as on a machine that is too busy; Ray waits for 30 s."""
     adding = subprocess.Popen([sys.executable, "-m", "cluster.lab", "add", "--name", NAME], cwd=CHECKOUT)

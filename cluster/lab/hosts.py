@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from importlib.metadata import version
+import subprocess
 from pathlib import Path
 
 from cluster.lab import network, processes
@@ -86,11 +86,18 @@ def start(state: State, node: Node) -> list[int]:
 
 def notice(state: State, node: Node) -> list[str] | None:
     """What drains a node and ends it when its time is over; None where `ray start` does so itself when told to end."""
-    if tuple(map(int, version("ray").split(".")[:2])) >= DRAINS_ON_SIGTERM:
+    if _ray_version(state) >= DRAINS_ON_SIGTERM:
         return None
     drain = [*ray(state), "drain-node", "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=notice"]
     drain += [f"--deadline-remaining-seconds={int(state.notice)}"]
     return ["bash", "-c", f"{shlex.join(drain)}; sleep {state.notice}; kill -TERM {node.process[0]}"]
+
+
+def _ray_version(state: State) -> tuple[int, ...]:
+    """Major and minor version of the hosts' Ray, which need not be this interpreter's."""
+    argv = [state.python, "-c", "from importlib.metadata import version; print(version('ray'))"]
+    said = subprocess.run(argv, env=environment(state), stdout=subprocess.PIPE, text=True, check=True).stdout
+    return tuple(int(part) for part in said.split(".")[:2])
 
 
 def inside(lab: str, node: str, argv: list[str]) -> list[str]:

@@ -29,6 +29,14 @@ def room(nodes: Iterable[Node], need: Mapping[str, float], *, free: bool = False
     return sum(fit(node.free if free else node.total, need) for node in nodes if node.usable)
 
 
+def returned(nodes: Iterable[Node], held: Mapping[str, int], need: Mapping[str, float]) -> bool:
+    """Whether what workers that ended held is free again; ``held``: their number by the node's id.
+
+    Each node tells for itself, so that some of it is free before the rest; nodes that are not usable do not count.
+    """
+    return all(fit(node.free, need) >= held.get(node.id, 0) for node in nodes if node.usable)
+
+
 def need_of(nodes: Iterable[Node], size: WorldSize, cpus: int, gpus: int | None) -> dict[str, float]:
     """The resources of one worker.
 

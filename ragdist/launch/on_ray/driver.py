@@ -7,6 +7,7 @@ dies. The next attempt goes on from the newest checkpoint with as many workers a
 
 import tempfile
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 
@@ -97,6 +98,7 @@ class Driver:
         self.attempts = self.failures = 0
         self.last_size = 0  # of an attempt that trained, and its nodes
         self.known_good_nodes: set[str] = set()
+        self.held: Counter[str] = Counter()  # workers of the last attempt on each node
         self._open_mailbox()
         self.survey = Survey(config, size)
 
@@ -114,6 +116,7 @@ class Driver:
             while workers := self._await_room():
                 attempt = self._start(workers)
                 report = self._watch(attempt)
+                self.held = Counter(worker["node"] for worker in report.workers.values())
                 if report.refused:
                     raise UserError(report.refused)
                 self.lease.check()
@@ -143,8 +146,9 @@ class Driver:
             if not self.attempts:
                 survey.request_workers()
             workers, free = survey.choose(survey.fits()), survey.fits(free=True)
-            # What ended workers held becomes free a little later; what other runs hold does not.
-            if free < workers and (time.monotonic() - began > _SETTLE or 0 < self.last_size <= free):
+            # What ended workers held becomes free a little later, node by node; what other runs hold does not.
+            settled = 0 < self.last_size <= free and survey.returned(self.held)
+            if free < workers and (settled or time.monotonic() - began > _SETTLE):
                 workers = survey.choose(free)
             if workers and free >= workers:
                 return workers

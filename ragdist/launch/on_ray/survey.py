@@ -1,7 +1,7 @@
 """The cluster as one run sees it: the nodes that it may use, a worker's resources, and how many workers fit."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ray.autoscaler.sdk import request_resources
@@ -9,7 +9,7 @@ from ray.autoscaler.sdk import request_resources
 from ragdist.config import Config
 from ragdist.config.world_size import AS_MANY_AS_FIT, WorldSize
 from ragdist.launch.on_ray import cluster
-from ragdist.launch.on_ray.capacity import Node, choose, need_of, room
+from ragdist.launch.on_ray.capacity import Node, choose, need_of, returned, room
 from ragdist.objective.relative import group_size
 
 _SECONDS = 1.0  # from one look at the cluster's nodes to the next
@@ -65,6 +65,10 @@ class Survey:
     def fits(self, *, free: bool = False) -> int:
         """The number of workers that the nodes have room for; with ``free``, beside all that is reserved now."""
         return room(self.nodes, self.need, free=free)
+
+    def returned(self, held: Mapping[str, int]) -> bool:
+        """Whether what workers that ended held is free again; ``held``: their number by the node's id."""
+        return returned(self.nodes, held, self.need)
 
     def choose(self, fits: int) -> int:
         """Choose the number of workers to run where so many fit; 0: too few."""
