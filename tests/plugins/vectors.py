@@ -81,13 +81,6 @@ class Making(base.Making):
     def in_words(self, form):
         return f"{form.shape[0]} values of scale {form.spec['scale']:g}"
 
-    def refusal(self, first, other, *, writing):
-        (name, form), (odd, its) = first, other
-        if form == its:
-            return ""
-        advice = "; give --scale" if writing and form.shape == its.shape else ""
-        return f"{odd or 'it'} has {self.in_words(its)}, and {name} {self.in_words(form)}: all must be alike{advice}"
-
 
 class Training(base.Training):
     """From payloads to what networks see, and back."""

@@ -135,7 +135,7 @@ def plan(source: Source, options: ShardOptions, sample_options: Any) -> str:
         content.update(f"{len(part)}\0{text}\0".encode("utf-8", "surrogateescape"))
     values, own = asdict(options), asdict(sample_options)
     also = {name: values[name] for name, before in _ALSO.items() if values[name] != before}
-    if files := plugins.digests():  # which say how payloads are made, it may be
+    if files := sorted(plugin.sha256 for plugin in plugins.loaded()):  # which say how payloads are made, it may be
         also |= {"modality": source.modality, "plugins": files}
     return json.dumps(
         {
