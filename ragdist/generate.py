@@ -43,8 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--interpolate", action="store_true", help="animate samples that travel between latents")
     parser.add_argument("--class", dest="chosen", metavar="K", help="draw this class only: its number or its name")
     parser.add_class_arguments(GenerateOptions, None, as_group=False)
-    argv = cli.arguments() if argv is None else argv
-    cli.load_plugins(argv)
+    argv = cli.load_plugins(cli.arguments() if argv is None else argv)
     values = parser.parse_args(argv)
     options = cli.build(GenerateOptions, values)
     check_limits(options)
@@ -54,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions) -> None:
     """Load the generator and write what was asked for."""
-    from ragdist.config import settings
+    from ragdist.config import identity, settings
     from ragdist.runs.folder import RunFolder
     from ragdist.storage.files import os_errors_as_user_error
 
@@ -74,10 +73,13 @@ def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions)
     if judging and (problem := judging.check_out(out, animate)):
         raise UserError(f"--out {out}: {problem}")
     exported = generator_file.load(path, pick_device(options.device, deterministic=True))
+    for note in identity.changed(exported.about):
+        print(f"note: {note}")
     label = class_number(chosen, exported.about["classes"], exported.generator.num_classes)
     with os_errors_as_user_error(f"cannot write {out}"):
         what = _write(exported, label, out, animate, options)
-    print(f"{out}: {what} of the generator after {exported.about['images']:,} images")
+    units = modalities.making(exported.about["codec"]).units
+    print(f"{out}: {what} of the generator after {exported.about['images']:,} {units}")
 
 
 def _write(exported: "Exported", label: int | None, out: Path, animate: bool, options: GenerateOptions) -> str:

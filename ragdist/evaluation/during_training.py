@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from ragdist.config import Config, migrations
-from ragdist.config.evaluation import BEST, EvaluateOptions
+from ragdist import modalities
+from ragdist.config import Config, identity, migrations
+from ragdist.config.evaluation import EvaluateOptions, best_by, figures_to_rank_by
 from ragdist.data.index import Index
 from ragdist.distributed.world import World
 from ragdist.evaluation.reference import Reference, progress
@@ -58,10 +59,11 @@ class EvaluationDuringTraining:
         self.best_by, self.share = options.pop("best"), options.pop("share")
         options = EvaluateOptions(**options)
         data = DataSet(config.data.path, Path(config.data.cache).expanduser(), config.data.cache_gb)
-        if self.best_by not in BEST:
-            raise UserError(f"--evaluate.best {self.best_by}: there is no such figure; there are: {', '.join(BEST)}")
+        if not (best := best_by(self.best_by)):
+            there = ", ".join(figures_to_rank_by())
+            raise UserError(f"--evaluate.best {self.best_by}: there is no such figure; there are: {there}")
         self.reference = Reference(data, options, options.samples, world=world, say=say, option="--evaluate.")
-        measure, self.better = BEST[self.best_by]
+        measure, self.better = best
         if measure not in self.reference.names:
             raise UserError(
                 f"--evaluate.best {self.best_by} needs the measure {measure}, and --evaluate.metrics {options.metrics} "
@@ -71,6 +73,7 @@ class EvaluationDuringTraining:
         if ema.num_classes:
             counts = classes.class_counts(data.labels, len(index.classes)) if world.rank == 0 else None
             self.shares = torch.tensor(world.gather(None if counts is None else counts.tolist())[0]).numpy()
+        self.units = modalities.making(index.codec).units
         self.generator = copy.deepcopy(ema).requires_grad_(False)
         self.evaluation_steps: EvaluationSteps | None = None
         self.images = 0  # of the generator that is evaluated
@@ -157,7 +160,7 @@ class EvaluationDuringTraining:
             return True
         if self.world.rank == 0:
             self.say(
-                f"no evaluation after {images:,} images: that of {self.images:,} is under way "
+                f"no evaluation after {images:,} {self.units}: that of {self.images:,} is under way "
                 f"(--evaluate.share {self.share:g} of the time)"
             )
         return False
@@ -205,7 +208,7 @@ class EvaluationDuringTraining:
         self.failed = True
         if self.world.rank == 0:
             what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            self.say(f"the evaluation after {self.images:,} images failed, and the run goes on: {what}")
+            self.say(f"the evaluation after {self.images:,} {self.units} failed, and the run goes on: {what}")
 
     def _finished(self) -> None:
         """Write the figures, and keep the generator if it is the best; on rank 0, after the last step."""
@@ -219,18 +222,17 @@ class EvaluationDuringTraining:
         improved = value is not None and self._improves(value)
         if improved:
             self.best = {"figure": self.best_by, "value": value, "protocol": self.key, "images": self.images}
+            about = {"evaluation": self.best, **identity.code_of(self.config, self.index.package)}
             network = asdict(self.config.network)
-            generator_file.save(
-                self.folder.best, self.generator, network, self.index, self.images, evaluation=self.best
-            )
+            generator_file.save(self.folder.best, self.generator, network, self.index, self.images, **about)
         self.log(self.images, figures)
-        few = {name: figure for name, figure in figures.items() if name in BEST and figure is not None}
+        few = {name: figure for name, figure in figures.items() if best_by(name) and figure is not None}
         words = ", ".join(f"{name} {figure:.4g}" for name, figure in few.items())
         if improved:
             words += f"; the best {self.best_by} so far"
         elif self.best:
-            words += f"; the best was {self.best['value']:.4g}, after {self.best['images']:,} images"
-        self.say(f"evaluation after {self.images:,} images: {words}")
+            words += f"; the best was {self.best['value']:.4g}, after {self.best['images']:,} {self.units}"
+        self.say(f"evaluation after {self.images:,} {self.units}: {words}")
 
     def _improves(self, value: float) -> bool:
         if self.best is None or self.best["images"] == self.images:
@@ -260,7 +262,7 @@ class EvaluationDuringTraining:
         left = self.evaluation_steps.steps - self.evaluation_steps.done
         advance = progress(left, "steps") if self.world.rank == 0 else lambda count: None
         if self.world.rank == 0:
-            self.say(f"evaluating the generator after {self.images:,} images")
+            self.say(f"evaluating the generator after {self.images:,} {self.units}")
         while self.busy:
             self.step()
             advance(1)

@@ -15,6 +15,7 @@ from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.reference_features import ReferenceFeatures
 from ragdist.metrics import FEATURES, MEASURES, classes
 from ragdist.metrics.extractor import Extractor, FeatureSource
+from ragdist.modalities import MODALITIES
 from ragdist.modalities.base import Judging
 from ragdist.tools.errors import UserError, nearest
 from ragdist.tools.progress import Progress
@@ -154,9 +155,10 @@ def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple
         kind = (labelled and judging.labelled_features) or judging.features[0]
         if options.inception_weights and "inception" in judging.features:
             kind = "inception"
-    elif kind not in judging.features and kind not in FEATURES.added:
+    elif kind not in FEATURES or _of_others(kind, "features", judging):
+        known = [*judging.features, *(name for name in FEATURES if not _of_modalities(name, "features"))]
         units = modalities.making(data.index.codec).units
-        raise UserError(f"{option}features {kind}: {units} have no such features{nearest(kind, judging.features)}")
+        raise UserError(f"{option}features {kind}: {units} have no such features{nearest(kind, known)}")
     suit = [name for name in MEASURES if _suits(name, kind, judging)]
     if options.metrics == "all":
         return kind, [name for name in suit if name != "classes" or kind == judging.classifier]
@@ -181,9 +183,18 @@ def _suits(name: str, kind: str, judging: Judging) -> bool:
     if name == "classes":
         return bool(judging.classifier)
     special = measure.of_samples or measure.features  # of one modality
-    if special and name not in judging.measures and name not in MEASURES.added:
+    if special and _of_others(name, "measures", judging):
         return False
     return measure.features in ("", kind)
+
+
+def _of_others(name: str, what: str, judging: Judging) -> bool:
+    """Whether features, or a measure, are among those that other modalities name and this one does not."""
+    return name not in getattr(judging, what) and _of_modalities(name, what)
+
+
+def _of_modalities(name: str, what: str) -> bool:
+    return any(name in getattr(modalities.judging(modality), what) for modality in MODALITIES)
 
 
 def check_counts(names: list[str], samples: int, reals: int, neighbours: int, option: str = "--") -> None:
