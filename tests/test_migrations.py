@@ -24,6 +24,7 @@ from ragdist.data.writing import work_folder
 from ragdist.evaluation.report import history
 from ragdist.generation import generator_file
 from ragdist.launch import local
+from ragdist.modalities.image.options import ImageOptions
 from ragdist.runs.folder import RunFolder
 from ragdist.tools.errors import TooNew, UserError
 from tests import golden
@@ -339,10 +340,10 @@ def test_files_say_which_version_wrote_them(tmp_path):
 def test_shards_that_were_half_written_before_an_option_are_gone_on_with(tmp_path, monkeypatch):
     """As if --root decided bytes, and had come later: the plan is what it was until somebody says it."""
     source = open_source("digits", ShardOptions(), tmp_path)
-    before = work_folder.plan(source, ShardOptions())
+    before = work_folder.plan(source, ShardOptions(), ImageOptions())
     monkeypatch.setattr(work_folder, "_ALSO", {"root": ""})
-    assert work_folder.plan(source, ShardOptions()) == before
-    assert work_folder.plan(source, ShardOptions(root="elsewhere")) != before
+    assert work_folder.plan(source, ShardOptions(), ImageOptions()) == before
+    assert work_folder.plan(source, ShardOptions(root="elsewhere"), ImageOptions()) != before
 
 
 def test_notes_that_another_version_left_are_passed_over(tmp_path):
