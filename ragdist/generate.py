@@ -76,7 +76,8 @@ def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions)
     label = class_number(chosen, exported.about["classes"], exported.generator.num_classes)
     with os_errors_as_user_error(f"cannot write {out}"):
         what = _write(exported, label, out, animate, options)
-    print(f"{out}: {what} of the generator after {exported.about['images']:,} images")
+    units = modalities.making(exported.about["codec"]).units
+    print(f"{out}: {what} of the generator after {exported.about['images']:,} {units}")
 
 
 def _write(exported: "Exported", label: int | None, out: Path, animate: bool, options: GenerateOptions) -> str:

@@ -1,5 +1,6 @@
 """``python -m ragdist.shards SOURCE OUT``: make WebDataset shards and their index."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,19 +35,36 @@ def make(argv: list[str]) -> None:
     parser.add_argument("out", help="folder to write, complete or not at all; or a URL such as s3://bucket/folder")
     parser.add_argument("--overwrite", action="store_true", help="replace what is in OUT")
     parser.add_class_arguments(ShardOptions, None, as_group=False)
-    for name in modalities.MODALITIES:
-        parser.add_options(modalities.making(name).options)
+    _add_options_of_modalities(parser, {"source", "out", "overwrite", *(item.name for item in fields(ShardOptions))})
     values = parser.parse_args(argv)
 
     from ragdist.data.writing.writer import write_shards
 
     options = cli.build(ShardOptions, values)
-    print_summary(
-        values.out, write_shards(values.source, values.out, options, values.as_dict(), overwrite=values.overwrite)
-    )
+    summary = write_shards(values.source, values.out, options, values.as_dict(), overwrite=values.overwrite)
+    print_summary(values.out, summary, options.plugin)
 
 
-def print_summary(out: str, summary) -> None:
+def _add_options_of_modalities(parser: cli.Parser, taken: set[str]) -> None:
+    """Add the options with which each modality makes samples.
+
+    Raises:
+        UserError: one has the name of another option.
+    """
+    owner = dict.fromkeys(taken, "the command itself")
+    for name in modalities.MODALITIES:
+        kind = modalities.making(name).options
+        for item in fields(kind):
+            if item.name in owner:
+                raise UserError(
+                    f"the option --{item.name} of the modality '{name}' has the name of one of {owner[item.name]}: "
+                    "rename it, or leave the plugin out"
+                )
+            owner[item.name] = f"the modality '{name}'"
+        parser.add_options(kind)
+
+
+def print_summary(out: str, summary, plugin: str = "") -> None:
     """Print what was written, what was not, and what to do next."""
     index = summary.index
     labels = f"{len(index.classes)} classes" if index.classes else "no labels"
@@ -60,7 +78,7 @@ def print_summary(out: str, summary) -> None:
             print(f"  and {len(summary.skipped) - 20} more")
     if summary.ignored:
         print(f"ignored {len(summary.ignored)} files that are no {units}, such as {summary.ignored[0]}")
-    print(f"next: python -m ragdist.train --config cifar10 --data {out} --out runs/mine")
+    print(_next(out, index.codec, plugin))
 
 
 def index(argv: list[str]) -> None:
@@ -78,10 +96,11 @@ def index(argv: list[str]) -> None:
 
     from ragdist.data.indexing.index_shards import index_shards
 
-    print_indexed(index_shards(values.urls, cli.build(IndexOptions, values), overwrite=values.overwrite))
+    options = cli.build(IndexOptions, values)
+    print_indexed(index_shards(values.urls, options, overwrite=values.overwrite), options.plugin)
 
 
-def print_indexed(summary) -> None:
+def print_indexed(summary, plugin: str = "") -> None:
     """Print what was indexed, what was left out, and what to do next."""
     found, plan, out = summary.index, summary.plan, summary.out
     labels = f"{len(found.classes)} classes" if found.classes else "no labels"
@@ -104,7 +123,12 @@ def print_indexed(summary) -> None:
             f"warning: {summary.dotted} is {with_article(making.unit)} beside another with the same key, which ends at "
             "the first dot of the name; if it is meant as a sample of its own, rename it"
         )
-    print(f"next: python -m ragdist.train --config cifar10 --data {out} --out runs/mine")
+    print(_next(out, found.codec, plugin))
+
+
+def _next(out: "str | Path", modality: str, plugin: str) -> str:
+    options = [modalities.making(modality).begin, f"--data {out}", *([f"--plugin {plugin}"] if plugin else [])]
+    return f"next: python -m ragdist.train {' '.join(options)} --out runs/mine"
 
 
 def check(argv: list[str]) -> int:

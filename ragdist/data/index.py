@@ -33,7 +33,7 @@ from ragdist.modalities import MODALITIES
 from ragdist.modalities.base import Form
 from ragdist.storage.files import is_sha256
 from ragdist.storage.store import Store
-from ragdist.tools.errors import UserError, nearest
+from ragdist.tools.errors import TooNew, UserError
 
 FORMAT, VERSION = "ragdist-index", 2
 INDEX = "index.json"
@@ -188,10 +188,12 @@ def loads(text: str | bytes, path: str) -> Index:
 
 
 def check_modality(name: str, where: str) -> None:
-    """Raises UserError where there is no such modality here; ``where`` is the file that names it."""
+    """Raises TooNew where there is no such modality here; ``where`` is the file that names it."""
     if name not in MODALITIES:
-        what = f"{where} holds samples of the modality '{name}', which is not here{nearest(name, MODALITIES)}"
-        raise UserError(f"{what}; one of your own is given by --plugin FILE")
+        raise TooNew(
+            f"{where} holds samples of the modality '{name}', which is not here: give the plugin that adds it, as "
+            "--plugin FILE, or install its package or a newer ragdist"
+        )
 
 
 def check_spec(codec: str, spec: dict[str, Any], where: str, version: str | None = None) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ragdist import modalities
 from ragdist.config import Config, identity, migrations
 from ragdist.config.evaluation import EvaluateOptions, best_by, figures_to_rank_by
 from ragdist.data.index import Index
@@ -72,6 +73,7 @@ class EvaluationDuringTraining:
         if ema.num_classes:
             counts = classes.class_counts(data.labels, len(index.classes)) if world.rank == 0 else None
             self.shares = torch.tensor(world.gather(None if counts is None else counts.tolist())[0]).numpy()
+        self.units = modalities.making(index.codec).units
         self.generator = copy.deepcopy(ema).requires_grad_(False)
         self.evaluation_steps: EvaluationSteps | None = None
         self.images = 0  # of the generator that is evaluated
@@ -158,7 +160,7 @@ class EvaluationDuringTraining:
             return True
         if self.world.rank == 0:
             self.say(
-                f"no evaluation after {images:,} images: that of {self.images:,} is under way "
+                f"no evaluation after {images:,} {self.units}: that of {self.images:,} is under way "
                 f"(--evaluate.share {self.share:g} of the time)"
             )
         return False
@@ -206,7 +208,7 @@ class EvaluationDuringTraining:
         self.failed = True
         if self.world.rank == 0:
             what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            self.say(f"the evaluation after {self.images:,} images failed, and the run goes on: {what}")
+            self.say(f"the evaluation after {self.images:,} {self.units} failed, and the run goes on: {what}")
 
     def _finished(self) -> None:
         """Write the figures, and keep the generator if it is the best; on rank 0, after the last step."""
@@ -229,8 +231,8 @@ class EvaluationDuringTraining:
         if improved:
             words += f"; the best {self.best_by} so far"
         elif self.best:
-            words += f"; the best was {self.best['value']:.4g}, after {self.best['images']:,} images"
-        self.say(f"evaluation after {self.images:,} images: {words}")
+            words += f"; the best was {self.best['value']:.4g}, after {self.best['images']:,} {self.units}"
+        self.say(f"evaluation after {self.images:,} {self.units}: {words}")
 
     def _improves(self, value: float) -> bool:
         if self.best is None or self.best["images"] == self.images:
@@ -260,7 +262,7 @@ class EvaluationDuringTraining:
         left = self.evaluation_steps.steps - self.evaluation_steps.done
         advance = progress(left, "steps") if self.world.rank == 0 else lambda count: None
         if self.world.rank == 0:
-            self.say(f"evaluating the generator after {self.images:,} images")
+            self.say(f"evaluating the generator after {self.images:,} {self.units}")
         while self.busy:
             self.step()
             advance(1)

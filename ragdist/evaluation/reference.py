@@ -15,6 +15,7 @@ from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.reference_features import ReferenceFeatures
 from ragdist.metrics import FEATURES, MEASURES, classes
 from ragdist.metrics.extractor import Extractor, FeatureSource
+from ragdist.modalities import MODALITIES
 from ragdist.modalities.base import Judging
 from ragdist.tools.errors import UserError, nearest
 from ragdist.tools.progress import Progress
@@ -154,8 +155,8 @@ def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple
         kind = (labelled and judging.labelled_features) or judging.features[0]
         if options.inception_weights and "inception" in judging.features:
             kind = "inception"
-    elif kind not in judging.features and (kind in FEATURES.own or kind not in FEATURES):
-        known = [*judging.features, *(name for name in FEATURES if name not in FEATURES.own)]
+    elif kind not in FEATURES or _of_others(kind, "features", judging):
+        known = [name for name in FEATURES if not _of_others(name, "features", judging)]
         units = modalities.making(data.index.codec).units
         raise UserError(f"{option}features {kind}: {units} have no such features{nearest(kind, known)}")
     suit = [name for name in MEASURES if _suits(name, kind, judging)]
@@ -182,9 +183,16 @@ def _suits(name: str, kind: str, judging: Judging) -> bool:
     if name == "classes":
         return bool(judging.classifier)
     special = measure.of_samples or measure.features  # of one modality
-    if special and name not in judging.measures and name in MEASURES.own:
+    if special and _of_others(name, "measures", judging):
         return False
     return measure.features in ("", kind)
+
+
+def _of_others(name: str, what: str, judging: Judging) -> bool:
+    """Whether features, or a measure, are among those that other modalities name and this one does not."""
+    if name in getattr(judging, what):
+        return False
+    return any(name in getattr(modalities.judging(modality), what) for modality in MODALITIES)
 
 
 def check_counts(names: list[str], samples: int, reals: int, neighbours: int, option: str = "--") -> None:

@@ -4,10 +4,12 @@ A modality has three faces (`base`): making shards, training, judging. What a ru
 its data (the key ``codec``), so that no option names it. Importing this imports no modality and no PyTorch.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from ragdist.modalities.base import Judging, Making, Training
+from ragdist.tools.errors import UserError
 from ragdist.tools.table import Table
 
 # Packages, each with the modules making, training and judging; or objects with these as attributes.
@@ -27,6 +29,19 @@ def training(name: str) -> Training:
 def judging(name: str) -> Judging:
     """The face of a modality that shows and measures samples."""
     return _face(name, "judging")
+
+
+def most_likely(where: str, counts: Mapping[str, int]) -> str:
+    """The modality of a source by its name -> how much of the source can be such samples; of nothing, the first.
+
+    Raises:
+        UserError: two are equally likely.
+    """
+    found = [name for name, count in counts.items() if count == max(counts.values())]
+    if len(found) > 1 and max(counts.values()):
+        units = " or ".join(making(name).units for name in found)
+        raise UserError(f"{where} may hold {units}: say which with --modality {' or --modality '.join(found)}")
+    return found[0]
 
 
 def _face(name: str, face: str) -> Any:

@@ -2,12 +2,14 @@
 
 A modality is an object, or a package, with the attributes ``making``, ``training`` and ``judging``: its faces. Each is
 a module, or any other object with the attributes below. What only training needs is imported with that face alone.
+
+A class of a face's may inherit it: methods with a body here are what suits most modalities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -50,15 +52,19 @@ class Making(Protocol):
     suffixes: frozenset[str]  # endings of files that are samples, with the dot
     spec: frozenset[str]  # keys that an index's spec may have
     options: type  # a dataclass: how source items become samples; its fields join the options of `ragdist.shards`
+    depends: Mapping[str, str] = {}  # library -> version: what payloads' bytes depend on beside the options
+    begin: str  # options that `ragdist.train` may begin with: "--config cifar10"
 
     def reading(self) -> AbstractContextManager[None]:
         """A context around many calls of `encode`."""
+        return nullcontext()
 
     def encode(self, item: bytes | Any, options: Any) -> Encoded:
         """Encode a file's bytes, or what a source hands over instead, as a payload. Raises ValueError for no sample."""
 
     def from_array(self, row: np.ndarray) -> Any:
         """An item for `encode` from a row of an array that `check_array` let pass."""
+        return row
 
     def check_array(self, shape: tuple[int, ...], dtype: np.dtype) -> str:
         """Why an array of this shape, [N, ...], and type holds no samples, the end of a sentence; empty: it does."""
@@ -79,12 +85,21 @@ class Making(Protocol):
 
     def loses(self, form: Form, options: IndexOptions) -> bool:
         """Whether decoding to this form takes away from samples of another one: then headers must be looked at."""
+        return False
 
     def refusal(self, first: tuple[str, Form], other: tuple[str, Form], *, writing: bool) -> str:
         """The user's sentence about two samples, (name, form), that cannot be in one data set; empty: they can.
 
-        ``writing``: they are in a source that shards are made from, else in shards that someone else wrote.
+        ``writing``: they are in a source that shards are made from, else in shards that someone else wrote, where the
+        first has a name that says where it is, and the other one needs none.
         """
+        (name, form), (odd, other_form) = first, other
+        if form == other_form:
+            return ""
+        words, others = self.in_words(form), self.in_words(other_form)
+        if writing:
+            return f"{self.units} of different forms: {name} is {words}, {odd} is {others}; all must be alike"
+        return f"it is {others}, and the first sample, {name}, {words}: all must be alike"
 
 
 class Training(Protocol):
@@ -98,6 +113,9 @@ class Training(Protocol):
 
     def decode_all(self, payloads: list[memoryview], form: Form) -> Tensor:
         """Decode several payloads to [n, *form.shape]. Raises ValueError where any is none of this form."""
+        import torch
+
+        return torch.stack([self.decode(torch.frombuffer(payload, dtype=torch.uint8), form) for payload in payloads])
 
     def blank(self, count: int, form: Form) -> Tensor:
         """Stored samples [count, *form.shape] of zeros, in the type that `decode` gives."""
@@ -113,12 +131,17 @@ class Training(Protocol):
 
     def check_transforms(self, options: Any, form: Form) -> str:
         """Why random transforms of the reals (`config.run.DataOptions`) cannot be, a sentence; empty: they can."""
+        if options.flip or options.crop_padding:
+            return "--data.flip and --data.crop_padding are for images: leave them out"
+        return ""
 
     def draws(self, options: Any) -> int:
         """How many uniform numbers `transform` takes for a sample; 0: no transform is asked for."""
+        return 0
 
     def transform(self, samples: Tensor, uniform: np.ndarray, options: Any) -> Tensor:
         """Transform stored samples [b, *form.shape] at random: sample i by ``uniform`` [i, draws] in [0, 1)."""
+        return samples
 
     def points(self, samples: Tensor, pool: int) -> Tensor:
         """Map samples [b, *network_shape] to the space of the relative term, float32 [b, D]; differentiable.
@@ -131,14 +154,14 @@ class Judging(Protocol):
     """The third face: looking at samples, and measuring them. Samples are stored ones, [n, *form.shape]."""
 
     features: tuple[str, ...]  # names in `metrics.FEATURES` that suit, the default for data without labels first
-    labelled_features: str  # the default for data with labels; empty: as without
-    classifier: str  # features that name classes, which the measure `classes` needs; empty: there are none
-    measures: tuple[str, ...]  # names in `metrics.MEASURES` that suit, beside those of any features
+    labelled_features: str = ""  # the default for data with labels; empty: as without
+    classifier: str = ""  # features that name classes, which the measure `classes` needs; empty: there are none
+    measures: tuple[str, ...] = ()  # names in `metrics.MEASURES` that suit, beside those of any features
     quantization: str  # what storing a sample rounds, in words: "8 bits a channel"
     out: str  # where `ragdist.generate` writes to unless it is told: "grid.png"
 
     def preview(self, samples: Tensor, form: Form, columns: int | None = None) -> Image.Image:
-        """A picture of samples, row by row in so many columns."""
+        """A picture of samples, row by row in so many columns: see `pictures.grid`."""
 
     def check_out(self, out: Path, animate: bool) -> str:
         """Why `write` or `animate` cannot write to a path, a sentence with what to do; empty: they can."""
@@ -151,9 +174,19 @@ class Judging(Protocol):
 
     def animate(self, frames: Sequence[Tensor], form: Form, out: Path, columns: int | None) -> str:
         """Write frames of samples on their way between latents; returns what the file holds, in words."""
+        from ragdist.modalities import pictures
+
+        pictures.save_animation([self.preview(frame, form, columns) for frame in frames], out, milliseconds=50)
+        return f"{len(frames)} frames of {len(frames[0])} samples"
 
     def log(self, board: Any, tag: str, samples: Tensor, form: Form, picture: Image.Image, step: int) -> None:
         """Show samples in TensorBoard (a SummaryWriter), of which `preview` made the picture."""
+        from ragdist.modalities import pictures
+
+        board.add_image(tag, pictures.to_tensor(picture), step)
 
     def html(self, samples: Tensor, form: Form, columns: int) -> str:
         """Samples inside of a page."""
+        from ragdist.modalities import pictures
+
+        return pictures.inside(self.preview(samples, form, columns))

@@ -15,18 +15,28 @@ from ragdist.storage.files import write_whole
 GAP = 2  # white pixels around each sample of a grid
 
 
-def course(moments: Sequence[tuple[int, Image.Image]], tiles_across: int, columns: int) -> Image.Image:
-    """The closing picture: the first samples of several grids, a row each, with the images seen.
+def grid(tiles: Sequence[Image.Image], columns: int | None = None) -> Image.Image:
+    """Lay out pictures of one size in a grid, row by row; nearly square without ``columns``."""
+    columns = columns or math.ceil(math.sqrt(len(tiles)))
+    rows = -(-len(tiles) // columns)
+    width, height = tiles[0].size
+    sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), "white")
+    for i, tile in enumerate(tiles):
+        sheet.paste(tile, (GAP + i % columns * (width + GAP), GAP + i // columns * (height + GAP)))
+    return sheet
+
+
+def course(moments: Sequence[tuple[int, Image.Image]], rows: int, units: str) -> Image.Image:
+    """The closing picture: the first row of several grids, one below the other, with the samples seen.
 
     Args:
-        moments: (images seen, grid of ``columns`` columns), in the order of the rows.
-        tiles_across: how many of a grid's first row are shown, at most ``columns``.
-        columns: the grids' columns.
+        moments: (samples seen, grid of so many ``rows``), in the order in which they are shown.
+        rows: of each grid.
+        units: what samples are called.
     """
     first = moments[0][1]
-    pitch = (first.width - GAP) // columns
-    width, height = GAP + tiles_across * pitch, pitch + GAP
-    return named_rows([(f"{images:,} images", picture.crop((0, 0, width, height))) for images, picture in moments])
+    height = (first.height - GAP) // rows + GAP
+    return named_rows([(f"{seen:,} {units}", picture.crop((0, 0, first.width, height))) for seen, picture in moments])
 
 
 def named_rows(rows: Sequence[tuple[str, Image.Image]]) -> Image.Image:

@@ -43,8 +43,9 @@ class Monitor:
     def __init__(self, config: Config, folder: RunFolder, index: Index, images: int, progress: Any = None):
         self.config, self.folder, self.index = config, folder, index
         self.modality, self.judging = modalities.training(index.codec), modalities.judging(index.codec)
+        self.units = modalities.making(index.codec).units
         self.every_grid = config.monitor.grid_every or max(config.images // 20, 1)
-        self.progress = progress or Progress(config.images, done=images)
+        self.progress = progress or Progress(config.images, done=images, unit=self.units)
         self._sums: Tensor | None = None
         self._reset()
         self._first = True
@@ -176,7 +177,7 @@ class Monitor:
             return None
         chosen = [grids[i] for i in pictures.evenly(len(grids), 10)]
         moments = [(int(path.stem.partition("-")[2]), pictures.load(path)) for path in chosen]
-        picture = pictures.course(moments, GRID_COLUMNS, GRID_COLUMNS)
+        picture = pictures.course(moments, GRID_ROWS, self.units)
         path = self.folder.samples / "course.png"
         pictures.save(picture, path)
         if self._board:

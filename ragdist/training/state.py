@@ -11,6 +11,7 @@ from ragdist.config.run import flat
 from ragdist.data.index import Index
 from ragdist.distributed.world import World
 from ragdist.generation import generator_file
+from ragdist.networks import FAMILIES
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.runs import checkpoint
 from ragdist.runs.folder import RunFolder
@@ -46,13 +47,21 @@ class TrainingState:
             )
             self.discriminator = build_discriminator(network, shape, self.classes, seed=config.seed).to(device)
         except ValueError as error:
-            raise UserError(str(error)) from error
+            raise UserError(self._misfit(shape, error)) from error
         self.ema = build_generator(network, shape, self.classes, seed=config.seed, head=modality.head).to(device).eval()
         self.ema.requires_grad_(False)
         self.optimizers = Optimizers(
             self.generator, self.discriminator, self.ema, config.optim, batch_size=config.batch_size
         )
         self.images = 0
+
+    def _misfit(self, shape: tuple[int, ...], error: ValueError) -> str:
+        """Why networks cannot make samples of this shape, and which can."""
+        family, fit = self.config.network.family, self.modality.families
+        if family in fit or family not in FAMILIES.own:
+            return str(error)
+        units = modalities.making(self.index.codec).units
+        return f"--network.family {family} cannot make {units} {list(shape)}: use {' or '.join(fit)}"
 
     def state_dict(self) -> dict[str, Any]:
         """The content of a checkpoint's state.pt: state dicts by name, ``images`` and ``skipped``."""

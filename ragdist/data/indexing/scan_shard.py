@@ -99,7 +99,7 @@ def make_plan(found: list[Tar], scratch: Path, options: IndexOptions) -> Plan:
     for tar in found:
         with mapped(tar, scratch, keep=True) as data:  # the tar's own job needs it, too
             samples = _samples(tar.place, data)[0]
-            modality = options.modality or _modality(samples, said)
+            modality = options.modality or _modality(tar.place, samples, said)
             making = modalities.making(modality)
             payloads = Payloads(making.payload, making.unit)
             chosen = said or payloads.choose(samples)
@@ -121,14 +121,18 @@ def make_plan(found: list[Tar], scratch: Path, options: IndexOptions) -> Plan:
     raise UserError(f"no sample can be read: {why or 'there is none in the shards'}")
 
 
-def _modality(samples: list[Sample], payload: str) -> str:
-    """The modality that most of the samples have a payload of; that of ``payload`` where it is said."""
+def _modality(place: str, samples: list[Sample], payload: str) -> str:
+    """The modality that most of the samples have a payload of; that of ``payload`` where it is said.
+
+    Raises:
+        UserError: two are equally likely.
+    """
     count = {
         name: sum(any(e in sample.members for e in making.payload) for sample in samples) + (payload in making.payload)
         for name in modalities.MODALITIES
         if (making := modalities.making(name))
     }
-    return max(count, key=lambda name: count[name])  # of equals the first
+    return modalities.most_likely(place, count)
 
 
 def survey(job: Job, advance: Advance) -> None:

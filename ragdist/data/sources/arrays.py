@@ -70,8 +70,8 @@ def of_array(
     Raises:
         UserError: it holds no samples of any modality, or the labels do not fit.
     """
-    modality = modality or _modality(rows)
-    if problem := modalities.making(modality).check_array(rows.shape, rows.dtype):
+    modality = modality or _modality(name, rows)
+    if problem := _misfit(modality, rows):
         raise UserError(f"{name} {problem}")
     labels: list[int] = []
     if values is not None:
@@ -89,10 +89,17 @@ def of_array(
     return Source(names, range(len(rows)), reader, modality, identity, labels, classes if labels else ())
 
 
-def _modality(rows: np.ndarray) -> str:
-    """The first modality whose samples the array can hold; images where there is none, which says why it does not."""
-    fit = [name for name in modalities.MODALITIES if not modalities.making(name).check_array(rows.shape, rows.dtype)]
-    return next(iter(fit), next(iter(modalities.MODALITIES)))
+def _modality(where: str, rows: np.ndarray) -> str:
+    """The modality whose samples the array can hold. Raises UserError where there are several, or none of several."""
+    problems = {name: _misfit(name, rows) for name in modalities.MODALITIES}
+    if len(problems) > 1 and all(problems.values()):
+        why = "; ".join(f"for {modalities.making(name).units} it {problem}" for name, problem in problems.items())
+        raise UserError(f"{where} holds no samples that are known here: {why}")
+    return modalities.most_likely(where, {name: not problem for name, problem in problems.items()})
+
+
+def _misfit(modality: str, rows: np.ndarray) -> str:
+    return modalities.making(modality).check_array(rows.shape, rows.dtype)
 
 
 def _unpack(path: Path, member: str, scratch: Path) -> Path:

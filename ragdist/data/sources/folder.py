@@ -77,7 +77,7 @@ def grouped(
         UserError: no file is a sample, or no such split.
     """
     places = {str(PurePosixPath(name)): place for name, place in zip(files, places, strict=True)}
-    modality = options.modality or most_of(places)
+    modality = options.modality or most_of(where, places)
     making = modalities.making(modality)
     chosen = sorted(name for name in places if _ending(name) in making.suffixes)
     ignored = sorted(places.keys() - set(chosen))
@@ -95,13 +95,17 @@ def grouped(
     return Source(chosen, [places[name] for name in chosen], read, modality, identity, labels, classes, ignored)
 
 
-def most_of(names: Iterable[str]) -> str:
-    """The modality that most of the files are samples of, by their endings."""
+def most_of(where: str, names: Iterable[str]) -> str:
+    """The modality that most of the files are samples of, by their endings.
+
+    Raises:
+        UserError: two are equally likely.
+    """
     endings = Counter(map(_ending, names))
     count = {
         name: sum(endings[suffix] for suffix in modalities.making(name).suffixes) for name in modalities.MODALITIES
     }
-    return max(count, key=lambda name: count[name])  # of equals the first
+    return modalities.most_likely(where, count)
 
 
 def _ending(name: str) -> str:

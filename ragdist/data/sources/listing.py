@@ -39,7 +39,7 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
             which, others = ("no label", "have one") if value is None else ("a label", "have none")
             raise UserError(f"{name} line {line}: {which}, but the rows before it {others}")
     labels, classes = numbered(name, values)
-    root, status, modality = str(path.parent), [], options.modality or most_of(paths)
+    root, status, modality = str(path.parent), [], options.modality or most_of(name, paths)
     for file in paths:
         try:
             found = os.stat(os.path.join(root, file))

@@ -159,7 +159,9 @@ def _members(packer: Packer, items: Items, file, path: str, advance: Advance) ->
                 skipped.append(f"{items.names[i]}: {error}")
                 continue
             if encoded.form != packer.first[1]:
-                raise UserError(making.refusal(packer.first, (items.names[i], encoded.form), writing=True))
+                problem = making.refusal(packer.first, (items.names[i], encoded.form), writing=True)
+                assert problem, f"{packer.modality}: forms that differ cannot be in one data set"
+                raise UserError(problem)
             key = f"{items.number + i:09d}"
             if label != NO_LABEL:
                 data = tar_writer.member(f"{key}.cls", b"%d" % label)

@@ -17,13 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import PIL
-
+from ragdist import modalities
 from ragdist.config.shards import ShardOptions
 from ragdist.data.sources.source import Numbered, Source
 from ragdist.data.writing.pack import Record
 from ragdist.storage.files import write_whole
 from ragdist.storage.locks import Busy, locked
+from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 
 LOCK = "lock"
@@ -134,12 +134,13 @@ def plan(source: Source, options: ShardOptions, sample_options: Any) -> str:
         text = repr(part) if isinstance(part, Numbered) else "\0".join(map(str, part))
         content.update(f"{len(part)}\0{text}\0".encode("utf-8", "surrogateescape"))
     values, own = asdict(options), asdict(sample_options)
+    also = {name: values[name] for name, before in _ALSO.items() if values[name] != before}
+    if files := sorted(plugin.sha256 for plugin in plugins.loaded()):  # which say how payloads are made, it may be
+        also |= {"modality": source.modality, "plugins": files}
     return json.dumps(
         {
             "source": content.hexdigest(),
-            "options": own
-            | {name: values[name] for name in _BYTES_DEPEND_ON}
-            | {name: values[name] for name, before in _ALSO.items() if values[name] != before},
-            "pillow": PIL.__version__,
+            "options": own | {name: values[name] for name in _BYTES_DEPEND_ON} | also,
+            **modalities.making(source.modality).depends,
         }
     )

@@ -80,12 +80,29 @@ def write_shards(
             with locked_work_folder(target.work, str(out)) as work:
                 target.check(overwrite)  # another process may have finished it before this one had the lock
                 source = open_source(name, options, work.scratch)
-                kind = modalities.making(source.modality).options
-                own = sample_options or {}
-                if not isinstance(own, kind):
-                    own = kind(**{item.name: own[item.name] for item in fields(kind) if item.name in own})
-                check_limits(own)
+                own = _options_of(source.modality, sample_options or {}, name)
                 return _write(source, options, own, work, target)
+
+
+def _options_of(modality: str, given: Any, where: str) -> Any:
+    """The modality's own options, of those that were given.
+
+    Raises:
+        UserError: one is outside of its limits, or another modality's.
+    """
+    kind = modalities.making(modality).options
+    if isinstance(given, kind):
+        own = given
+    else:
+        own = kind(**{item.name: given[item.name] for item in fields(kind) if item.name in given})
+        for other in modalities.MODALITIES:
+            theirs = modalities.making(other)
+            for item in fields(theirs.options) if other != modality else ():
+                if given.get(item.name, item.default) != item.default:
+                    units = modalities.making(modality).units
+                    raise UserError(f"--{item.name}: {where} holds {units}, and it is for {theirs.units}; leave it out")
+    check_limits(own)
+    return own
 
 
 class Local:

@@ -66,7 +66,7 @@ def build(
         _classes(found),
         _interpolation(opened),
         _plane(found, earlier),
-        _curves(earlier, metrics),
+        _curves(earlier, metrics, modalities.making(opened.data.index.codec).units),
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     head = f"<head>{head}<style>{STYLE}</style></head>"
@@ -157,7 +157,7 @@ def _plane(found: Evaluation, earlier: list[dict[str, Any]]) -> str:
     return section("Precision and recall", f'<div class="side">{"".join(planes)}</div>', text)
 
 
-def _curves(earlier: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> str:
+def _curves(earlier: list[dict[str, Any]], metrics: list[dict[str, Any]], units: str) -> str:
     curves = []
     if len(earlier) > 1:
         for names in (("frechet_distance",), ("precision", "recall", "coverage"), ("memorization_ratio",)):
@@ -165,9 +165,9 @@ def _curves(earlier: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> str
                 name: [(row["images"], row["figures"][name]) for row in earlier if row["figures"].get(name) is not None]
                 for name in names
             }
-            curves.append(charts.lines(series, "images", names[0] if len(names) == 1 else ""))
-    curves.append(charts.lines({name: history.curve(metrics, name) for name in _LOSSES}, "images", "loss"))
-    curves.append(charts.lines({"": history.curve(metrics, "relative_distance")}, "images", "relative distance"))
+            curves.append(charts.lines(series, units, names[0] if len(names) == 1 else ""))
+    curves.append(charts.lines({name: history.curve(metrics, name) for name in _LOSSES}, units, "loss"))
+    curves.append(charts.lines({"": history.curve(metrics, "relative_distance")}, units, "relative distance"))
     curves = [f"<div>{curve}</div>" for curve in curves if curve]
     return section("Over the training", f'<div class="side">{"".join(curves)}</div>') if curves else ""
 

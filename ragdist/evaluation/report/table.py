@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+from ragdist import modalities
 from ragdist.evaluation.report import history, page
 from ragdist.evaluation.source import Opened
 from ragdist.evaluation.steps import Evaluation
@@ -36,7 +37,7 @@ def protocol_lines(found: Evaluation) -> list[str]:
     features, data = protocol["features"], protocol["data"]
     what = f"{samples['path']}: "
     what += (
-        f"generator after {samples['images']:,} images"
+        f"generator after {samples['images']:,} {modalities.making(found.data.index.codec).units}"
         if samples["kind"] == "generator"
         else f"{samples['files']:,} files"
     )

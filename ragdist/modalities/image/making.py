@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import PIL
 from PIL import Image, ImageOps
 
 from ragdist.config.shards import IndexOptions
@@ -23,6 +24,8 @@ payload = ("jpg", "jpeg", "png", "webp")
 suffixes = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
 spec = frozenset()
 options = ImageOptions
+depends = {"pillow": PIL.__version__}
+begin = "--config cifar10"
 
 _ORIENTATION = 0x0112
 _GREY = ("1", "L", "I", "I;16", "I;16B", "F", "LA", "La")

@@ -1,11 +1,9 @@
 """Grids of image samples."""
 
-import math
-
 from PIL import Image
 from torch import Tensor
 
-from ragdist.modalities.pictures import GAP
+from ragdist.modalities import pictures
 
 SMALLEST_TILE = 64  # pixels; smaller samples are enlarged, so that a person can see them
 
@@ -23,11 +21,4 @@ def _enlarged(tile: Image.Image) -> Image.Image:
 
 def grid(samples: Tensor, columns: int | None = None) -> Image.Image:
     """Lay out samples in a grid, row by row; nearly square without ``columns``."""
-    pictures = [_enlarged(tile) for tile in tiles(samples)]
-    columns = columns or math.ceil(math.sqrt(len(pictures)))
-    rows = -(-len(pictures) // columns)
-    width, height = pictures[0].size
-    sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), "white")
-    for i, picture in enumerate(pictures):
-        sheet.paste(picture, (GAP + i % columns * (width + GAP), GAP + i // columns * (height + GAP)))
-    return sheet
+    return pictures.grid([_enlarged(tile) for tile in tiles(samples)], columns)
