@@ -44,6 +44,7 @@ def run(where: str, options: EvaluateOptions) -> None:
         settings.load_plugins_of(RunFolder(source if source.is_dir() else source.parent).config)
         opened, steps = local_workers.share(options.workers, options.device, gather, source, where, options)
         found = measure(steps)
+        found.result.notes += opened.notes
         print("\n".join(table.lines(found)))
         out = Path(options.out) if options.out else opened.out
         with os_errors_as_user_error(f"cannot write {out}"):

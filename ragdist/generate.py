@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions) -> None:
     """Load the generator and write what was asked for."""
-    from ragdist.config import settings
+    from ragdist.config import identity, settings
     from ragdist.runs.folder import RunFolder
     from ragdist.storage.files import os_errors_as_user_error
 
@@ -73,6 +73,8 @@ def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions)
     if judging and (problem := judging.check_out(out, animate)):
         raise UserError(f"--out {out}: {problem}")
     exported = generator_file.load(path, pick_device(options.device, deterministic=True))
+    for note in identity.changed(exported.about):
+        print(f"note: {note}")
     label = class_number(chosen, exported.about["classes"], exported.generator.num_classes)
     with os_errors_as_user_error(f"cannot write {out}"):
         what = _write(exported, label, out, animate, options)

@@ -63,6 +63,16 @@ def differences(mine: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def changed(saved: Mapping[str, Any]) -> list[str]:
+    """Notes on the plugins of a generator, of which this process has loaded other ones than it was trained with."""
+    loaded = {Path(plugin.path).name: plugin.sha256 for plugin in plugins.loaded()}
+    return [
+        f"the plugin {name} was changed since the generator was trained with it ({sha256[:8]} -> {loaded[name][:8]})"
+        for name, sha256 in saved.get("plugins", {}).items()
+        if name in loaded and sha256 not in loaded.values()
+    ]
+
+
 def origin(saved: Mapping[str, Any], option: str) -> str:
     """Where the code of a saved choice may be had, the end of a sentence that says that there is no such choice."""
     if package := saved.get("packages", {}).get(option):

@@ -1,11 +1,11 @@
 """Opening of what a command evaluates: the samples and the reference data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from ragdist.config import settings
+from ragdist.config import identity, settings
 from ragdist.config.evaluation import EvaluateOptions
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.samples import FolderSamples, GeneratorSamples, Samples
@@ -25,6 +25,7 @@ class Opened:
     held_out: DataSet | None
     run: RunFolder | None  # where it is one
     out: Path  # for the results, unless another folder is asked for
+    notes: list[str] = field(default_factory=list)  # for the report
 
 
 def open_source(source: Path, options: EvaluateOptions, device: torch.device, *, where: str = "") -> Opened:
@@ -72,7 +73,8 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
     if exported.generator.num_classes and about["classes"] == list(index.classes):
         shares = classes.class_counts(data.labels, len(index.classes)).numpy()
     name = f"{shown}/{generator.name}" if run else shown
-    return Opened(GeneratorSamples(exported, name, options.seed, shares), data, held_out, run, out)
+    samples, notes = GeneratorSamples(exported, name, options.seed, shares), identity.changed(about)
+    return Opened(samples, data, held_out, run, out, notes)
 
 
 def _name(source: Path, remote: bool) -> str:

@@ -38,7 +38,7 @@ _loaded: dict[str, Plugin] = {}  # of this process, by the module's name
 
 
 def load(paths: Iterable[str]) -> None:
-    """Read and execute plugins in this process; those that are loaded already stay.
+    """Read and execute plugins in this process.
 
     Raises:
         UserError: a file cannot be read, fails, or has the name of another one.
@@ -63,16 +63,18 @@ def read(paths: Iterable[str]) -> list[Plugin]:
 
 
 def take(plugins: Iterable[Plugin]) -> None:
-    """Execute plugins in this process, as another process has loaded them.
+    """Execute plugins in this process, as another process has loaded them; copies of those that are there are left out.
 
     Raises:
         UserError: as `load`.
     """
     for plugin in plugins:
+        if any(other.text == plugin.text for other in _loaded.values()):
+            continue
         there = _loaded.get(plugin.name)
         if there is None:
             _execute(plugin)
-        elif there.text != plugin.text:
+        else:
             raise UserError(
                 f"--plugin {plugin.path}: another plugin of that file name, {there.path}, is loaded already: rename one"
             )
