@@ -1,7 +1,9 @@
 """A modality of a plugin's, tests/plugins/vectors.py, through all commands: nothing in ragdist/ knows of it."""
 
 import json
+import os
 import shutil
+import subprocess
 import tarfile
 import time
 from pathlib import Path
@@ -23,9 +25,11 @@ from ragdist.evaluation.report import history
 from ragdist.generation import generator_file
 from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
+from tests import warm
 from tests.conftest import TINY, begin, command, refused
 from tests.ranks import on_ranks
 from tests.test_world import error, train
+from tune.folder import SearchFolder
 
 FILE = Path(__file__).parent / "plugins/vectors.py"
 PLUGIN = f"--plugin={FILE}"
@@ -327,6 +331,20 @@ def test_two_workers_and_bad_samples(damaged, tmp_path):
 def test_what_does_not_suit_vectors_gets_one_line(data, tmp_path, arguments, says):
     argv = [*TINY, PLUGIN, f"--data={data}", "--out=new", *arguments]
     assert says in refused(command(TRAIN, *argv, cwd=tmp_path))
+
+
+@pytest.mark.cluster
+def test_two_ray_workers_and_a_search(data, tmp_path):
+    pytest.importorskip("ray", reason="needs Ray")
+    quiet = os.environ | {"RAY_worker_niceness": "0", **warm.SETTINGS}
+    options = [*TINY, "--network.labels=true", "--images=640", PLUGIN, f"--data={data}", "--cpus_per_worker=1"]
+    found = ["--trials=2", "--samples=100", "--metric=kid", "--budget_images=320", "--out=found"]
+    for module, more in ((TRAIN, ["--workers=2", "--out=pair"]), ("tune.search", found)):
+        argv = [warm.python(), "-m", module, *options, *more]
+        said(subprocess.run(argv, cwd=tmp_path, env=quiet, capture_output=True, text=True, timeout=500))
+    assert len(weights(tmp_path / "pair")) == 64
+    assert [trial.state for trial in SearchFolder(tmp_path / "found").read()] == ["finished"] * 2
+    assert "data:image/png" in (tmp_path / "found/report.html").read_text()
 
 
 # Samples of the generator.

@@ -33,7 +33,7 @@ def run(config: Config, *, overwrite: bool) -> int:
         for line in notes(config, folder, trainer):
             print(line)
         if trainer.finished and (summary := place.summary()):
-            print(already_finished(config, summary))
+            print(already_finished(config, index, summary))
             return 0
         print(*introduction(config, index, trainer), sep="\n", flush=True)
         trainer.prepare(lambda text: print(text, flush=True))
@@ -43,5 +43,5 @@ def run(config: Config, *, overwrite: bool) -> int:
                 outcome = trainer.train(monitor, lambda: stop() or lease.lost)
                 if outcome.finished:
                     finish(folder, monitor, outcome, len(trainer.loader.bad))
-    print(closing_words(config, outcome))
+    print(closing_words(config, index, outcome))
     return 0 if outcome.finished else 130

@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from ragdist import modalities
 from ragdist.config import Config
 from ragdist.data import index as index_file
 from ragdist.data.index import Index
@@ -67,10 +68,10 @@ def introduction(config: Config, index: Index, trainer: Trainer) -> list[str]:
     ]
 
 
-def already_finished(config: Config, summary: dict) -> str:
+def already_finished(config: Config, index: Index, summary: dict) -> str:
     """The message for a run that is finished already."""
-    images = summary["images"]
-    return f"{config.out} is finished: {images:,} images. To train on: the same command with --images {2 * images}"
+    images, units = summary["images"], modalities.making(index.codec).units
+    return f"{config.out} is finished: {images:,} {units}. To train on: the same command with --images {2 * images}"
 
 
 def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome, bad_samples: int) -> None:
@@ -99,19 +100,20 @@ def tensorboard(out: str) -> str:
     return f"tensorboard --logdir {out}" + (f"   (first: pip install {package})" if missing else "")
 
 
-def closing_words(config: Config, outcome: Outcome) -> str:
+def closing_words(config: Config, index: Index, outcome: Outcome) -> str:
+    units, picture = modalities.making(index.codec).units, modalities.judging(index.codec).out
     if not outcome.finished:
         return (
-            f"stopped at {outcome.images:,} of {config.images:,} images, checkpoint in {config.out}/checkpoints; "
+            f"stopped at {outcome.images:,} of {config.images:,} {units}, checkpoint in {config.out}/checkpoints; "
             "the same command continues"
         )
     samples = f"{config.out}/samples"
     return "\n".join(
         [
-            f"{outcome.images:,} images in {outcome.seconds:,.0f} s",
+            f"{outcome.images:,} {units} in {outcome.seconds:,.0f} s",
             f"run:          {config.out}",
             f"samples:      {samples}/images-{outcome.images:012d}.png, and how they came about: {samples}/course.png",
             f"TensorBoard:  {tensorboard(config.out)}",
-            f"next:         python -m ragdist.generate {config.out} --n 64 --seed 1 --out grid.png",
+            f"next:         python -m ragdist.generate {config.out} --n 64 --seed 1 --out {picture}",
         ]
     )

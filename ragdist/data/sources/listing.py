@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ragdist import modalities
 from ragdist.config.shards import ShardOptions
 from ragdist.data.sources.archive import stamp
 from ragdist.data.sources.folder import FileReader, most_of
@@ -21,6 +22,7 @@ _PATH, _LABEL = ("path", "file", "image", "file_name"), ("label", "class")
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     """Open the files that a listing names; relative paths start at its folder."""
     path = Path(name).absolute()
+    making = modalities.making(options.modality or next(iter(modalities.MODALITIES)))  # for what is said of no file
     try:
         rows = list(_csv(name, path) if path.suffix.lower() == ".csv" else _jsonl(name, path))
     except UnicodeDecodeError as error:
@@ -28,10 +30,10 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     except csv.Error as error:
         raise UserError(f"{name} cannot be read as a CSV file ({error})") from error
     if not rows:
-        raise UserError(f"{name} lists no files")
+        raise UserError(f"{name} lists no {making.units}")
     paths, values = [], []
     for line, row in rows:
-        paths.append(_path(name, line, row))
+        paths.append(_path(name, line, row, making.unit))
         value = next((row[key] for key in _LABEL if row.get(key) not in (None, "")), None)
         if value is not None:
             values.append(value)
@@ -50,10 +52,10 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     return Source(paths, paths, FileReader(root), modality, f"{stamp(path)} {digest}", labels, classes)
 
 
-def _path(name: str, line: int, row: dict[str, Any]) -> str:
+def _path(name: str, line: int, row: dict[str, Any], unit: str) -> str:
     value = next((row[key] for key in _PATH if row.get(key)), None)
     if not isinstance(value, str) or "\0" in value:
-        raise UserError(f"{name} line {line}: it names no file; the path belongs under '{_PATH[0]}'")
+        raise UserError(f"{name} line {line}: it names no {unit}; the path belongs under '{_PATH[0]}'")
     return value
 
 

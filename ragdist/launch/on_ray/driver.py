@@ -16,6 +16,7 @@ from ray.autoscaler.sdk import request_resources
 from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ragdist import modalities
 from ragdist.config import Config, cli, identity
 from ragdist.config.world_size import WorldSize
 from ragdist.launch.on_ray import cluster, ray_internals, waits
@@ -55,14 +56,14 @@ def run(config: Config, size: WorldSize, *, overwrite: bool, began: float) -> in
     with place.leased(config, overwrite=overwrite) as lease, StopOnSignal() as stop:
         summary = place.summary()
         if summary and summary["images"] >= config.images:
-            print(already_finished(config, summary))
+            print(already_finished(config, index, summary))
             return 0
         try:
             with tempfile.TemporaryDirectory(prefix="ragdist-ray-") as scratch:
                 ready = time.monotonic()
                 cluster.connect()
                 stop.listen()  # Ray's own handler of SIGTERM aborts the process
-                console = Console(config.images, began=began, ready=ready)
+                console = Console(config.images, began=began, ready=ready, units=modalities.making(index.codec).units)
                 driver = Driver(config, size, lease, stop, console, code=code, scratch=scratch)
                 outcome = driver.drive()
         except ray.exceptions.RayError as error:
@@ -74,7 +75,7 @@ def run(config: Config, size: WorldSize, *, overwrite: bool, began: float) -> in
         finally:
             ray.shutdown()
     if outcome:
-        print(closing_words(config, outcome))
+        print(closing_words(config, index, outcome))
     else:
         print(f"stopped; the last checkpoint is in {config.out}/checkpoints, and the same command continues")
     return 0 if outcome and outcome.finished else 130
