@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("source", help="a run, a generator.safetensors, by path or URL, or a folder of images")
     parser.add_class_arguments(EvaluateOptions, None, as_group=False)
-    values = parser.parse_args(cli.arguments() if argv is None else argv)
+    values = parser.parse_args(cli.load_plugins(cli.arguments() if argv is None else argv))
     options = cli.build(EvaluateOptions, values)
     check_limits(options)
     run(values.source, options)
@@ -32,13 +32,16 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(where: str, options: EvaluateOptions) -> None:
     """Evaluate, print the table, write the files."""
+    from ragdist.config import settings
     from ragdist.distributed import local_workers
     from ragdist.evaluation.evaluate import measure
     from ragdist.evaluation.report import table
+    from ragdist.runs.folder import RunFolder
     from ragdist.runs.local_copy import local_copy
     from ragdist.storage.files import os_errors_as_user_error
 
     with local_copy(where, *WANTED) as source:
+        settings.load_plugins_of(RunFolder(source if source.is_dir() else source.parent).config)
         opened, steps = local_workers.share(options.workers, options.device, gather, source, where, options)
         found = measure(steps)
         print("\n".join(table.lines(found)))

@@ -43,8 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--interpolate", action="store_true", help="animate samples that travel between latents")
     parser.add_argument("--class", dest="chosen", metavar="K", help="draw this class only: its number or its name")
     parser.add_class_arguments(GenerateOptions, None, as_group=False)
-    argv = cli.arguments() if argv is None else argv
-    cli.load_plugins(argv)
+    argv = cli.load_plugins(cli.arguments() if argv is None else argv)
     values = parser.parse_args(argv)
     options = cli.build(GenerateOptions, values)
     check_limits(options)

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    argv = cli.arguments() if argv is None else argv
-    cli.load_plugins(argv)
+    argv = cli.load_plugins(cli.arguments() if argv is None else argv)
     if argv and argv[0] in COMMANDS:
         return COMMANDS[argv[0]](argv[1:])
     return make(argv)

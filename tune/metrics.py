@@ -1,21 +1,22 @@
 """Metrics of a search: figures, and which way is better, as in a run that keeps its best generator."""
 
-from ragdist.config.evaluation import BEST as METRICS
+from ragdist.config.evaluation import best_by, figures_to_rank_by
 from ragdist.tools.errors import UserError, nearest
 
 
 def check(metric: str) -> None:
     """Raises UserError for a metric that there is none of."""
-    if metric not in METRICS:
-        close = nearest(metric, METRICS).partition(" there are:")[0]
-        raise UserError(f"--metric {metric}: there is no such figure{close} there are: {', '.join(METRICS)}")
+    if not best_by(metric):
+        known = figures_to_rank_by()
+        close = nearest(metric, known).partition(" there are:")[0]
+        raise UserError(f"--metric {metric}: there is no such figure{close} there are: {', '.join(known)}")
 
 
 def sign(metric: str) -> int:
     """1 if more is better, -1 if less is."""
-    return 1 if METRICS[metric][1] == "more" else -1
+    return 1 if best_by(metric)[1] == "more" else -1
 
 
 def measure(metric: str) -> str:
     """The measure of `ragdist.evaluate` that gives it."""
-    return METRICS[metric][0]
+    return best_by(metric)[0]

@@ -14,12 +14,13 @@ import ray.tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from ragdist.config import world_size
+from ragdist.config import cli, world_size
 from ragdist.config.world_size import AS_MANY_AS_FIT, WorldSize
 from ragdist.launch.on_ray import cluster
 from ragdist.launch.on_ray.attempt import short
 from ragdist.launch.on_ray.capacity import need_of, room
 from ragdist.launch.on_ray.ray_internals import HEAD
+from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 from tune.state import SearchState
 from tune.trial_actor import TrialActor
@@ -130,6 +131,7 @@ class _Bridge:
             "resources": self.resources.options,
             "threads": self.resources.threads,
             "judging": self.resources.judging,
+            "plugins": plugins.named(cli.plugin_files(self.search.plan.config.plugin)),
         }
 
     def ending(self) -> bool:

@@ -1,6 +1,7 @@
 """The plan of a search: the configuration, what varies in it, the budget, the metric. Kept as search.json."""
 
 import json
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import yaml
 
 import ragdist
-from ragdist.config import Config, migrations, settings
+from ragdist.config import Config, identity, migrations, settings
 from ragdist.config.run import flat
 from ragdist.tools.errors import UserError
 from tune import halving, space
@@ -18,7 +19,7 @@ from tune.space import Axis
 FORMAT, VERSION = "ragdist-search", 1
 # What makes results comparable; a search that continues may have other --trials, and other resources.
 _SAME = ("seeds", "search", "scheduler", "metric", "samples", "judged_by", "features", "inception_weights")
-_KEYS = ("format", "version", "space", "budget_images", "rungs", *_SAME, "config")
+_KEYS = ("format", "version", "space", "budget_images", "rungs", *_SAME, "config", *identity.KEYS)
 _CHECKPOINTS = 8  # of a trial: what a kill costs at most is an eighth of its budget
 
 
@@ -66,6 +67,7 @@ class Plan:
             "rungs": self.rungs,
             **{name: getattr(self.options, name) for name in _SAME},
             "config": flat(self.config),
+            **identity.code_of(self.config),
         }
 
 
@@ -112,12 +114,26 @@ def same(plan: Plan, path: Path) -> None:
         for name, value in fixed.items()
         if saved["config"].get(name) != value
     ]
+    changed += identity.differences(mine, saved)
     if saved["config"]["data.path"] != plan.config.data.path:
         changed.append(f"data {saved['config']['data.path']} -> {plan.config.data.path}")
     if changed:
         raise UserError(
             f"{path.parent} holds another search ({'; '.join(changed)}): give the same options to continue it, "
             "another --out, or --overwrite to start anew"
+        )
+
+
+def check_code(plan: Plan, path: Path) -> None:
+    """Refuse to make trials here with other packages than those of the search that the file says.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    if changed := identity.differences(identity.code_of(plan.config), _load(path)):
+        raise UserError(
+            f"{platform.node()} and the search's driver have different packages ({'; '.join(changed)}): install the "
+            "same ones on all nodes"
         )
 
 

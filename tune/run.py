@@ -11,6 +11,7 @@ import torch
 
 from ragdist.config import Config
 from ragdist.distributed.world import pick_device
+from ragdist.launch.launch import with_paths_of_plugins
 from ragdist.launch.on_ray import environment, ray_internals
 from ragdist.launch.session import absolute_path, open_data
 from ragdist.storage.files import os_errors_as_user_error, write_whole
@@ -32,7 +33,7 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
         UserError: see the parts.
     """
     place = SearchFolder(out)
-    config = plan.config
+    config = with_paths_of_plugins(plan.config)
     absolute_path(str(out), "--out")
     config = space.varied(config, {"data.path": absolute_path(config.data.path, "--data")})
     judged_by = absolute_path(plan.options.judged_by, "--judged_by")

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from ragdist.config import Config, cli, migrations, settings, world_size
+from ragdist.config.evaluation import BEST
 from ragdist.config.option import check_limits
 from ragdist.config.run import flat
 from ragdist.launch.on_ray import environment
@@ -40,7 +41,7 @@ def parse(argv: list[str]) -> tuple[Plan, Path, bool]:
         description="Search lambda and the learning rates, or other options of a run. "
         "Started again, the same command continues the search.",
         epilog="Beside these: any option of python -m ragdist.train, such as --config and --data, for all trials. "
-        "Figures for --metric: " + ", ".join(metrics.METRICS) + ".",
+        "Figures for --metric: " + ", ".join(BEST) + ".",
     )
     parser.add_class_arguments(SearchOptions, None, as_group=False)
     own, others = _sorted(migrations.OPTIONS.words(migrations.SEARCH.words(argv)))

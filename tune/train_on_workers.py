@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ragdist.config import Config, settings
+from ragdist.config import Config, cli, settings
 from ragdist.storage.files import write_whole
+from ragdist.tools import plugins
 from ragdist.tools.errors import Diverged, UserError
+from tune.space import varied
 
 _LOOK = 0.5  # seconds between two looks at it
 _STOP = 90.0  # seconds in which it writes a checkpoint and ends when asked to
@@ -34,6 +36,7 @@ def train(config: Config, environment: dict[str, str], stop: Callable[[], bool])
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     file = out.with_name(f"{out.name}.yaml")
+    config = varied(config, {"plugin": _plugins_beside(out, config)})
     write_whole(file, settings.dumps(config))
     # Ray kills a trial's process without asking: its pipe to the command ends with it, and so does the command.
     command = [sys.executable, "-m", "ragdist.tools.follow_parent", "ragdist.train", "--config", str(file)]
@@ -67,3 +70,13 @@ def train(config: Config, environment: dict[str, str], stop: Callable[[], bool])
     reason = said[-1].removeprefix("error: ") if said else f"it ended with exit code {process.returncode}"
     # The type of what a worker raised does not come through, its words do.
     raise (Diverged if "not finite" in reason else UserError)(reason)
+
+
+def _plugins_beside(out: Path, config: Config) -> str:
+    """Write the plugins' files, which this node need not have, beside the run; a value for --plugin."""
+    folder, files = out.with_name(f"{out.name}.plugins"), []
+    for plugin in plugins.named(cli.plugin_files(config.plugin)):
+        folder.mkdir(exist_ok=True)
+        files.append(str((folder / Path(plugin.path).name).absolute()))
+        write_whole(Path(files[-1]), plugin.text)
+    return ",".join(files)

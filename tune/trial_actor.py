@@ -12,6 +12,7 @@ import torch
 from ragdist.config import Config
 from ragdist.distributed.world import pick_device
 from ragdist.launch.on_ray.ray_internals import JOB_CONFIG
+from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 from ragdist.tools.memory import keep_freed_memory
 from ragdist.training import compiling
@@ -24,7 +25,7 @@ _DISTANT = "--out {where}: the node {node} does not see it; give a folder that a
 
 
 class TrialActor(ray.tune.Trainable):
-    """The actor of trials. Its configuration: the search's folder and the trial's number; all else is on disk."""
+    """The actor of trials. Its configuration: the search's folder, the trial's number, plugins; all else is on disk."""
 
     def setup(self, config: dict[str, Any]) -> None:
         self.number, self.place = config["number"], SearchFolder(config["where"])
@@ -34,7 +35,9 @@ class TrialActor(ray.tune.Trainable):
             if not self.place.search.is_file():
                 node = ray.util.get_node_ip_address()
                 raise UserError(_DISTANT.format(where=self.place.path, node=node))
+            plugins.take(config["plugins"])
             self.plan = plan.read(self.place.search, config["resources"])
+            plan.check_code(self.plan, self.place.search)
             own = self.plan.config
             remote = own.workers != "0"
             self.device = _device(own, not remote and config["resources"]["gpus_per_worker"] > 0)
@@ -74,7 +77,8 @@ class TrialActor(ray.tune.Trainable):
         # The workers' resources are free now; judging takes some of them.
         task = ray.remote(_evaluate).options(scheduling_strategy="DEFAULT", **self.judging)  # not in its own place
         try:
-            return ray.get(task.remote(str(self.place.path), str(run), self.judging["num_gpus"] > 0))
+            gpu, loaded = self.judging["num_gpus"] > 0, plugins.loaded()
+            return ray.get(task.remote(loaded, str(self.place.path), str(run), gpu))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
 
@@ -97,7 +101,8 @@ def _environment() -> dict[str, str]:
     return {"RAY_ADDRESS": context.gcs_address, JOB_CONFIG: job}
 
 
-def _evaluate(where: str, run: str, gpu: bool) -> float:
+def _evaluate(loaded: tuple[plugins.Plugin, ...], where: str, run: str, gpu: bool) -> float:
+    plugins.take(loaded)
     found = plan.read(SearchFolder(where).search)
     return TrialEvaluator(found, _device(found.config, gpu))(Path(run))
 

@@ -144,16 +144,36 @@ def arguments() -> list[str]:
     return sys.argv[1:]
 
 
-def load_plugins(argv: list[str]) -> None:
+def load_plugins(argv: list[str]) -> list[str]:
     """Load the plugins that a command line names, before its parser is made: they may add to it.
+
+    Returns:
+        The command line with one --plugin for all that there were.
 
     Raises:
         UserError: one cannot be loaded.
     """
-    for at, word in enumerate(argv):
+    argv, files = one_plugin(argv)
+    plugins.load(plugin_files(files or ""))
+    return argv
+
+
+def one_plugin(argv: list[str]) -> tuple[list[str], str | None]:
+    """A command line with one --plugin for all that there are, and its value; None: there is none."""
+    others, found = [], []
+    words = iter(argv)
+    for word in words:
         option, equals, value = word.partition("=")
-        if option == "--plugin":
-            plugins.load(plugin_files(value if equals else next(iter(argv[at + 1 :]), "")))
+        if option != "--plugin":
+            others.append(word)
+        elif (value := value if equals else next(words, None)) is None:
+            raise UserError("--plugin needs a file")
+        else:
+            found.append(value)
+    if not found:
+        return argv, None
+    files = ",".join(file for value in found for file in plugin_files(value))
+    return [*others, f"--plugin={files}"], files
 
 
 def plugin_files(value: str) -> list[str]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ragdist.config.option import common, option
+from ragdist.metrics import MEASURES
 
 # Every measure: the samples that it needs on each side, and what it is.
 METRICS = {
@@ -32,6 +33,17 @@ BEST = {
     "label_accuracy": ("classes", "more"),
     "inception_score": ("inception_score", "more"),
 }
+
+
+def best_by(figure: str) -> tuple[str, str] | None:
+    """The measure that gives a figure, and which is better: "less" or "more"; None: generators are not ranked by it."""
+    return BEST.get(figure) or figures_to_rank_by().get(figure)
+
+
+def figures_to_rank_by() -> dict[str, tuple[str, str]]:
+    """`BEST`, and the figures of measures that plugins and installed packages add."""
+    added = [name for name in MEASURES if name not in MEASURES.own]
+    return BEST | {figure: (name, better) for name in added for figure, better in MEASURES[name].best.items()}
 
 
 @dataclass

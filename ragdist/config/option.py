@@ -4,6 +4,7 @@ An option marked ``free`` may differ when a run is continued; any other decides 
 another value is another run. One marked ``common`` is shown by `--help` without being asked for all.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -74,3 +75,13 @@ def check_limits(options: Any, prefix: str = "") -> None:
             raise UserError(f"--{name} {value}: it must be {limits}")
         elif (table := item.metadata.get("of")) is not None:
             table.check(value, f"--{name} {value}")
+
+
+def choices(options: Any, prefix: str = "") -> Iterator[tuple[str, str, Table]]:
+    """Name, value and table of each option that is a choice of one, in a dataclass of options and those in it."""
+    for item in fields(options):
+        value, name = getattr(options, item.name), f"{prefix}{item.name}"
+        if is_dataclass(value):
+            yield from choices(value, f"{name}.")
+        elif (table := item.metadata.get("of")) is not None:
+            yield name, value, table

@@ -30,7 +30,7 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
     Raises:
         UserError: an option, value or file that is wrong.
     """
-    argv = migrations.OPTIONS.words(_expanded(argv))
+    argv, _ = cli.one_plugin(migrations.OPTIONS.words(_expanded(argv)))
     name, argv = _config_argument(argv)
     parser = cli.Parser(
         prog=prog,
@@ -60,6 +60,7 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
             raise
         raise UserError(f"--config {name}: it is no YAML ({str(error).partition(': ')[2]})") from error
     config = cli.build(Config, values)
+    plugins.load(cli.plugin_files(config.plugin))  # before choices are checked, which they add to
     if not config.out:
         config.out = str(Path("runs") / Path(name).stem)
     check(config)
@@ -194,15 +195,14 @@ def _nested(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_plugins_of(path: Path) -> None:
-    """Load the plugins of the run with this configuration, where its file and theirs are still there.
+    """Load the plugins of the run with this configuration, where they are still there, beside those of the command.
 
     Raises:
         UserError: one cannot be loaded.
     """
-    if not path.is_file():
-        return
-    files = cli.plugin_files(read(path).get("plugin", ""))
-    plugins.load(file for file in files if Path(file).expanduser().is_file())
+    if path.is_file():
+        files = [file for file in cli.plugin_files(read(path).get("plugin", "")) if not plugins.is_loaded(file)]
+        plugins.load(file for file in files if Path(file).expanduser().is_file())
 
 
 def differences(config: Config, saved: dict[str, Any]) -> list[str]:

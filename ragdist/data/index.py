@@ -78,6 +78,11 @@ class Index:
         return Form(self.shape, self.spec)
 
     @property
+    def package(self) -> str:
+        """The installed package that the modality is from; empty: the project, or a plugin."""
+        return MODALITIES.provenance(self.codec)
+
+    @property
     def samples(self) -> int:
         return sum(shard.samples for shard in self.shards)
 

@@ -1,6 +1,7 @@
 """Worker processes of this machine that share one piece of work, without Ray; rank 0 is the calling process."""
 
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -20,7 +21,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 
 from ragdist.distributed.world import World, pick_device
-from ragdist.tools import memory
+from ragdist.tools import memory, plugins
 from ragdist.tools.errors import UserError
 from ragdist.tools.follow_parent import follow_parent
 
@@ -63,8 +64,9 @@ def share(size: int, device: str, work: Callable[..., Any], *arguments: Any) -> 
     others = _Others()
     try:
         port, store = _store(size)
+        task = pickle.dumps((work, arguments))  # apart: what it holds may be of a plugin
         for rank in range(1, size):
-            others.start(rank, size, port, f"cuda:{rank}" if spread else "cpu", count, work, arguments)
+            others.start(rank, size, port, f"cuda:{rank}" if spread else "cpu", count, plugins.loaded(), task)
         others.await_start()
         torch.set_num_threads(count)
         with memory.oom_as_user_error(first, _HELPS):
@@ -208,12 +210,21 @@ class _Others:
 
 
 def _run(
-    line: Connection, rank: int, size: int, port: int, device: str, threads: int, work: Callable, arguments: tuple
+    line: Connection,
+    rank: int,
+    size: int,
+    port: int,
+    device: str,
+    threads: int,
+    loaded: tuple[plugins.Plugin, ...],
+    task: bytes,
 ) -> None:
     """Run the work of a worker process."""
     follow_parent()
     torch.set_num_threads(threads)
     try:
+        plugins.take(loaded)
+        work, arguments = pickle.loads(task)
         device = pick_device(device, deterministic=True)
         line.send("ready")
         store = dist.TCPStore(_HERE, port, size, is_master=False, timeout=_MEETING)

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from ragdist.config import Config, migrations
-from ragdist.config.evaluation import BEST, EvaluateOptions
+from ragdist.config import Config, identity, migrations
+from ragdist.config.evaluation import EvaluateOptions, best_by, figures_to_rank_by
 from ragdist.data.index import Index
 from ragdist.distributed.world import World
 from ragdist.evaluation.reference import Reference, progress
@@ -58,10 +58,11 @@ class EvaluationDuringTraining:
         self.best_by, self.share = options.pop("best"), options.pop("share")
         options = EvaluateOptions(**options)
         data = DataSet(config.data.path, Path(config.data.cache).expanduser(), config.data.cache_gb)
-        if self.best_by not in BEST:
-            raise UserError(f"--evaluate.best {self.best_by}: there is no such figure; there are: {', '.join(BEST)}")
+        if not (best := best_by(self.best_by)):
+            there = ", ".join(figures_to_rank_by())
+            raise UserError(f"--evaluate.best {self.best_by}: there is no such figure; there are: {there}")
         self.reference = Reference(data, options, options.samples, world=world, say=say, option="--evaluate.")
-        measure, self.better = BEST[self.best_by]
+        measure, self.better = best
         if measure not in self.reference.names:
             raise UserError(
                 f"--evaluate.best {self.best_by} needs the measure {measure}, and --evaluate.metrics {options.metrics} "
@@ -219,12 +220,11 @@ class EvaluationDuringTraining:
         improved = value is not None and self._improves(value)
         if improved:
             self.best = {"figure": self.best_by, "value": value, "protocol": self.key, "images": self.images}
+            about = {"evaluation": self.best, **identity.code_of(self.config, self.index.package)}
             network = asdict(self.config.network)
-            generator_file.save(
-                self.folder.best, self.generator, network, self.index, self.images, evaluation=self.best
-            )
+            generator_file.save(self.folder.best, self.generator, network, self.index, self.images, **about)
         self.log(self.images, figures)
-        few = {name: figure for name, figure in figures.items() if name in BEST and figure is not None}
+        few = {name: figure for name, figure in figures.items() if best_by(name) and figure is not None}
         words = ", ".join(f"{name} {figure:.4g}" for name, figure in few.items())
         if improved:
             words += f"; the best {self.best_by} so far"

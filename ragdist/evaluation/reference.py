@@ -154,9 +154,10 @@ def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple
         kind = (labelled and judging.labelled_features) or judging.features[0]
         if options.inception_weights and "inception" in judging.features:
             kind = "inception"
-    elif kind not in judging.features and kind not in FEATURES.added:
+    elif kind not in judging.features and (kind in FEATURES.own or kind not in FEATURES):
+        known = [*judging.features, *(name for name in FEATURES if name not in FEATURES.own)]
         units = modalities.making(data.index.codec).units
-        raise UserError(f"{option}features {kind}: {units} have no such features{nearest(kind, judging.features)}")
+        raise UserError(f"{option}features {kind}: {units} have no such features{nearest(kind, known)}")
     suit = [name for name in MEASURES if _suits(name, kind, judging)]
     if options.metrics == "all":
         return kind, [name for name in suit if name != "classes" or kind == judging.classifier]
@@ -181,7 +182,7 @@ def _suits(name: str, kind: str, judging: Judging) -> bool:
     if name == "classes":
         return bool(judging.classifier)
     special = measure.of_samples or measure.features  # of one modality
-    if special and name not in judging.measures and name not in MEASURES.added:
+    if special and name not in judging.measures and name in MEASURES.own:
         return False
     return measure.features in ("", kind)
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 import ragdist
 from ragdist import modalities
-from ragdist.config import migrations, settings
+from ragdist.config import identity, migrations, settings
 from ragdist.data.index import Index, check_modality, check_spec
 from ragdist.modalities.base import Form
+from ragdist.networks import FAMILIES
 from ragdist.networks.base import Generator
 from ragdist.networks.build import build_generator
 from ragdist.storage.files import write_whole
@@ -104,6 +105,9 @@ def load(path: Path, device: torch.device) -> Exported:
     if weights_sha256(state) != about["weights_sha256"]:
         raise UserError(f"{path} is damaged (its weights are not those it names): copy it again")
     about["network"] = network = _network_of_today(about["network"], path, about.get("ragdist"))
+    if network["family"] not in FAMILIES:
+        where = identity.origin(about, "network.family")
+        raise UserError(f"{path} was made by the network family '{network['family']}', which is not here{where}")
     check_modality(about["codec"], str(path))
     check_spec(about["codec"], about["spec"], str(path), about.get("ragdist"))
     modality = modalities.training(about["codec"])

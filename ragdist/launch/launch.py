@@ -1,12 +1,16 @@
 """Where a run executes: in this process, or on Ray Train workers."""
 
 import gc
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
-from ragdist.config import Config, world_size
+from ragdist.config import Config, cli, world_size
 from ragdist.launch.on_ray import environment
+from ragdist.launch.on_ray.ray_internals import WORKING_DIRECTORIES
 
 
 def launch(config: Config, *, overwrite: bool = False) -> int:
@@ -16,6 +20,7 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
         UserError: see the parts.
     """
     began = time.monotonic()
+    config = with_paths_of_plugins(config)
     size = world_size.parse(config.workers)
     if size.in_process:
         with _importing():
@@ -27,6 +32,17 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
     with _importing():
         from ragdist.launch.on_ray import driver
     return driver.run(config, size, overwrite=overwrite, began=began)
+
+
+def with_paths_of_plugins(config: Config) -> Config:
+    """A configuration that names its plugins by absolute paths: a run that is continued elsewhere finds them again.
+
+    In a Ray job, whose working directory is Ray's and temporary, they stay relative: the next job brings them again.
+    """
+    files = cli.plugin_files(config.plugin)
+    if WORKING_DIRECTORIES not in os.getcwd():
+        files = [str(Path(file).expanduser().absolute()) for file in files]
+    return replace(config, plugin=",".join(files))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The interface of measures: what they are given, and the figures that they add."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +103,8 @@ class Measure:
         of_neighbours: whether it takes the pass over all pairs, which --neighbours limits.
         of_samples: whether it needs stored samples and not their features alone.
         features: the one kind of features that it suits; empty: any.
+        best: its figures by which one generator is better than another, {name: "less" or "more"}; of the project's own
+            measures they are `config.evaluation.BEST`.
     """
 
     take: Callable[[Material, Neighbours, Result], None]
@@ -110,3 +112,4 @@ class Measure:
     of_neighbours: bool = False
     of_samples: bool = False
     features: str = ""
+    best: Mapping[str, str] = field(default_factory=dict)

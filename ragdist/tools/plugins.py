@@ -5,9 +5,10 @@ processes get its text and not its path: other hosts need not have the file. Its
 """
 
 import hashlib
+import linecache
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -46,18 +47,22 @@ def load(paths: Iterable[str]) -> None:
 
 
 def read(paths: Iterable[str]) -> list[Plugin]:
-    """Read plugins' files, without executing them."""
+    """Read plugins' files, without executing them.
+
+    Raises:
+        UserError: one cannot be read.
+    """
     found = []
     for path in paths:
         try:
-            found.append(Plugin(path, Path(path).expanduser().read_text()))
+            found.append(Plugin(path, Path(path).expanduser().read_text("utf-8")))
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is no text in UTF-8"
             raise UserError(f"--plugin {path} cannot be read ({why})") from error
     return found
 
 
-def take(plugins: Sequence[Plugin]) -> None:
+def take(plugins: Iterable[Plugin]) -> None:
     """Execute plugins in this process, as another process has loaded them.
 
     Raises:
@@ -78,9 +83,15 @@ def loaded() -> tuple[Plugin, ...]:
     return tuple(_loaded.values())
 
 
-def digests() -> list[str]:
-    """The SHA-256 of each plugin of this process, sorted."""
-    return sorted(plugin.sha256 for plugin in _loaded.values())
+def named(paths: Iterable[str]) -> tuple[Plugin, ...]:
+    """Those plugins of this process that have the file names of ``paths``, wherever they were read from."""
+    names = [Plugin(path, "").name for path in paths]
+    return tuple(plugin for name, plugin in _loaded.items() if name in names)
+
+
+def is_loaded(path: str) -> bool:
+    """Whether a plugin of that file name is loaded."""
+    return Plugin(path, "").name in _loaded
 
 
 def _execute(plugin: Plugin) -> None:
@@ -90,14 +101,26 @@ def _execute(plugin: Plugin) -> None:
     module = ModuleType(plugin.name)
     module.__file__ = plugin.path
     sys.modules[plugin.name] = module
+    # For tracebacks and inspect.getsource, which would look for the file.
+    linecache.cache[plugin.path] = (len(plugin.text), None, plugin.text.splitlines(True), plugin.path)
     try:
         exec(compile(plugin.text, plugin.path, "exec"), vars(module))
-    except UserError:
+    except (Exception, SystemExit) as error:  # whatever a user's code does
         del sys.modules[plugin.name]
-        raise
-    except Exception as error:  # whatever a user's code does
-        del sys.modules[plugin.name]
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == plugin.path]
-        line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
-        raise UserError(f"--plugin {plugin.path}, line {line}: {type(error).__name__}: {error}") from error
+        raise UserError(f"--plugin {plugin.path}{_place(plugin, error)}: {_what(error)}") from error
     _loaded[plugin.name] = plugin
+
+
+def _place(plugin: Plugin, error: BaseException) -> str:
+    """The line of a plugin that an error came from, for messages."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == plugin.path]
+    if isinstance(error, SyntaxError) and error.filename == plugin.path:
+        lines.append(error.lineno)
+    return f", line {lines[-1]}" if lines else ""
+
+
+def _what(error: BaseException) -> str:
+    if isinstance(error, UserError):  # of a table: the name is taken
+        return str(error)
+    text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"

@@ -73,7 +73,7 @@ class Table(Mapping[str, Any]):
         Raises:
             UserError: the name is taken.
         """
-        if name in self._rows:
+        if name in self:
             raise UserError(f"there is a {self.what} '{name}' already: choose another name for the plugin's")
         self._rows[name] = choice
 
@@ -96,7 +96,7 @@ class Table(Mapping[str, Any]):
             UserError: there is none.
         """
         if name not in self:
-            raise UserError(f"{option}: there is no {self.what} '{name}'{nearest(name, self)}")
+            raise UserError(f"{option}: there is no {self.what} '{name}' here or in a --plugin{nearest(name, self)}")
 
     def provenance(self, name: str) -> str:
         """Which installed package a choice comes from, as "package 1.2"; empty: the project, or a plugin file."""

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from ragdist import modalities
-from ragdist.config import Config, settings
+from ragdist.config import Config, identity, settings
 from ragdist.config.run import flat
 from ragdist.data.index import Index
 from ragdist.distributed.world import World
@@ -36,6 +36,7 @@ class TrainingState:
         if config.network.labels and not index.classes:
             raise UserError("--network.labels true: these data have no labels; leave it out")
         self.config, self.index = config, index
+        self.code = identity.code_of(config, index.package)
         self.modality = modality = modalities.training(index.codec)
         network, shape = asdict(config.network), modality.network_shape(index.form)
         self.classes = generator_file.num_classes(network, index.classes)
@@ -92,7 +93,7 @@ class TrainingState:
             Lines about what was found, and the checkpoint's meta.json; None: there is no checkpoint.
 
         Raises:
-            UserError: the checkpoint is of other data or another configuration.
+            UserError: the checkpoint is of other data, another configuration, or other plugins.
         """
         notes, where, meta, state = checkpoint.load_newest_for_all(folder and folder.checkpoints, world)
         if state is None:
@@ -111,6 +112,11 @@ class TrainingState:
         saved = settings.of_today(meta["config"], where, meta.get("ragdist"))
         if changed := settings.differences(self.config, saved):
             raise UserError(f"{where} is of another configuration ({'; '.join(changed)}): give --overwrite")
+        if changed := identity.differences(self.code, meta):
+            raise UserError(
+                f"{where} was trained with other code ({'; '.join(changed)}): give that again, another --out, or "
+                "--overwrite to start anew"
+            )
 
     def save(self, folder: RunFolder, meta: dict[str, Any]) -> None:
         """Write a checkpoint and the generator file beside it; on rank 0.
@@ -123,12 +129,13 @@ class TrainingState:
             UserError: the disk refuses.
         """
         folder.before_saving()
-        meta = {"data": self.index.digest, "config": flat(self.config, free=False), "images": self.images, **meta}
+        mine = {"data": self.index.digest, "config": flat(self.config, free=False), "images": self.images, **self.code}
         keep, protected = self.config.checkpoint.keep, folder.protected
-        checkpoint.save(folder.checkpoints, self.images, self.state_dict(), meta, keep=keep, protected=protected)
+        checkpoint.save(folder.checkpoints, self.images, self.state_dict(), mine | meta, keep=keep, protected=protected)
         self.export(folder)
         folder.saved()
 
     def export(self, folder: RunFolder) -> None:
         """Write the generator file, with the EMA's weights."""
-        generator_file.save(folder.generator, self.ema, asdict(self.config.network), self.index, self.images)
+        network = asdict(self.config.network)
+        generator_file.save(folder.generator, self.ema, network, self.index, self.images, **self.code)

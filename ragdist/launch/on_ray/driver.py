@@ -15,7 +15,7 @@ from ray.autoscaler.sdk import request_resources
 from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ragdist.config import Config
+from ragdist.config import Config, cli, identity
 from ragdist.config.world_size import WorldSize
 from ragdist.launch.on_ray import cluster, ray_internals, waits
 from ragdist.launch.on_ray.attempt import Attempt
@@ -26,6 +26,7 @@ from ragdist.launch.on_ray.worker import Task
 from ragdist.launch.session import absolute_path, already_finished, closing_words, open_data
 from ragdist.runs.lease import Lease
 from ragdist.runs.open import run_at
+from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 from ragdist.tools.stop_signal import StopOnSignal
 from ragdist.training.trainer import Outcome
@@ -47,7 +48,8 @@ def run(config: Config, size: WorldSize, *, overwrite: bool, began: float) -> in
         out=absolute_path(config.out, "--out"),
         data=replace(config.data, path=absolute_path(config.data.path, "--data")),
     )
-    open_data(config)
+    index = open_data(config)
+    code = identity.code_of(config, index.package)
     place = run_at(config.out)
     with place.leased(config, overwrite=overwrite) as lease, StopOnSignal() as stop:
         summary = place.summary()
@@ -60,7 +62,7 @@ def run(config: Config, size: WorldSize, *, overwrite: bool, began: float) -> in
                 cluster.connect()
                 stop.listen()  # Ray's own handler of SIGTERM aborts the process
                 console = Console(config.images, began=began, ready=ready)
-                driver = Driver(config, size, lease, stop, console, scratch=scratch)
+                driver = Driver(config, size, lease, stop, console, code=code, scratch=scratch)
                 outcome = driver.drive()
         except ray.exceptions.RayError as error:
             what = str(error).strip().splitlines()[0][:300]
@@ -86,14 +88,23 @@ class Driver:
         lease: the run's.
         stop: asks whether the user wants to end.
         console: where it says what happens.
+        code: of others, that the run depends on.
         scratch: a folder for Ray.
     """
 
     def __init__(
-        self, config: Config, size: WorldSize, lease: Lease, stop: StopOnSignal, console: Console, *, scratch: str
+        self,
+        config: Config,
+        size: WorldSize,
+        lease: Lease,
+        stop: StopOnSignal,
+        console: Console,
+        *,
+        code: identity.Code,
+        scratch: str,
     ):
         self.config, self.size, self.lease, self.stop = config, size, lease, stop
-        self.console, self.scratch = console, scratch
+        self.console, self.code, self.scratch = console, code, scratch
         self.attempts = self.failures = 0
         self.last_size = 0  # of an attempt that trained, and its nodes
         self.known_good_nodes: set[str] = set()
@@ -171,6 +182,8 @@ class Driver:
             threads=int(need["CPU"]),
             gpu=need.get("GPU", 0) > 0,
             say_introduction=self.console.furthest < 0,
+            plugins=plugins.named(cli.plugin_files(self.config.plugin)),
+            code=self.code,
         )
         timeout, avoid = self.config.collective_timeout, self.survey.unusable()
         attempt = Attempt(task, workers, need, timeout, avoid=avoid, scratch=self.scratch)

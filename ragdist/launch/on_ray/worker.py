@@ -14,7 +14,7 @@ import ray.train.torch
 import torch
 import torch.distributed as dist
 
-from ragdist.config import Config
+from ragdist.config import Config, identity
 from ragdist.data import index as index_file
 from ragdist.data.index import Index
 from ragdist.distributed.world import World, pick_device
@@ -23,6 +23,7 @@ from ragdist.launch.on_ray.driver_channel import SILENCE, DriverChannel
 from ragdist.launch.session import finish, introduction, notes
 from ragdist.runs.open import run_at
 from ragdist.storage.files import os_errors_as_user_error
+from ragdist.tools import plugins
 from ragdist.tools.errors import Unreachable, UserError
 from ragdist.tools.memory import keep_freed_memory
 from ragdist.training import compiling
@@ -43,6 +44,8 @@ class Task:
     threads: int  # that a worker computes with, on the CPU
     gpu: bool
     say_introduction: bool
+    plugins: tuple[plugins.Plugin, ...]  # of the run
+    code: identity.Code  # that the run depends on, as the driver has it
 
 
 def work(task: Task) -> None:
@@ -84,7 +87,9 @@ def _work(task: Task, context, channel: DriverChannel | None) -> None:
     world = World(context.get_world_rank(), context.get_world_size(), device, context.get_local_world_size(), group)
     place = run_at(config.out)
     _see_the_same(world, place, task.token)
+    _take_plugins(world, task.plugins)
     index = open_data(world, config)
+    _have_the_same_code(world, task, index)
     with place.opened(config) if channel else nullcontext() as folder:
         if channel:
             folder.fence = channel.fence
@@ -134,6 +139,20 @@ def _see_the_same(world: World, place, token: str) -> None:
     ))  # fmt: skip
 
 
+def _take_plugins(world: World, sent: tuple[plugins.Plugin, ...]) -> None:
+    """Execute the run's plugins on all ranks.
+
+    Raises:
+        UserError: on all ranks, naming the nodes where one fails.
+    """
+    problem = None
+    try:
+        plugins.take(sent)
+    except UserError as error:
+        problem = str(error)
+    _say_where(world, problem, lambda nodes, what: f"{what} (on {nodes})")
+
+
 def open_data(world: World, config: Config) -> Index:
     """Load the index, and check that it is equal on all ranks.
 
@@ -152,6 +171,18 @@ def open_data(world: World, config: Config) -> Index:
     if len(set(digests)) > 1:
         raise UserError(f"--data {config.data.path}: the nodes hold different data there; copy them, or give a URL")
     return index
+
+
+def _have_the_same_code(world: World, task: Task, index: Index) -> None:
+    """Check that every node has the packages that the driver has, of those that the run depends on.
+
+    Raises:
+        UserError: on all ranks, naming the nodes that do not.
+    """
+    mine = identity.code_of(task.config, index.package)
+    _say_where(world, "; ".join(identity.differences(mine, task.code)) or None, lambda nodes, what: (
+        f"{nodes} and the driver have different packages ({what}): install the same ones on all nodes"
+    ))  # fmt: skip
 
 
 def _say_where(world: World, problem: str | None, words) -> None:
