@@ -156,7 +156,7 @@ def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple
         if options.inception_weights and "inception" in judging.features:
             kind = "inception"
     elif kind not in FEATURES or _of_others(kind, "features", judging):
-        known = [name for name in FEATURES if not _of_others(name, "features", judging)]
+        known = [*judging.features, *(name for name in FEATURES if not _of_modalities(name, "features"))]
         units = modalities.making(data.index.codec).units
         raise UserError(f"{option}features {kind}: {units} have no such features{nearest(kind, known)}")
     suit = [name for name in MEASURES if _suits(name, kind, judging)]
@@ -190,8 +190,10 @@ def _suits(name: str, kind: str, judging: Judging) -> bool:
 
 def _of_others(name: str, what: str, judging: Judging) -> bool:
     """Whether features, or a measure, are among those that other modalities name and this one does not."""
-    if name in getattr(judging, what):
-        return False
+    return name not in getattr(judging, what) and _of_modalities(name, what)
+
+
+def _of_modalities(name: str, what: str) -> bool:
     return any(name in getattr(modalities.judging(modality), what) for modality in MODALITIES)
 
 
