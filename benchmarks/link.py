@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.measure import machine, seconds, spread, table
 from benchmarks.served import nginx
+from ragdist.config.run import DataOptions
 from ragdist.data import index as index_file
 from ragdist.data.order import Order
 from ragdist.data.prefetch import Prefetcher
@@ -72,7 +73,9 @@ def read(where: str, index, cache: Path) -> None:
     """An epoch of batches."""
     files = ShardFiles(where, index, Cache(cache, 10**12))
     order = Order([s.samples for s in index.shards], index.digest, 0, 8, 16_384)
-    dataset = SlotDataset(ShardReader(files), order, 0, 64, BATCH, range(BATCH), 0, False)
+    dataset = SlotDataset(
+        ShardReader(files), order, 0, 64, BATCH, range(BATCH), DataOptions(crop_padding=0, flip=False)
+    )
     with Prefetcher(files, order, BATCH, range(BATCH), lambda: 0, stop=index.samples, reach=10**12):
         for first in range(0, index.samples - BATCH, BATCH):
             dataset[first]

@@ -178,9 +178,8 @@ def test_a_row_shows_its_class_only(digits):
     every = [reader.read(s, n) for s, shard in enumerate(index.shards) for n in range(shard.samples)]
     for label, (_, samples) in enumerate(page):
         own = {image.numpy().tobytes() for image, its in every if its == label}
-        pixels = samples.add(1).mul(127.5).round().byte()
-        assert len(pixels) == 6
-        assert all(image.numpy().tobytes() in own for image in pixels)
+        assert len(samples) == 6
+        assert all(image.numpy().tobytes() in own for image in samples)
 
 
 def test_mistakes_get_one_line(tmp_path, digits):

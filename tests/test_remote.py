@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ragdist.config.run import DataOptions
 from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
 from ragdist.data.order import Order
@@ -59,7 +60,15 @@ class Reading:
     def read(self, images: int = 1797, *, loader_workers: int = 0, each=lambda seen: None) -> str:
         """A digest of the stream of so many images from image ``seen`` on."""
         digest = hashlib.sha256()
-        dataset = SlotDataset(ShardReader(self.files, 16), self.order, 0, 8, self.batch, self.slots, 0, False)
+        dataset = SlotDataset(
+            ShardReader(self.files, 16),
+            self.order,
+            0,
+            8,
+            self.batch,
+            self.slots,
+            DataOptions(crop_padding=0, flip=False),
+        )
         loader = make_loader(
             dataset, Updates(self.seen, images, self.batch), workers=loader_workers, prefetch=2, pin=False
         )

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ragdist.config.shards import ShardOptions
-from ragdist.data.sources import arrays, folder, labels, open_source
+from ragdist.data.sources import folder, labels, open_source
 from ragdist.data.writing.writer import write_shards
+from ragdist.modalities.image import making
 from ragdist.tools.errors import UserError
 from tests.conftest import command, encoded, make_tar, picture, refused
 from tests.test_shards import members
@@ -156,13 +157,13 @@ def test_listings_with_numbers_or_without_labels(tmp_path, class_folders):
     [
         ("a.csv", "pth,label\nx.png,1\n", "did you mean 'path'"),
         ("a.csv", "", "no column 'path'"),
-        ("a.csv", "path\n", "lists no images"),
+        ("a.csv", "path\n", "lists no files"),
         ("a.csv", "path,label\ncat/0.png,1\ncat/1.jpg,\n", "line 3: no label"),
         ("a.csv", "path,label\ncat/0.png,-1\ncat/1.jpg,cat\n", ""),
         ("a.csv", "path\nnowhere.png\n", "nowhere.png cannot be read"),
         ("a.jsonl", '{"path": "cat/0.png"}\n{', "line 2: no JSON"),
         ("a.jsonl", "[1]", "line 1: give an object"),
-        ("a.jsonl", '{"label": 1}', "line 1: it names no image"),
+        ("a.jsonl", '{"label": 1}', "line 1: it names no file"),
         ("a.jsonl", '{"path": "cat/0.png", "label": -1}', "label -1"),
         ("a.jsonl", '{"path": "cat/0.png", "label": 1}\n{"path": "cat/1.jpg", "label": "x"}', "neither a whole number"),
     ],
@@ -355,7 +356,7 @@ def test_names_become_numbers_and_back(values):
 def test_layouts_agree(channels, height, width):
     image = np.random.default_rng(0).integers(0, 256, (2, height, width, channels), dtype=np.uint8)
     moved = np.ascontiguousarray(image.transpose(0, 3, 1, 2))
-    a = arrays.as_picture(image[0], arrays.layout(image.shape))
-    b = arrays.as_picture(moved[0], arrays.layout(moved.shape))
+    a = making.as_picture(image[0])
+    b = making.as_picture(moved[0])
     np.testing.assert_array_equal(a, b)
     assert a.shape == ((height, width, 3) if channels == 3 else (height, width))

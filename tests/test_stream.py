@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ragdist.config.run import DataOptions
 from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
 from ragdist.data.order import Order
@@ -30,7 +31,8 @@ def dataset(data, rank: int = 0, world: int = 1, *, augment: bool = True) -> Slo
     index = index_file.load(data)
     order = Order([s.samples for s in index.shards], index.digest, 3, 8, 60)
     slots = World(rank, world, None).slots(BATCH)
-    return SlotDataset(ShardReader(ShardFiles(data, index)), order, 3, 4, BATCH, slots, 2 * augment, augment)
+    transforms = DataOptions(crop_padding=2 * augment, flip=augment)
+    return SlotDataset(ShardReader(ShardFiles(data, index)), order, 3, 4, BATCH, slots, transforms)
 
 
 def rank_stream(data, rank: int, world: int, loader_workers: int, start: int, stop: int) -> list[Slots]:

@@ -11,6 +11,7 @@ import shutil
 import pytest
 import torch
 
+from ragdist.config.run import DataOptions
 from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
 from ragdist.data.order import Order
@@ -76,7 +77,9 @@ def test_shards_of_other_sizes_give_all_workers_as_many_updates(uneven, world):
     reader = ShardReader(ShardFiles(uneven, index))
     for first in range(0, 2 * 1797, 31 * 8):
         parts = [
-            SlotDataset(reader, order, 0, 4, 31, World(rank, world, None).slots(31), 0, False)[first]
+            SlotDataset(
+                reader, order, 0, 4, 31, World(rank, world, None).slots(31), DataOptions(crop_padding=0, flip=False)
+            )[first]
             for rank in range(world)
         ]
         assert all(len(part.samples) in (31 // world, 31 // world + 1) for part in parts)

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from benchmarks.readers import BATCH, SEED, Data
+from ragdist.config.run import DataOptions
 from ragdist.data import index as index_file
 from ragdist.data.order import Order
 from ragdist.data.prefetch import Prefetcher
@@ -32,7 +33,9 @@ class Reader:
         files = ShardFiles(self.where, index, Cache(Path(cache), PLENTY))
         order = Order([s.samples for s in index.shards], index.digest, SEED, 8, 16_384)
         z_dim = Z_DIM if self.kind == "latents" else 0
-        return SlotDataset(ShardReader(files), order, SEED, z_dim, BATCH, range(BATCH), 0, False)
+        return SlotDataset(
+            ShardReader(files), order, SEED, z_dim, BATCH, range(BATCH), DataOptions(crop_padding=0, flip=False)
+        )
 
     @cached_property
     def _kept(self) -> SlotDataset:

@@ -81,7 +81,7 @@ def of_array(
         if values.shape != (len(rows),) or values.dtype.kind not in "iuU":
             raise UserError(
                 f"{name}: labels are {values.dtype} {list(values.shape)}; give a whole number or a name for each of "
-                f"the {len(rows):,} rows"
+                f"the {len(rows):,} {modalities.making(modality).units}"
             )
         labels, classes = numbered(name, values.tolist(), classes)
     names = Numbered(len(rows), modalities.making(modality).unit)
