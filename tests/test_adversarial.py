@@ -1,14 +1,10 @@
 """The adversarial losses are the formulas, safe at any logit, and their gradient ratio is the quotient."""
 
-from typing import get_args, get_type_hints
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdist.config.run import NetworkOptions, ObjectiveOptions
-from ragdist.networks import FAMILIES
 from ragdist.objective import ADVERSARIAL
 from ragdist.objective.adversarial import LEAST_SLOPE, one_pass_factors, slopes
 from ragdist.objective.penalty import input_gradients, squared_norm
@@ -62,8 +58,3 @@ def test_penalty_is_the_squared_gradient():
     torch.testing.assert_close(squared_norm(gx), (3 * x**2).square().sum(1))
     torch.testing.assert_close(gy, 3 * y**2)
     assert gx.requires_grad
-
-
-def test_the_options_and_the_tables_have_the_same_names():
-    assert set(get_args(get_type_hints(ObjectiveOptions)["adversarial"])) == set(ADVERSARIAL)
-    assert set(get_args(get_type_hints(NetworkOptions)["family"])) == set(FAMILIES)

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from ragdist.modalities.image.codec import ImageCodec
+
+from ragdist.modalities.image.training import augment
 
 
 def shifted(image: np.ndarray, uniform: np.ndarray, padding: int, flip: bool) -> np.ndarray:
@@ -21,6 +22,6 @@ def test_shift_and_flip(count, padding, flip, seed):
     chance = np.random.default_rng(seed)
     images = chance.integers(0, 256, (count, 3, 5, 6), dtype=np.uint8)
     uniform = chance.random((count, 3), dtype=np.float32)
-    found = ImageCodec().augment(torch.from_numpy(images), uniform, padding, flip).numpy()
+    found = augment(torch.from_numpy(images), uniform, padding, flip).numpy()
     wanted = [shifted(image, each, padding, flip) for image, each in zip(images, uniform, strict=True)]
     assert np.array_equal(found, np.stack(wanted))

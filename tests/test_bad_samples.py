@@ -94,17 +94,18 @@ def test_a_small_payload_of_huge_dimensions_is_refused_before_it_is_unpacked(kin
     import torch
     from PIL import Image
 
-    from ragdist.modalities import CODECS
+    from ragdist.modalities.base import Form
+    from ragdist.modalities.image.training import decode, decode_all
 
     out = io.BytesIO()
     Image.new("RGB", (12_000, 12_000)).save(out, kind, **more)
     with pytest.raises(
         ValueError, match=r"^it is 12000x12000 pixels|exceeds limit"
     ):  # by its header; unpacked, "its shape" would be said
-        CODECS["image"].decode(torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8), (3, 8, 8))
+        decode(torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8), Form((3, 8, 8)))
     good = encoded(picture(0), "jpeg")
     with pytest.raises(ValueError, match=r"^it is 12000x12000 pixels|exceeds limit"):
-        CODECS["image"].decode_all([memoryview(good), memoryview(out.getvalue())], (3, 8, 8))
+        decode_all([memoryview(good), memoryview(out.getvalue())], Form((3, 8, 8)))
 
 
 @pytest.mark.parametrize("bad", ["nothing", "no image", "cut", "another size", "16 bits"])
@@ -113,7 +114,8 @@ def test_one_bad_payload_among_others_is_an_error_of_them_all(bad, others):
     import numpy as np
     from PIL import Image
 
-    from ragdist.modalities import CODECS
+    from ragdist.modalities.base import Form
+    from ragdist.modalities.image.training import decode_all
 
     good = encoded(picture(0), "jpeg")
     payload = {
@@ -127,7 +129,7 @@ def test_one_bad_payload_among_others_is_an_error_of_them_all(bad, others):
     payloads = [memoryview(good)] * others + [memoryview(payload)]
     for turned in (payloads, payloads[::-1]):
         with pytest.raises(ValueError, match=r"\w"):
-            CODECS["image"].decode_all(turned, (channels, 8, 8))
+            decode_all(turned, Form((channels, 8, 8)))
 
 
 @pytest.mark.parametrize(
@@ -139,11 +141,12 @@ def test_all_kinds_of_the_right_size_are_decoded(kind, more):
     import torch
     from PIL import Image
 
-    from ragdist.modalities import CODECS
+    from ragdist.modalities.base import Form
+    from ragdist.modalities.image.training import decode, decode_all
 
     out = io.BytesIO()
     Image.new("RGB", (8, 8), (200, 10, 90)).save(out, kind, **more)
-    sample = CODECS["image"].decode(torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8), (3, 8, 8))
-    both = CODECS["image"].decode_all([memoryview(out.getvalue())] * 2, (3, 8, 8))
+    sample = decode(torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8), Form((3, 8, 8)))
+    both = decode_all([memoryview(out.getvalue())] * 2, Form((3, 8, 8)))
     assert torch.equal(both, torch.stack([sample, sample]))
     assert (sample.int() - torch.tensor([200, 10, 90]).view(3, 1, 1)).abs().max() < 6

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from ragdist.modalities.image.codec import torchvision_decoder
 
-from ragdist.modalities import CODECS
+from ragdist.modalities.base import Form
+from ragdist.modalities.image.training import decode, decode_all, torchvision_decoder
 
 # Pictures of 8x8 as files, and the SHA-256 of their pixels as version 0.1.0 decoded them.
 GOLDEN = {
@@ -44,9 +44,9 @@ GOLDEN = {
 @pytest.mark.parametrize("kind", GOLDEN)
 def test_golden_pixels(kind, channels):
     text, *digests = GOLDEN[kind]
-    payload, shape = memoryview(bytearray(base64.b64decode(text))), (channels, 8, 8)
-    alone = CODECS["image"].decode(torch.frombuffer(payload, dtype=torch.uint8), shape)
-    batch = CODECS["image"].decode_all([payload] * 3, shape)
+    payload, form = memoryview(bytearray(base64.b64decode(text))), Form((channels, 8, 8))
+    alone = decode(torch.frombuffer(payload, dtype=torch.uint8), form)
+    batch = decode_all([payload] * 3, form)
     assert hashlib.sha256(alone.numpy().tobytes()).hexdigest()[:16] == digests[channels > 1]
     assert all(torch.equal(alone, one) for one in batch)
 
@@ -80,10 +80,10 @@ def test_any_jpeg_has_the_pixels_of_torchvision_or_is_refused_by_it(size, mode, 
         expected = None
     if expected is None or expected.shape != shape:
         with pytest.raises(ValueError, match=r"\w"):
-            CODECS["image"].decode(data, shape)
+            decode(data, Form(shape))
         return
-    assert torch.equal(CODECS["image"].decode(data, shape), expected)
-    assert torch.equal(CODECS["image"].decode_all([memoryview(payload)] * 2, shape), torch.stack([expected] * 2))
+    assert torch.equal(decode(data, Form(shape)), expected)
+    assert torch.equal(decode_all([memoryview(payload)] * 2, Form(shape)), torch.stack([expected] * 2))
 
 
 def test_decoding_warns_of_nothing():
@@ -93,5 +93,5 @@ def test_decoding_warns_of_nothing():
     torchvision_decoder.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        CODECS["image"].decode_all([payload] * 2, (3, 8, 8))
-        CODECS["image"].decode_all([memoryview(out.getvalue())] * 2, (1, 8, 8))
+        decode_all([payload] * 2, Form((3, 8, 8)))
+        decode_all([memoryview(out.getvalue())] * 2, Form((1, 8, 8)))

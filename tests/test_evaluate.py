@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from ragdist.config.evaluation import METRICS, EvaluateOptions
-from ragdist.evaluation import classifier as classifiers
 from ragdist.evaluation.evaluate import gather, measure
 from ragdist.evaluation.reference_data import Batch, DataSet
 from ragdist.evaluation.report import history
-from ragdist.evaluation.samples import FolderSamples, quantized
+from ragdist.evaluation.samples import FolderSamples
+from ragdist.modalities.base import Form
+from ragdist.modalities.image import classifier as classifiers
+from ragdist.modalities.image.training import from_network
 from tests.conftest import TINY, command, encoded, picture, refused
 
 EVALUATE = "ragdist.evaluate"
@@ -222,8 +224,8 @@ def planted(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifiers, "_IMAGES", (8_000, 8_000))
         classifiers.classifier(train, root / "cache")
-    copied, _ = train.images(train.drawn(0))
-    fresh, _ = held.images(held.drawn(0))
+    copied, _ = train.samples(train.drawn(0))
+    fresh, _ = held.samples(held.drawn(0))
     noise = torch.randint(-60, 61, fresh.shape, generator=torch.Generator().manual_seed(0))
     kinds = {
         "fresh": fresh,
@@ -288,9 +290,10 @@ def test_images_are_rounded_as_files_are(tmp_path):
     from ragdist.modalities.image import preview
 
     samples = torch.linspace(-1.2, 1.2, 3 * 64).view(1, 3, 8, 8)
-    preview.tiles(samples)[0].save(tmp_path / "0.png")
-    (found,) = FolderSamples(tmp_path, (3, 8, 8), 0).batches(range(1), 1)
-    assert torch.equal(found.images, quantized(samples))
+    stored = from_network(samples, Form((3, 8, 8)))
+    preview.tiles(stored)[0].save(tmp_path / "0.png")
+    (found,) = FolderSamples(tmp_path, "image", Form((3, 8, 8)), 0).batches(range(1), 1)
+    assert torch.equal(found.samples, stored)
 
 
 def test_history_keeps_protocols_apart_and_forgets_an_overwritten_run(tmp_path):

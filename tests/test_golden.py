@@ -18,10 +18,10 @@ import ragdist
 from ragdist.config import Config, settings
 from ragdist.config.run import flat
 from ragdist.data import index as index_file
-from ragdist.evaluation.classifier import classifier
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.report import history
 from ragdist.generation import generator_file
+from ragdist.modalities.image.classifier import classifier
 from ragdist.runs import checkpoint
 from ragdist.runs.folder import RunFolder
 from ragdist.storage.cache import Cache

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdist import modalities
 from ragdist.data import index as index_file
 from ragdist.data.index import Index, Shard
-from ragdist.modalities.image import codec
+from ragdist.modalities.image import making
 from ragdist.tools.errors import TooNew, UserError
 
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
@@ -40,11 +39,7 @@ class LaterIndex(Index):
 @pytest.fixture
 def sounds(monkeypatch) -> None:
     """A kind of sample whose index says more than a shape."""
-
-    class Sounds(codec.ImageCodec):
-        spec = frozenset({"rate", "dtype"})
-
-    monkeypatch.setitem(modalities.CODECS, "image", Sounds())
+    monkeypatch.setattr(making, "spec", frozenset({"rate", "dtype"}))
 
 
 def digest_of_the_first_version(index: Index) -> str:

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from ragdist.distributed.world import World
-from ragdist.evaluation import classifier as classifiers
 from ragdist.evaluation.feature_set import Collector
 from ragdist.evaluation.reference_data import Batch, DataSet
 from ragdist.evaluation.reference_features import ReferenceFeatures
 from ragdist.generation import sampling
+from ragdist.modalities.image import classifier as classifiers
 from ragdist.modalities.image.features import Laplacian, Pixels
 from ragdist.tools.errors import UserError
 from tests.conftest import encoded, picture
@@ -39,9 +39,9 @@ def test_samples_are_drawn_once_each_in_an_order_of_the_data_alone(data):
     numbers = data.drawn(0)
     assert sorted(numbers.tolist()) == list(range(1797))
     assert data.drawn(100).tolist() == numbers[:100].tolist()
-    images, there = data.images(numbers[:50])
+    images, there = data.samples(numbers[:50])
     assert there.all()
-    single = [data.images(numbers[i : i + 1])[0] for i in range(50)]
+    single = [data.samples(numbers[i : i + 1])[0] for i in range(50)]
     torch.testing.assert_close(torch.cat(single), images)
     labels = torch.cat([batch.labels[batch.places.argsort()] for batch in data.batches(numbers[:50], 64)])
     torch.testing.assert_close(labels, data.labels[numbers[:50]])
@@ -162,7 +162,7 @@ def test_a_classifier_is_trained_once_and_kept_with_the_data(digits, tmp_path):
     assert first.about["trained_on"] + first.about["held_out"] == 1797
     assert (here / f"classifier-{data.index.digest}.safetensors").is_file()
     assert not (tmp_path / "cache").exists()
-    images, _ = data.images(data.drawn(300))
+    images, _ = data.samples(data.drawn(300))
     features, logits = first(images)
     assert features.shape == (300, first.dim)
     assert (logits.argmax(1) == data.labels[data.drawn(300)]).double().mean() > 0.6
@@ -293,7 +293,7 @@ def test_the_reals_of_a_folder_of_one_class_are_images(tmp_path):
         (tmp_path / "flat" / f"{i}.png").write_bytes(encoded(image, "png"))
     write_shards(str(tmp_path / "flat"), tmp_path / "shards", ShardOptions(shard_samples=4))
     data = DataSet(str(tmp_path / "shards"), tmp_path)
-    images, _ = data.images(data.drawn(0))
+    images, _ = data.samples(data.drawn(0))
     found = {Image.fromarray(image.permute(1, 2, 0).numpy()).tobytes() for image in images}
     assert found == set(wanted)
     assert json.dumps(list(data.index.shape)) == "[3, 8, 8]"

@@ -24,6 +24,7 @@ from ragdist.data.writing import work_folder
 from ragdist.evaluation.report import history
 from ragdist.generation import generator_file
 from ragdist.launch import local
+from ragdist.modalities.image.options import ImageOptions
 from ragdist.runs.folder import RunFolder
 from ragdist.tools.errors import TooNew, UserError
 from tests import golden
@@ -177,9 +178,10 @@ class Wider(Config):
 
 
 LATER = (
+    Revalued("0.2.0", "objective.space", "pixel", "points"),  # which is a row already
     Added("99.0.0", "objective.parts", 4),
     Renamed("99.0.0", "optim.averaged_images", "optim.ema_images"),  # as if the first name were the older one
-    Revalued("99.0.0", "objective.space", "dots", "pixel"),
+    Revalued("99.0.0", "objective.space", "dots", "points"),
     Removed("99.0.0", "objective.sign", 1),
 )
 
@@ -205,7 +207,7 @@ def test_a_run_of_before_is_continued_with_what_was_done_before(tmp_path, later)
     text = yaml.safe_dump(written_before(out=str(tmp_path / "run"), seed=5))
     (tmp_path / "run/config.yaml").write_text(text)
     config, _ = settings.parse(["--out", str(tmp_path / "run")], "train")
-    assert (config.objective.parts, config.objective.space, config.seed) == (4, "pixel", 5)
+    assert (config.objective.parts, config.objective.space, config.seed) == (4, "points", 5)
     saved = settings.loads(text, "config.yaml")
     assert settings.differences(config, saved) == []
     assert settings.differences(replace(config, objective=WiderObjective(parts=5)), saved) == ["objective.parts 4 -> 5"]
@@ -219,7 +221,7 @@ def test_a_file_of_the_users_says_what_it_says(tmp_path, later):
     (tmp_path / "mine.yaml").write_text("optim: {averaged_images: 3000, g_lr: 1e-4}\nobjective: {space: dots}\n")
     argv = ["--config", str(tmp_path / "mine.yaml"), "--optim.averaged_images=5000"]
     config, _ = settings.parse(argv, "train")
-    assert (config.objective.parts, config.objective.space) == (8, "pixel")
+    assert (config.objective.parts, config.objective.space) == (8, "points")
     assert (config.optim.ema_images, config.optim.g_lr) == (5000, 1e-4)
     assert settings.parse(argv[:2], "train")[0].optim.ema_images == 3000
 
@@ -249,7 +251,7 @@ def test_a_golden_search_goes_on_with_another_option(tmp_path, later):
     assert plan.config.objective.parts == 4
     assert {axis.name: axis.choices for axis in plan.axes} == {
         "objective.lam": (),
-        "objective.space": ("pixel", "feature"),
+        "objective.space": ("points", "feature"),
         "optim.ema_images": (),
     }
     trial = json.loads((place.trial(1) / "trial.json").read_text())
@@ -257,7 +259,7 @@ def test_a_golden_search_goes_on_with_another_option(tmp_path, later):
     trial["options"]["objective.space"] = "dots"
     (place.trial(1) / "trial.json").write_text(json.dumps(trial))
     read = place.read_one(place.trial(1) / "trial.json")
-    assert read.options["objective.space"] == "pixel"
+    assert read.options["objective.space"] == "points"
     assert {"objective.lam", "optim.ema_images", "objective.space"} == read.options.keys()
 
 
@@ -339,10 +341,10 @@ def test_files_say_which_version_wrote_them(tmp_path):
 def test_shards_that_were_half_written_before_an_option_are_gone_on_with(tmp_path, monkeypatch):
     """As if --root decided bytes, and had come later: the plan is what it was until somebody says it."""
     source = open_source("digits", ShardOptions(), tmp_path)
-    before = work_folder.plan(source, ShardOptions())
+    before = work_folder.plan(source, ShardOptions(), ImageOptions())
     monkeypatch.setattr(work_folder, "_ALSO", {"root": ""})
-    assert work_folder.plan(source, ShardOptions()) == before
-    assert work_folder.plan(source, ShardOptions(root="elsewhere")) != before
+    assert work_folder.plan(source, ShardOptions(), ImageOptions()) == before
+    assert work_folder.plan(source, ShardOptions(root="elsewhere"), ImageOptions()) != before
 
 
 def test_notes_that_another_version_left_are_passed_over(tmp_path):

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from sklearn.datasets import load_digits
 
-from ragdist.config.run import ObjectiveOptions
 from ragdist.objective import PAIRINGS
 from ragdist.objective.relative import distances, flatten, group_size, relative_term
 
@@ -196,9 +195,3 @@ def test_flatten_pools_any_number_of_axes():
 def test_distances(p):
     a, b = torch.randn(2, 5, 3), torch.randn(2, 4, 3)
     torch.testing.assert_close(distances(a, b, p), torch.cdist(a, b) ** p, rtol=1e-4, atol=1e-4)
-
-
-def test_the_options_and_the_table_name_the_same_pairings():
-    from typing import get_args, get_type_hints
-
-    assert set(get_args(get_type_hints(ObjectiveOptions)["pairing"])) == set(PAIRINGS)

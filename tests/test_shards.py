@@ -120,11 +120,11 @@ def test_cifar10(tmp_path, test_data):
 @pytest.mark.parametrize("change", ["size", "channels", "format"])
 def test_images_are_brought_to_size_colour_and_format(tmp_path, class_folders, change):
     options = {
-        "size": ShardOptions(size=16),
-        "channels": ShardOptions(channels=1),
-        "format": ShardOptions(format="jpg"),
+        "size": {"size": 16},
+        "channels": {"channels": 1},
+        "format": {"format": "jpg"},
     }
-    index = write_shards(str(class_folders), tmp_path / "out", options[change]).index
+    index = write_shards(str(class_folders), tmp_path / "out", ShardOptions(), options[change]).index
     assert index.shape == {"size": (3, 16, 16), "channels": (1, 8, 8), "format": (3, 8, 8)}[change]
     for _, payload, _ in members(tmp_path / "out"):
         image = Image.open(io.BytesIO(payload))

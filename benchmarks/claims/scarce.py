@@ -10,15 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ragdist.evaluation.classifier import classifier
 from ragdist.evaluation.reference_data import DataSet
-from ragdist.evaluation.samples import quantized
 from ragdist.metrics.density_coverage import density_coverage
 from ragdist.metrics.frechet import frechet_distance
 from ragdist.metrics.memorization import memorization_ratio
 from ragdist.metrics.moments import Moments
 from ragdist.metrics.neighbours import nearest
 from ragdist.metrics.precision_recall import precision_recall
+from ragdist.modalities.base import Form
+from ragdist.modalities.image.classifier import classifier
+from ragdist.modalities.image.training import from_network
 
 SAMPLES, HELD_OUT = 5_000, 5_000
 
@@ -34,7 +35,7 @@ class Scarce:
 
     def __init__(self, where: str, share: float, cache: Path):
         data = DataSet(where, cache)
-        images, there = data.images(data.drawn(0))
+        images, there = data.samples(data.drawn(0))
         images = images[there]
         held_out = min(len(images) // 3, HELD_OUT)
         self.shape = data.index.shape
@@ -57,7 +58,7 @@ class Scarce:
 
     def judge(self, samples: Tensor) -> dict[str, float]:
         """frechet, precision, recall, density, coverage, memorization and classes of samples [n, C, H, W]."""
-        pixels = quantized(samples)
+        pixels = from_network(samples, Form(self.shape))
         features = self._features(pixels)
         as_many = features[: len(self.held_out)]
         sharp, wide = precision_recall(as_many, self.held_out), density_coverage(as_many, self.held_out)

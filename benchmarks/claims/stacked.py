@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ragdist.evaluation.classifier import classifier
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.metrics import classes
+from ragdist.modalities.image.classifier import classifier
 from ragdist.tools.errors import UserError
 
 SAMPLES = 26_000
@@ -37,7 +37,7 @@ class Stacked:
                 f"{data.index.shape[0]} channels and {len(data.index.classes)} classes"
             )
         numbers = data.drawn(0)
-        images, there = data.images(numbers)
+        images, there = data.samples(numbers)
         self.images = images[there, 0]
         self.shape = (3, *data.index.shape[1:])
         self.classifier = classifier(data, cache)

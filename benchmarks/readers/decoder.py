@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from ragdist.modalities.image.codec import torchvision_decoder
 from simplejpeg import decode_jpeg
 
 from benchmarks.readers import SEED, Data
 from ragdist.data import index as index_file
 from ragdist.data.order import Order
+from ragdist.modalities.image.training import torchvision_decoder
 
 RGB = 3
 

@@ -156,7 +156,7 @@ def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple
         if options.inception_weights and "inception" in judging.features:
             kind = "inception"
     elif kind not in FEATURES or _of_others(kind, "features", judging):
-        known = [*judging.features, *(name for name in FEATURES if not _of_modalities(name, "features"))]
+        known = [name for name in FEATURES if not _of_others(name, "features", judging)]
         units = modalities.making(data.index.codec).units
         raise UserError(f"{option}features {kind}: {units} have no such features{nearest(kind, known)}")
     suit = [name for name in MEASURES if _suits(name, kind, judging)]
