@@ -15,7 +15,7 @@ import pytest
 
 from cluster.lab import network
 from ragdist.config import settings
-from tests import warm
+from tests import plugin, warm
 from tests.driven import (
     CHECKOUT,
     NEEDS_A_LAB,
@@ -141,18 +141,19 @@ def test_workers_that_do_not_start_are_given_up_on(lab, data, tmp_path):
 
 
 def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_store(lab, data, tmp_path):
-    """`ray job submit` from another host than the cluster's; shards and run behind an S3 API."""
+    """`ray job submit` from another host than the cluster's; a plugin; shards and run behind an S3 API."""
     gateway = network.gateway(lab.state.subnet)
     with s3_server(gateway) as s3:
         bucket = s3_client(s3)
         for path in data.iterdir():
             bucket.upload_file(str(path), "bucket", f"d/{path.name}")
         arguments = options("s3://bucket/d", "s3://bucket/run", 14_400, "auto", f"--data.cache={tmp_path / 'cache'}",
-                            "--monitor.tensorboard=true")  # fmt: skip
+                            "--monitor.tensorboard=true", "--plugin=my.py", "--objective.pairing=twice")  # fmt: skip
         environment = {"env_vars": s3 | {"RAY_JOB_STOP_WAIT_TIME_S": "30"}}
         client = os.environ | lab.environment()
         code = tmp_path / "code"
         shutil.copytree(CHECKOUT / "ragdist", code / "ragdist")
+        plugin.write(code)
 
         def ray_job(*words: str, **more) -> subprocess.CompletedProcess:
             ray = [warm.python(), "-m", "ray.scripts.scripts", "job", *words]
