@@ -139,7 +139,10 @@ def test_a_file_and_a_folder_of_its_images_give_the_runs_figures(place, tmp_path
         (["run", "--data=colour"], "give the data that it was trained on"),
         (["run", "--metrics=fid"], "--metrics fid: there is no such measure; there are: frechet, kid"),
         (["run", "--metrics=inception_score"], "needs --features inception"),
-        (["run", "--features=vgg"], "--features: 'vgg' is not one of"),
+        (
+            ["run", "--features=vgg"],
+            "--features vgg: images have no such features; there are: pixels, laplacian, classifier, inception",
+        ),
         (["run", "--samples=3"], "3 samples are too few for the measure kid, which needs 4"),
         (["run", "--samples=0"], "--samples 0: it must be at least 1"),
         (["run", "--reals=-1"], "--reals -1: it must be 0 or more"),
