@@ -64,7 +64,10 @@ def test_a_runs_own_configuration_is_the_base_where_none_is_named(tmp_path):
         (["--lam=3"], "did you mean --objective.lam?"),
         (["--bach_size=3"], "did you mean --batch_size?"),
         (["--objective.pairing=covr"], "did you mean 'cover'?"),
-        (["--objective.pairing=xyz"], "there are: cover, nearest, random, assignment, all"),
+        (
+            ["--objective.pairing=xyz"],
+            "there is no pairing 'xyz' here or in a --plugin; there are: cover, nearest, random, assignment, all",
+        ),
         (["--network.family=resnett"], "did you mean 'resnet'?"),
         (["--config=cifar"], "did you mean 'cifar10'?"),
         (["--config=nowhere.yaml"], "there is no such file"),

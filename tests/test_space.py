@@ -89,7 +89,7 @@ def test_a_file_may_name_any_option_of_a_run():
     ({"batch_size": {"uniform": [32, 64]}}, "it is a whole number: give int"),
     ({"batch_size": {"int": [32, 64.5]}}, "int needs whole numbers"),
     ({"objective.pairing": {"uniform": [0, 1]}}, "give a choice of cover, nearest"),
-    ({"objective.pairing": {"choice": ["covr"]}}, "there is no pairing 'covr'"),
+    ({"objective.pairing": {"choice": ["covr"]}}, "there is no pairing 'covr' here or in a --plugin; did you mean 'cover'?"),
     ({"network.labels": {"choice": ["perhaps"]}}, "'perhaps' is not true or false"),
     ({"network.depth": {"choice": [1, "two"]}}, "'two' is not a whole number"),
     ({"seed": {"int": [0, 3]}}, "seed is not searched"),
