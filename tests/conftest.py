@@ -1,6 +1,7 @@
 """What several tests need: tiny data sets, a real run in a real process."""
 
 import io
+import multiprocessing.spawn
 import os
 import subprocess
 import sys
@@ -86,6 +87,14 @@ def digits(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("data") / "digits"
     write_shards("digits", out, ShardOptions(shard_samples=700))
     return out
+
+
+@pytest.fixture(scope="module")
+def warm_processes() -> Iterator[None]:
+    """What `multiprocessing` starts in this process is forked from its fork server, as with commands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(fork_server().interpreter()))
+        yield
 
 
 @pytest.fixture(scope="session")

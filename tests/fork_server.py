@@ -3,14 +3,20 @@
 A command has its own arguments, working directory, environment, output and exit code, and nothing on standard input.
 What Python and libraries read from the environment as they start they have read already: where a test sets such a
 variable, and so for the seed of its hashes, it is a misfit. Tests of starting itself run `python -m`.
+
+What commands start by `multiprocessing` would import for as long: its interpreter is that of `tests.warm`, from a second
+server, forked from the first. Where a test looks at such processes from outside, RAGDIST_TEST_COLD=1 has them started by
+Python itself.
 """
 
 import array
 import atexit
 import contextlib
+import ctypes
 import functools
 import importlib
 import json
+import multiprocessing.spawn
 import os
 import runpy
 import signal
@@ -22,9 +28,16 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
+
+from tests import warm
+
+WARM = sys.platform == "linux"  # what commands start is forked, too
 READ_AT_START = ("PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "LD_", "MALLOC_", "GLIBC_", "TORCH", "PYTORCH_", "CUDA_",
                  "LC_", "LANG", "TZ")  # fmt: skip
 SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")  # in whoever imports them
+STARTS = 300  # seconds for the imports
+PR_SET_NAME = 15  # of <sys/prctl.h>
 READ_LATER = "TORCHINDUCTOR_"  # by what torch.compile imports, which the server does not
 
 
@@ -37,7 +50,9 @@ class ForkServer:
 
     def __init__(self, imports: str):
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        argv = [sys.executable, "-m", "tests.fork_server", str(theirs.fileno()), imports]
+        self.folder = tempfile.TemporaryDirectory(prefix="warm-", dir="/tmp")  # short, as a socket's path must be
+        self.address, self.python = warm.write_launcher(self.folder.name)
+        argv = [sys.executable, "-m", "tests.fork_server", str(theirs.fileno()), imports, self.address, self.python]
         root = Path(__file__).parents[1]
         self.environment = dict(os.environ)
         self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], cwd=root, stdin=subprocess.DEVNULL)
@@ -49,6 +64,26 @@ class ForkServer:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(5)
         self.process.kill()
+        self.folder.cleanup()
+
+    def interpreter(self) -> str:
+        """Python for what this process starts by `multiprocessing`: a path, once it has a server."""
+        end = time.monotonic() + STARTS
+        while WARM and socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect_ex(self.address):
+            assert self.process.poll() is None, "the fork server died"
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        return self.python if WARM else sys.executable
+
+    def forked(self, launchers: list[psutil.Process]) -> list[psutil.Process]:
+        """The processes that run what these, started by commands, stand for; of some there may be none yet."""
+        if not WARM:
+            return launchers
+        found = {}
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # others come and go
+                found[process.name()] = process
+        return [found[name] for launcher in launchers if (name := f"for {launcher.pid}") in found]
 
     def misfits(self, environment: dict[str, str]) -> list[str]:
         """Variables with which a command would have started otherwise than this process did."""
@@ -69,7 +104,7 @@ class ForkServer:
             )
         for output in outputs:
             output.start()
-        ours.settimeout(300)  # the first has to wait for the imports
+        ours.settimeout(STARTS)
         return Command(argv, _number(ours.recv(8)), ours, outputs)
 
     def run(self, argv: list[str], cwd: Path, environment: dict[str, str], timeout: float):
@@ -162,8 +197,10 @@ def _number(message: bytes) -> int:
 
 
 def main() -> None:
-    importlib.import_module(sys.argv[2])
-    connection = socket.socket(fileno=int(sys.argv[1]))
+    number, imports, address, python = sys.argv[1:]
+    importlib.import_module(imports)
+    connection = socket.socket(fileno=int(number))
+    lives = serve_interpreters(address, python, connection) if WARM else None
     while True:
         message, descriptors, _, _ = socket.recv_fds(connection, 1, 4)
         if not message:  # who asks has ended
@@ -177,6 +214,9 @@ def main() -> None:
                 pass
     # This process stands by one command, and tells of its end.
     connection.close()
+    if lives:
+        lives.close()
+        multiprocessing.spawn.set_executable(python)
     request, answer, out, err = descriptors
     pid = os.fork()
     if not pid:
@@ -190,6 +230,26 @@ def main() -> None:
         _, status = os.waitpid(pid, 0)
         answers.send(array.array("q", [os.waitstatus_to_exitcode(status)]).tobytes())
     os._exit(0)
+
+
+def serve_interpreters(address: str, python: str, connection: socket.socket) -> socket.socket:
+    """Fork the server of the interpreter ``python``; it ends when the result is closed, in this process."""
+
+    def become(request: warm.Request) -> None:
+        name = f"for {request.launcher}"  # by which `ForkServer.forked` finds it
+        ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode())
+        request.become(python)
+
+    lives, life = socket.socketpair()
+    if not os.fork():
+        connection.close()
+        lives.close()
+        os.dup2(life.fileno(), 0)
+        warm.serve(address, lambda: life.send(b"x"), become)
+        os._exit(0)
+    life.close()
+    lives.recv(1)
+    return lives
 
 
 def become(request: int, out: int, err: int) -> None:
@@ -206,6 +266,8 @@ def become(request: int, out: int, err: int) -> None:
     sys.stdout.reconfigure(line_buffering=False)  # the fork server's may have been a terminal
     os.environ.clear()
     os.environ.update(wanted["environment"])
+    if os.environ.get("RAGDIST_TEST_COLD"):
+        multiprocessing.spawn.set_executable(sys.executable)
     os.chdir(wanted["cwd"])
     module, *arguments = wanted["argv"]
     sys.path[0] = wanted["cwd"]

@@ -14,8 +14,9 @@ from ragdist.distributed import local_workers
 from ragdist.distributed.world import World, full_precision, pick_device
 from ragdist.tools.errors import UserError
 from tests.conftest import TINY, begin, command, refused
-from tests.fork_server import Command
+from tests.fork_server import Command, fork_server
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
 LONG = ["--samples=1_000_000_000", "--metrics=frechet"]  # hours
 HANGS = 240  # seconds after which nothing is slow any more
 
@@ -57,7 +58,8 @@ def begun(place: Path, size: int, *, until: str) -> tuple[Command, list[psutil.P
     end, met = time.monotonic() + HANGS, {}
     while time.monotonic() < end:
         assert running.poll() is None, running.communicate()
-        workers = [child for child in psutil.Process(running.pid).children() if _is_worker(child)]
+        started = [child for child in psutil.Process(running.pid).children() if _is_worker(child)]
+        workers = fork_server().forked(started)
         for worker in workers:
             if worker.pid not in met and worker.net_connections():
                 met[worker.pid] = sum(worker.cpu_times()[:2])

@@ -25,6 +25,7 @@ from ragdist.tools.ownership import owner_name
 from tests.conftest import TINY, command, refused
 from tests.servers import s3_client, serving
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
 TRAIN = "ragdist.train"
 BATCH = 32
 

@@ -171,10 +171,11 @@ def test_several_threads_continue_with_the_same_bits(tmp_path, digits):
     assert len(weights) == 1
 
 
-def test_nothing_outlives_a_killed_trainer(tmp_path, digits):
+def test_nothing_outlives_a_killed_trainer(tmp_path, digits, monkeypatch):
     """SIGKILL to the trainer alone: its loader processes notice."""
     import psutil
 
+    monkeypatch.setenv("RAGDIST_TEST_COLD", "1")  # else they are not below it
     process = start(tmp_path, digits, "run", "--data.loader_workers=2", images=10_000_000)
     metrics = tmp_path / "run" / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.read_text())

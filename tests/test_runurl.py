@@ -48,14 +48,14 @@ def test_a_killed_run_goes_on_from_the_store(s3, tmp_path, digits):
     undisturbed = train(tmp_path, digits, "whole", *options, images=9600)
     assert undisturbed.returncode == 0, undisturbed.stderr
     arguments = [*TINY, f"--data={digits}", "--out=s3://bucket/killed", "--images=9600", *options]
-    process = begin(TRAIN, *arguments, cwd=tmp_path)
+    process = begin("tests.impatient", TRAIN, *arguments, cwd=tmp_path)
     end = time.monotonic() + HANGS
     while not any(name.endswith("manifest.json") for name in names("killed")):
         assert time.monotonic() < end, process.communicate(timeout=10)
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    again = train(tmp_path, digits, "s3://bucket/killed", *options, images=9600)
+    again = command("tests.impatient", TRAIN, *arguments, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "is locked by process" in again.stdout
     assert "continuing from s3://bucket/killed/checkpoints/images-" in again.stdout

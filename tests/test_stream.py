@@ -16,6 +16,7 @@ from ragdist.data.shard_files import ShardFiles
 from ragdist.data.writing.writer import write_shards
 from ragdist.distributed.world import World
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
 BATCH, SAMPLES = 24, 1797
 LAST = 25 * BATCH
 

@@ -11,6 +11,8 @@ import pytest
 from ragdist.data.parallel import Workers
 from ragdist.tools.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
+
 
 def slow_at_first(job: int, advance) -> tuple[int, int]:
     """The square of a number, the first of which takes longest."""

@@ -28,10 +28,11 @@ from ragdist.storage import retry
 from ragdist.storage.locks import locked
 from ragdist.tools.errors import UserError
 from tests.conftest import begin, command, picture, refused
-from tests.fork_server import Command
+from tests.fork_server import Command, fork_server
 from tests.servers import s3_client
 from tests.test_shards import members
 
+pytestmark = pytest.mark.usefixtures("warm_processes")
 SHARDS = "ragdist.shards"
 HANGS = 240  # seconds after which nothing is slow any more
 COUNT, SIZE = 5000, 400  # samples of the test's array, and of its shards
@@ -191,7 +192,7 @@ def test_a_killed_writing_process_is_one_line_and_the_command_continues(tmp_path
     process = start(array, "out", tmp_path)
     wait_for(lambda: list((tmp_path / ".out.part" / "records").glob("*.json")), process)
     workers = [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
-    workers[0].kill()
+    fork_server().forked(workers)[0].kill()
     _, error = process.communicate(timeout=HANGS)
     assert process.returncode == 2, error
     assert error.strip().splitlines()[-1].startswith("error: a working process was killed")

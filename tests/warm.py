@@ -15,6 +15,7 @@ import functools
 import gc
 import importlib
 import os
+import re
 import runpy
 import selectors
 import signal
@@ -58,7 +59,8 @@ os.write(request, b"\\1".join(map(b"\\0".join, parts)))
 server.sendmsg([b"x"], [(SOL_SOCKET, SCM_RIGHTS, array.array("i", [request, *files]))])
 child = int(server.recv(16) or 0)
 for number in {signals}:
-    signal.signal(number, lambda number, frame: os.kill(child, number))
+    if signal.getsignal(number) != signal.SIG_IGN:
+        signal.signal(number, lambda number, frame: os.kill(child, number))
 code = int(server.recv(16) or 255)
 if code < 0:
     if -code not in (signal.SIGKILL, signal.SIGSTOP):
@@ -81,15 +83,21 @@ def python() -> str:
     return server.python
 
 
+def write_launcher(folder: str) -> tuple[str, str]:
+    """An interpreter that asks a server, written into a folder: the server's address to be, and the interpreter's path."""
+    address, launcher = (os.path.join(folder, name) for name in ("socket", "python"))
+    text = LAUNCHER.format(python=sys.executable, address=address, signals=tuple(map(int, FORWARDED)))
+    Path(launcher).write_text(text)
+    os.chmod(launcher, 0o755)
+    return address, launcher
+
+
 class Warm:
     """A server, and the interpreter that asks it: ``python``, a path."""
 
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="warm-", dir="/tmp")  # short, as a socket's path must be
-        address, self.python = (os.path.join(self.folder.name, name) for name in ("socket", "python"))
-        launcher = LAUNCHER.format(python=sys.executable, address=address, signals=tuple(map(int, FORWARDED)))
-        Path(self.python).write_text(launcher)
-        os.chmod(self.python, 0o755)
+        address, self.python = write_launcher(self.folder.name)
         argv = [sys.executable, "-m", "tests.warm", address, self.python]
         root = Path(__file__).parents[1]
         self.process = subprocess.Popen(argv, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -199,6 +207,7 @@ class Request:
             parts = [part.split(b"\0") if part else [] for part in request.read().split(b"\1")]
         (folder,), numbers, arguments, variables = parts
         _take_files(self.files[1:], list(map(int, numbers)))
+        _ignore_signals(self.launcher)
         os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, self.launcher))
         _enter(self.launcher)
         os.chdir(folder)
@@ -222,6 +231,15 @@ def _take_files(files: list[int], numbers: list[int]) -> None:
     for number, wanted in zip(aside, numbers, strict=True):
         os.dup2(number, wanted)
         os.close(number)
+
+
+def _ignore_signals(pid: int) -> None:
+    """Ignore what another process ignores, as a program that it executes would."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    ignored = int(re.search(r"^SigIgn:\t(\w+)$", status, re.MULTILINE)[1], 16)
+    for number in FORWARDED:
+        if ignored >> (number - 1) & 1:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _enter(pid: int) -> None:
@@ -294,6 +312,15 @@ def _end(code: int) -> None:
     os._exit(code)
 
 
+def serve(address: str, ready: Callable[[], None], become: Callable[[Request], None]) -> None:
+    """Serve until standard input ends; each forked process ends in here, too, after it was what ``become`` made it."""
+    assert threading.active_count() == 1
+    server = Server(address)
+    ready()
+    if request := server.run():
+        _end(_code_of(lambda: become(request)))
+
+
 def main() -> None:
     address, python = sys.argv[1:]
     gc.disable()
@@ -301,11 +328,7 @@ def main() -> None:
         importlib.import_module(name)
     gc.freeze()
     gc.enable()
-    assert threading.active_count() == 1
-    server = Server(address)
-    print("ready", flush=True)
-    if request := server.run():
-        _end(_code_of(lambda: request.become(python)))
+    serve(address, lambda: print("ready", flush=True), lambda request: request.become(python))
 
 
 if __name__ == "__main__":
