@@ -1,6 +1,6 @@
 """What Ray costs: a step on one Ray worker against this process; as root also starts, and restarts after a failure.
 
-    python -m benchmarks.cluster [--rounds 3] [--images 20000] [any option of ragdist.train]
+    python -m benchmarks.cluster [--rounds 3] [--samples 20000] [any option of ragdist.train]
 
 Runs of both kinds in turn. A step's time is the median of the readings in metrics.jsonl, the first left out. A start is
 timed from submitting a job to its first update, a restart from what hurts an elastic run to its next update.
@@ -24,10 +24,10 @@ HERE = Path(__file__).parents[1]
 SAID = r"training ([\d.]+) s after the start, of which Ray took ([\d.]+) s"
 
 
-def step_ms(folder: Path, workers: str, images: int, rest: list[str]) -> float:
+def step_ms(folder: Path, workers: str, samples: int, rest: list[str]) -> float:
     """Milliseconds of an update in a run with these workers."""
     out = folder / f"run-{workers}-{time.monotonic_ns()}"
-    place = ["--data", str(folder / "digits"), "--out", str(out), "--images", str(images), "--workers", workers]
+    place = ["--data", str(folder / "digits"), "--out", str(out), "--samples", str(samples), "--workers", workers]
     command = [
         sys.executable,
         "-m",
@@ -36,7 +36,7 @@ def step_ms(folder: Path, workers: str, images: int, rest: list[str]) -> float:
         "--monitor.seconds",
         "2",
         "--monitor.grid_every",
-        str(images),
+        str(samples),
     ]
     # Ray's workers are nice by default, which matters on a machine where something else runs.
     environment = os.environ | {"RAY_worker_niceness": "0"}
@@ -52,7 +52,7 @@ def submitted(folder: Path, rest: list[str]) -> dict[str, float]:
     with Lab.up("submit", nodes=2, environment={"PYTHONPATH": str(HERE), "RAY_worker_niceness": "0"}) as lab:
         ray = str(Path(sys.executable).parent / "ray")
         command = [ray, "job", "submit", "--", sys.executable, "-m", "ragdist.train", "--data", str(folder / "digits"),
-                   "--out", str(folder / "submitted"), "--images", "6400", *rest]  # fmt: skip
+                   "--out", str(folder / "submitted"), "--samples", "6400", *rest]  # fmt: skip
         began = time.monotonic()
         process = subprocess.Popen(command, env=os.environ | lab.environment(), stdout=subprocess.PIPE, text=True)
         found = None
@@ -76,8 +76,8 @@ def recovered(folder: Path, rest: list[str]) -> dict[str, float]:
     log = folder / "recovered.log"
     with Lab.up("recover", nodes=3, environment={"PYTHONPATH": str(HERE), "RAY_worker_niceness": "0"}) as lab:
         command = [sys.executable, "-m", "ragdist.train", "--data", str(folder / "digits"), "--out",
-                   str(folder / "recovered"), "--images", "100000000", "--workers", "1:3", "--checkpoint.every", "3200",
-                   *rest]  # fmt: skip
+                   str(folder / "recovered"), "--samples", "100000000", "--workers", "1:3",
+                   "--checkpoint.every", "3200", *rest]  # fmt: skip
         with log.open("w") as file:
             driver = lab.popen("head", command, stdout=file, stderr=subprocess.STDOUT)
 
@@ -114,7 +114,7 @@ def _worker(lab, node: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--samples", type=int, default=20_000)
     own, rest = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -123,10 +123,10 @@ def main() -> None:
         found: dict[str, list[float]] = {"0": [], "1": []}
         for _ in range(own.rounds):
             for workers in found:
-                found[workers].append(step_ms(folder, workers, own.images, rest))
+                found[workers].append(step_ms(folder, workers, own.samples, rest))
         ratios = [one / none for none, one in zip(*found.values(), strict=True)]
         rows = [["this process", spread(found["0"]), "1"], ["one Ray worker", spread(found["1"]), spread(ratios, 3)]]
-        print(f"{machine()}; {own.images:,} images a run, {own.rounds} rounds\n")
+        print(f"{machine()}; {own.samples:,} images a run, {own.rounds} rounds\n")
         print(table(["where", "step, ms", "ratio"], rows))
         if os.geteuid() == 0:
             print()

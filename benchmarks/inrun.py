@@ -1,6 +1,6 @@
 """What evaluating on the way costs a training: the time that it says it took, and the seconds with and without.
 
-    python -m benchmarks.inrun [--rounds 3] [--images 32000] [--every 8000] [any option of ragdist.train]
+    python -m benchmarks.inrun [--rounds 3] [--samples 32000] [--every 8000] [any option of ragdist.train]
 
 Runs of both kinds in turn, each in a process of its own, on the digits preset. Seconds are those of training as
 summary.json has them: what the run does before its first update and after its last does not count, here or there.
@@ -43,7 +43,7 @@ def train(folder: Path, name: str, arguments: list[str]) -> tuple[float, float, 
 def main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=32_000)
+    parser.add_argument("--samples", type=int, default=32_000)
     parser.add_argument("--every", type=int, default=8_000)
     own, rest = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as name:
@@ -55,7 +55,7 @@ def main() -> None:
         shares: list[float] = []
         for number in range(own.rounds + 1):  # the first warms up: it computes what is cached of the reals
             for kind, more in kinds.items():
-                took, share, evaluations = train(folder, kind, [*more, "--images", str(own.images), *rest])
+                took, share, evaluations = train(folder, kind, [*more, "--samples", str(own.samples), *rest])
                 print(f"round {number} of {own.rounds}, {kind}: {took:.1f} s", file=sys.stderr, flush=True)
                 if number:
                     found[kind].append(took)
@@ -63,7 +63,7 @@ def main() -> None:
                     shares.append(share)
     ratios = [b / a for a, b in zip(found["without"], found["with"], strict=True)]
     print(
-        f"{machine()}; {own.images:,} images, evaluated every {own.every:,}: {evaluations} times, the last after the "
+        f"{machine()}; {own.samples:,} images, evaluated every {own.every:,}: {evaluations} times, the last after the "
         f"training; {own.rounds} rounds\n"
     )
     rows = [["without evaluations", "", spread(found["without"], 1), "1"],

@@ -188,15 +188,15 @@ def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: i
     nothing = signals.new_zeros(())
 
     def one(number: int) -> None:
-        images = number * config.batch_size
+        seen = number * config.batch_size
         batch = Batch(setup.latents(), setup.reals(), None)
         due = penalties and number % objective.penalty_every == 0
         for phase in ONE_PASS if one_pass else ALTERNATING:
             update.zero_grad(set_to_none=True)
             parts = batch.split(micro_batch or at_a_time(config.batch_size, update.group, setup.device))
             reducer.backward(parts, phase, objective.lam, due, signals)
-            optimizers.step(phase, update.report.grad, images, nothing)
-        optimizers.average(images)
+            optimizers.step(phase, update.report.grad, seen, nothing)
+        optimizers.average(seen)
 
     return one
 

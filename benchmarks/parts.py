@@ -4,7 +4,7 @@
 
 A real run of the cifar10 preset in this process: its parts are timed by the wall clock, each without those
 inside it, from the second round of penalties on. What comes rarely is counted at its rhythm: the seconds of one
-checkpoint, or of one sample grid, over the images that lie between two. On a GPU each part waits for the device
+checkpoint, or of one sample grid, over the samples that lie between two. On a GPU each part waits for the device
 before and after, so the parts of a training that overlaps them take less.
 """
 
@@ -111,10 +111,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rest = argv if "--config" in " ".join(argv) else ["--config", "cifar10", *argv]
         config, _ = settings.parse([*rest, "--out", f"{folder}/run"], "benchmarks.parts")
-        rhythm = {"checkpoints": config.checkpoint.every, "sample grids": config.images // 20}
+        rhythm = {"checkpoints": config.checkpoint.every, "sample grids": config.samples // 20}
         every = config.objective.penalty_every
         warm, count = every, -(-own.updates // every) * every
-        config.images = (warm + count) * config.batch_size
+        config.samples = (warm + count) * config.batch_size
         config.checkpoint.every = config.monitor.grid_every = 10**9  # at the end alone
         device = pick_device(config.device, **config.kernels)
         if device.type == "cpu":
@@ -129,7 +129,7 @@ def main() -> None:
 
             def after_warm_up() -> bool:
                 nonlocal began
-                if trainer.images == warm * config.batch_size:
+                if trainer.seen == warm * config.batch_size:
                     clock.reset()
                     began = clock.now()
                 return False
@@ -139,19 +139,19 @@ def main() -> None:
             whole = clock.now() - began
             seconds = dict(clock.seconds)
             backward = relative_backward(trainer, clock) * count
-    images = count * config.batch_size
+    samples = count * config.batch_size
     rare = {part: seconds.pop(part) for part in rhythm}
     seconds["relative term"] += backward
     seconds[NETWORKS] -= backward
     seconds["waiting for data, and the loop itself"] = whole - sum(rare.values()) - sum(seconds.values())
-    seconds |= {part: took * images / rhythm[part] for part, took in rare.items()}
+    seconds |= {part: took * samples / rhythm[part] for part, took in rare.items()}
     total = sum(seconds.values())
     shares = {part: took / total for part, took in sorted(seconds.items(), key=lambda item: -item[1])}
     rows = [[part, f"{1000 * share * total / count:.2f}", f"{share:.2%}"] for part, share in shares.items()]
     rows.append(["all but the networks", f"{1000 * (1 - shares[NETWORKS]) * total / count:.2f}",
                  f"**{1 - shares[NETWORKS]:.2%}**"])  # fmt: skip
     print(f"{machine(device)}; {config.network.family}, batch {config.batch_size}, {config.precision}, "
-          f"{count} updates, {images / total:.1f} images/s\n")  # fmt: skip
+          f"{count} updates, {samples / total:.1f} images/s\n")  # fmt: skip
     print(table(["part", "ms an update", "share"], rows))
     if own.plot:
         few = {part: [100 * share] for part, share in shares.items() if part != NETWORKS}

@@ -1,6 +1,6 @@
 """What a search costs beyond its trials: the time before, between and after them, with trials of a few seconds.
 
-python -m benchmarks.search [TRIALS [IMAGES]]
+python -m benchmarks.search [TRIALS [SAMPLES]]
 """
 
 import sys
@@ -18,14 +18,14 @@ _TINY = ["--network.family=mlp", "--network.g_width=64", "--network.d_width=64",
 
 def main() -> None:
     trials = int(sys.argv[1]) if len(sys.argv) > 1 else 32
-    images = int(sys.argv[2]) if len(sys.argv) > 2 else 16_000
+    samples = int(sys.argv[2]) if len(sys.argv) > 2 else 16_000
     began, asked, judged = time.monotonic(), [], []
     _note(SearchState, "next", asked)
     _note(SearchState, "record", judged)
     with tempfile.TemporaryDirectory(prefix="ragdist-search-") as folder:
         plan, out, _ = search.parse(
-            [*_TINY, "--trials", str(trials), "--budget_images", str(images), "--scheduler", "none", "--samples", "500",
-             "--features", "pixels", "--data.path", f"{folder}/digits", "--data.source", "digits",
+            [*_TINY, "--trials", str(trials), "--budget_samples", str(samples), "--scheduler", "none",
+             "--samples", "500", "--features", "pixels", "--data.path", f"{folder}/digits", "--data.source", "digits",
              "--search", "random", "--concurrent", "2", "--out", f"{folder}/search"]
         )  # fmt: skip
         run.run(plan, Path(out), overwrite=False, began=began)

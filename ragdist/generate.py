@@ -79,7 +79,7 @@ def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions)
     with os_errors_as_user_error(f"cannot write {out}"):
         what = _write(exported, label, out, animate, options)
     units = modalities.making(exported.about["codec"]).units
-    print(f"{out}: {what} of the generator after {exported.about['images']:,} {units}")
+    print(f"{out}: {what} of the generator after {exported.about['samples']:,} {units}")
 
 
 def _write(exported: "Exported", label: int | None, out: Path, animate: bool, options: GenerateOptions) -> str:

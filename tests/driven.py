@@ -25,7 +25,7 @@ NEEDS_A_LAB = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="a lab needs Ray"),
 ]
 CHECKOUT = Path(__file__).parents[1]
-EVERY = 1200  # images between checkpoints
+EVERY = 1200  # samples between checkpoints
 PATIENCE = 300  # seconds for what takes tens at most where nothing else runs: against hanging
 
 
@@ -54,9 +54,9 @@ def new_lab(name: str, nodes: int) -> Lab:
     )
 
 
-def options(data, out, images: int, workers: str, *more: str) -> list[str]:
+def options(data, out, samples: int, workers: str, *more: str) -> list[str]:
     size = ["--batch_size=24", "--objective.group=12", "--data.loader_workers=0", "--monitor.seconds=2"]
-    place = [f"--data={data}", f"--out={out}", f"--images={images}", f"--workers={workers}"]
+    place = [f"--data={data}", f"--out={out}", f"--samples={samples}", f"--workers={workers}"]
     return [*TINY, *size, *place, f"--checkpoint.every={EVERY}", *more]
 
 
@@ -138,7 +138,7 @@ def any_worker(lab: Lab, seconds: float = PATIENCE) -> tuple[str, int]:
 
 
 def newest(run: Path) -> int:
-    names = [path.name for path in (run / "checkpoints").glob("images-*")]
+    names = [path.name for path in (run / "checkpoints").glob("samples-*")]
     return max((int(name.partition("-")[2]) for name in names), default=0)
 
 
@@ -155,7 +155,7 @@ def summary(run: Path) -> dict:
 
 
 def continued_from(text: str) -> list[int]:
-    return [int(found) for found in re.findall(r"continuing from .*images-(\d+)", text)]
+    return [int(found) for found in re.findall(r"continuing from .*samples-(\d+)", text)]
 
 
 def job_log(lab: Lab, identity: str) -> str:

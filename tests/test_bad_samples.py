@@ -24,9 +24,9 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
-def train(data, out: str, *more: str, images: int = 3600):
+def train(data, out: str, *more: str, samples: int = 3600):
     return command(
-        "ragdist.train", *TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more, cwd=data.parent
+        "ragdist.train", *TINY, f"--data={data}", f"--out={out}", f"--samples={samples}", *more, cwd=data.parent
     )
 
 
@@ -47,7 +47,7 @@ def test_a_run_within_the_budget_names_counts_and_replaces_them(data):
     rows = [json.loads(line) for line in (data.parent / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["bad_samples"] == 4
 
-    assert train(data, "parts", *options, "--data.loader_workers=0", images=1280).returncode == 0
+    assert train(data, "parts", *options, "--data.loader_workers=0", samples=1280).returncode == 0
     again = train(data, "parts", *options, "--data.loader_workers=3")
     assert again.returncode == 0, again.stderr
     assert summary(data, "parts")["weights_sha256"] == summary(data, "run")["weights_sha256"]
@@ -69,7 +69,7 @@ def test_a_run_above_the_budget_ends_with_a_checkpoint_and_goes_on_with_mended_d
     # Three where the update that finds the second also meets the third.
     assert re.search(r"with it [23] of 1,797 samples cannot be read, and --data.max_bad 0.001 allows 1\.", line)
     assert "ragdist.shards check" in line
-    assert list((data.parent / "run" / "checkpoints").glob("images-*")), "what was trained until then is kept"
+    assert list((data.parent / "run" / "checkpoints").glob("samples-*")), "what was trained until then is kept"
     refused(train(data, "run"))
     mended = train(whole, "run")
     assert mended.returncode == 0, mended.stderr

@@ -14,8 +14,8 @@ from ragdist.tools.follow_parent import start_context
 CPU = torch.device("cpu")
 
 
-def save(folder, images: int, keep: int = 3):
-    return checkpoint.save(folder, images, {"w": torch.full((4,), float(images))}, {"images": images}, keep=keep)
+def save(folder, samples: int, keep: int = 3):
+    return checkpoint.save(folder, samples, {"w": torch.full((4,), float(samples))}, {"samples": samples}, keep=keep)
 
 
 def names(folder) -> list[int]:
@@ -23,33 +23,33 @@ def names(folder) -> list[int]:
 
 
 def test_the_newest_is_loaded_and_the_last_k_are_kept(tmp_path):
-    for images in (100, 200, 300, 400):
-        save(tmp_path, images, keep=2)
+    for samples in (100, 200, 300, 400):
+        save(tmp_path, samples, keep=2)
     assert names(tmp_path) == [300, 400]
     found, broken = checkpoint.load_newest(tmp_path, CPU)
     assert found.state["w"].tolist() == [400.0] * 4
-    assert found.meta["images"] == 400
+    assert found.meta["samples"] == 400
     assert broken == []
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_a_broken_newer_one_never_pushes_a_whole_one_out(tmp_path, keep):
-    for images in (100, 200, 900):
-        save(tmp_path, images)
-    (tmp_path / "images-000000000900" / "state.pt").write_bytes(b"broken")
+    for samples in (100, 200, 900):
+        save(tmp_path, samples)
+    (tmp_path / "samples-000000000900" / "state.pt").write_bytes(b"broken")
     save(tmp_path, 300, keep=keep)
     found, broken = checkpoint.load_newest(tmp_path, CPU)
-    assert found.meta["images"] == 300
+    assert found.meta["samples"] == 300
     assert len(broken) == 1
     assert "state.pt does not match" in broken[0]
     save(tmp_path, 900, keep=keep)  # the run comes by again and replaces it
-    assert checkpoint.load_newest(tmp_path, CPU)[0].meta["images"] == 900
+    assert checkpoint.load_newest(tmp_path, CPU)[0].meta["samples"] == 900
 
 
 def test_none_at_all_is_a_start_and_only_broken_ones_are_not(tmp_path):
     assert checkpoint.load_newest(tmp_path, CPU) == (None, [])
     save(tmp_path, 100)
-    (tmp_path / "images-000000000100" / "meta.json").write_text("{}")
+    (tmp_path / "samples-000000000100" / "meta.json").write_text("{}")
     with pytest.raises(UserError, match="no checkpoint is whole"):
         checkpoint.load_newest(tmp_path, CPU)
 
@@ -68,8 +68,8 @@ def test_a_checkpoint_holds_no_code(tmp_path):
 
 
 def write_for_ever(folder) -> None:
-    for images in range(1, 100_000):
-        save(folder, images)
+    for samples in range(1, 100_000):
+        save(folder, samples)
 
 
 def test_killed_at_any_moment_the_newest_is_whole(tmp_path):
@@ -85,6 +85,6 @@ def test_killed_at_any_moment_the_newest_is_whole(tmp_path):
         process.join()
         found, broken = checkpoint.load_newest(tmp_path, CPU)
         assert broken == []
-        assert (found.state["w"] == found.meta["images"]).all()
+        assert (found.state["w"] == found.meta["samples"]).all()
         manifest = json.loads((found.path / "manifest.json").read_text())
         assert set(manifest) == {"state.pt", "meta.json"}

@@ -23,7 +23,7 @@ remote.train(config, {}, lambda: False)
 def test_a_killed_trial_takes_its_run_with_it_which_leaves_a_checkpoint(tmp_path, digits):
     """As Ray kills a trial's process; on Ray workers its run would be a driver, here it trains itself."""
     run, log = tmp_path / "run", tmp_path / "run.log"
-    options = [*TINY, f"--data={digits}", f"--out={run}", "--images=32000000", "--device=cpu", "--workers=0"]
+    options = [*TINY, f"--data={digits}", f"--out={run}", "--samples=32000000", "--device=cpu", "--workers=0"]
     options += ["--checkpoint.every=1600", "--monitor.seconds=1000"]
     trial = subprocess.Popen([sys.executable, "-c", TRIAL, *options], cwd=Path(__file__).parents[1])
     try:

@@ -23,8 +23,8 @@ def test_defaults_preset_file_and_options(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert parsed().out == "runs/digits"
     assert parsed().network.labels
-    config = parsed("--config", "cifar10", "--data", "here", "--objective.lam", "3", "--images=1_000")
-    assert (config.out, config.data.path, config.objective.lam, config.images) == ("runs/cifar10", "here", 3.0, 1000)
+    config = parsed("--config", "cifar10", "--data", "here", "--objective.lam", "3", "--samples=1_000")
+    assert (config.out, config.data.path, config.objective.lam, config.samples) == ("runs/cifar10", "here", 3.0, 1000)
     (tmp_path / "mine.yaml").write_text("batch_size: 48\nobjective: {lam: 0.5}\n")
     config = parsed("--config=mine.yaml", "--objective.lam=0.25")
     assert (config.out, config.batch_size, config.objective.lam) == ("runs/mine", 48, 0.25)
@@ -72,18 +72,18 @@ def test_a_runs_own_configuration_is_the_base_where_none_is_named(tmp_path):
         (["--config=cifar"], "did you mean 'cifar10'?"),
         (["--config=nowhere.yaml"], "there is no such file"),
         (["--config"], "--config needs a name"),
-        (["--images=many"], "--images: 'many' is not a whole number"),
-        (["--images=0"], "--images 0: it must be at least 1"),
+        (["--samples=many"], "--samples: 'many' is not a whole number"),
+        (["--samples=0"], "--samples 0: it must be at least 1"),
         (["--optim.g_lr=fast"], "--optim.g_lr: 'fast' is not a number"),
         (["--optim.g_lr=-1"], "--optim.g_lr -1.0: it must be above 0"),
         (["--objective.relative=perhaps"], "--objective.relative: 'perhaps' is not true or false"),
         (["--objective.p=3"], "--objective.p: '3' is not one of 1, 2"),
-        (["--objective.lam_schedule=linear"], "--objective.lam_images 0: it must be above 0"),
+        (["--objective.lam_schedule=linear"], "--objective.lam_samples 0: it must be above 0"),
         (["--workers=4:2"], "--workers 4:2: it must be auto, 0 (this process), a number as 4, or a range as 2:8"),
         (["--gpus_per_worker=2"], "--gpus_per_worker 2: it must be 1, 0 or -1"),
         (["--precision=fp16"], "is not one of fp32, tf32, bf16"),
         (["stray"], "stray"),
-        (["--images"], "--images"),
+        (["--samples"], "--samples"),
     ],
 )
 def test_mistakes(argv, says):
@@ -98,7 +98,7 @@ def test_mistakes(argv, says):
     [
         ("objectiv: {lam: 3}", "objectiv"),
         ("objective: {lamm: 3}", "lamm"),
-        ("images: many", "images"),
+        ("images: many", "samples"),
         ("images: [", "bad.yaml"),
         ("- 1\n- 2", ""),
     ],

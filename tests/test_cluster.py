@@ -61,13 +61,13 @@ def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed
     """SIGKILL to a worker while it starts and while it trains, SIGSTOP to one, SIGKILL to the controller and to the
     driver: same bits.
     """
-    images = 19_200
-    undisturbed, _ = settings.parse(options(data, tmp_path / "whole", images, "2"), "test")
+    samples = 19_200
+    undisturbed, _ = settings.parse(options(data, tmp_path / "whole", samples, "2"), "test")
     said = on_ranks(2, train, undisturbed)[0]  # two processes of this machine, without Ray
-    assert said["images"] == images
+    assert said["samples"] == samples
 
     run = tmp_path / "hurt"
-    arguments = options(data, run, images, "2", "--collective_timeout=5")
+    arguments = options(data, run, samples, "2", "--collective_timeout=5")
     driver = Driver(lab, tmp_path / "hurt.log", *arguments)
     try:
         # While the workers start.
@@ -111,7 +111,7 @@ def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed
     assert again.wait() == 0, again.text
     assert "continuing from" in again.text
     assert summary(run)["weights_sha256"] == said["sha"]
-    lines = [json.loads(line)["images"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line)["samples"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert lines == sorted(set(lines))
     for text in (driver.text, again.text):
         assert "Traceback" not in text
@@ -136,7 +136,7 @@ def test_workers_that_do_not_start_are_given_up_on(lab, data, tmp_path):
     finally:
         driver.stop()
     assert not any(worker in lab.pids(node) for node in lab.nodes), "the frozen process is still there"
-    assert summary(tmp_path / "run")["images"] == 2400
+    assert summary(tmp_path / "run")["samples"] == 2400
     assert "Traceback" not in driver.text
 
 
@@ -184,7 +184,7 @@ def test_a_job_is_stopped_submitted_again_and_finishes_with_all_in_an_object_sto
         names = [found["Key"] for found in bucket.list_objects(Bucket="bucket", Prefix="run/")["Contents"]]
         assert "run/summary.json" in names
         assert "run/generator.safetensors" in names
-        assert "run/checkpoints/images-000000014400/manifest.json" in names
+        assert "run/checkpoints/samples-000000014400/manifest.json" in names
         assert any(name.startswith("run/events.out.tfevents") for name in names)
         assert "run/lock" not in names
         wrong = submit("third", "--objective.lam=3")

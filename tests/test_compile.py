@@ -129,7 +129,7 @@ def test_compiled_bfloat16_is_as_near_to_float32_as_uncompiled():
 def config_of(data: Path, out: Path, *more: str) -> Config:
     # Wide enough for several buckets; 25 slots on two workers are 13 and 12, with a group that lies on both.
     wide = ["--network.g_width=1024", "--network.d_width=1024", "--batch_size=25", "--objective.group=25"]
-    slow = ["--optim.warmup_images=2000", "--objective.penalty_every=3"]  # see test_world.case
+    slow = ["--optim.warmup_samples=2000", "--objective.penalty_every=3"]  # see test_world.case
     config, _ = settings.parse([*TINY, *wide, *slow, f"--data={data}", f"--out={out}", *more], "test")
     return config
 
@@ -196,7 +196,7 @@ def test_compiled_runs_are_those_of_uncompiled_ones_on_one_worker_and_on_two(tmp
 def runs(tmp_path_factory, digits) -> Path:
     """Two runs of ten updates with penalties on every other, with kernels and without."""
     cwd = tmp_path_factory.mktemp("runs")
-    options = [*TINY, f"--data={digits}", "--images=320", "--objective.penalty_every=2", "--optim.warmup_images=2000"]
+    options = [*TINY, f"--data={digits}", "--samples=320", "--objective.penalty_every=2", "--optim.warmup_samples=2000"]
     options += ["--network.depth=1"]  # each layer has kernels of its own
     for compile in ("true", "false"):
         result = command("ragdist.train", *options, f"--out={compile}", f"--compile={compile}", cwd=cwd)
@@ -207,7 +207,7 @@ def runs(tmp_path_factory, digits) -> Path:
 
 
 def test_a_compiled_run_is_that_of_an_uncompiled_one_and_its_files_do_not_show_it(runs):
-    compiled, uncompiled = (torch.load(runs / f"{name}/checkpoints/images-000000000320/state.pt", weights_only=True)
+    compiled, uncompiled = (torch.load(runs / f"{name}/checkpoints/samples-000000000320/state.pt", weights_only=True)
                             for name in ("true", "false"))  # fmt: skip
     assert not torch.equal(*(torch.cat([w.flatten() for w in s["generator"].values()]) for s in (compiled, uncompiled)))
     for network in ("generator", "discriminator", "ema"):
@@ -220,12 +220,12 @@ def test_a_compiled_run_is_that_of_an_uncompiled_one_and_its_files_do_not_show_i
 
 def test_a_run_goes_on_without_the_flag(runs, digits):
     result = command(
-        "ragdist.train", "--out=true", "--images=640", "--compile=false", "--data.loader_workers=0", cwd=runs
+        "ragdist.train", "--out=true", "--samples=640", "--compile=false", "--data.loader_workers=0", cwd=runs
     )
     assert result.returncode == 0, result.stderr
     assert "continuing from" in result.stdout
     assert "compil" not in result.stdout
-    assert json.loads((runs / "true/summary.json").read_text())["images"] == 640
+    assert json.loads((runs / "true/summary.json").read_text())["samples"] == 640
 
 
 def test_without_a_compiler_there_is_one_line_before_data_are_looked_at(tmp_path):

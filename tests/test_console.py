@@ -17,7 +17,7 @@ def report(done: int, *lines: str, workers: int = 2, text: str = "") -> WorkerRe
 @pytest.fixture
 def console():
     now = time.monotonic()
-    console = Console(10_000, began=now - 3, ready=now - 1)
+    console = Console(10_000, units="images", began=now - 3, ready=now - 1)
     yield console
     console.close()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.conftest import TINY, command
 
 PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
-SHORT = ["--images=128", "--batch_size=32", "--data.loader_workers=0"]  # given last, in place of what the page says
+SHORT = ["--samples=128", "--batch_size=32", "--data.loader_workers=0"]  # given last, in place of what the page says
 FEW = ["--samples=64", "--reals=64"]
 
 

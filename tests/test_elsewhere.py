@@ -38,7 +38,7 @@ def said(process: subprocess.Popen) -> str:
 def place(tmp_path_factory) -> Path:
     """A folder with a finished run of the default command."""
     place = tmp_path_factory.mktemp("elsewhere")
-    output = said(elsewhere("-m", *TRAIN, "--images=640", "--out=run", cwd=place))
+    output = said(elsewhere("-m", *TRAIN, "--samples=640", "--out=run", cwd=place))
     assert "640 images in" in output
     return place
 
@@ -59,8 +59,8 @@ for attempt in (lambda: open("/proc/self/stat"), lambda: os.listdir("/dev/shm"),
 
 
 def test_a_run_goes_on_and_its_weights_are_those_of_linux(place):
-    said(elsewhere("-m", *TRAIN, "--images=1280", "--out=run", cwd=place))
-    here = command(*TRAIN, "--images=1280", "--out=here", cwd=place)
+    said(elsewhere("-m", *TRAIN, "--samples=1280", "--out=run", cwd=place))
+    here = command(*TRAIN, "--samples=1280", "--out=here", cwd=place)
     assert here.returncode == 0, here.stderr
     runs = [json.loads((place / name / "summary.json").read_text()) for name in ("run", "here")]
     assert runs[0]["weights_sha256"] == runs[1]["weights_sha256"]
@@ -89,14 +89,14 @@ def test_what_a_living_process_writes_is_not_deleted(tmp_path):
     ) as process:  # fmt: skip
         names = [process.stdout.readline().strip(), "node7-4711"]
         for name in names:
-            (tmp_path / f".part-images-000000000032.{name}").mkdir()
-        (tmp_path / f".part-images-000000000032.{'0' * 12}-1-1").mkdir()
+            (tmp_path / f".part-samples-000000000032.{name}").mkdir()
+        (tmp_path / f".part-samples-000000000032.{'0' * 12}-1-1").mkdir()
         old = time.time() - 100_000
-        os.utime(tmp_path / f".part-images-000000000032.{'0' * 12}-1-1", (old, old))
+        os.utime(tmp_path / f".part-samples-000000000032.{'0' * 12}-1-1", (old, old))
         code = "import pathlib, torch; from ragdist.runs import checkpoint as c; c.save(pathlib.Path(), 64, {}, {}, keep=1)"
         said(elsewhere("-c", code, cwd=tmp_path))
         process.stdin.close()
-    left = {path.name.partition(".part-images-000000000032.")[2] for path in tmp_path.glob(".part*")}
+    left = {path.name.partition(".part-samples-000000000032.")[2] for path in tmp_path.glob(".part*")}
     assert left == set(names)
 
 

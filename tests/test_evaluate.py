@@ -30,7 +30,7 @@ def place(tmp_path_factory, digits):
     """A folder with a tiny run on the digits, whose classifier is not trained for long."""
     cwd = tmp_path_factory.mktemp("evaluate")
     data = shutil.copytree(digits, cwd / "digits")
-    options = [f"--data={data}", "--out=run", "--images=960", "--checkpoint.every=320"]
+    options = [f"--data={data}", "--out=run", "--samples=960", "--checkpoint.every=320"]
     result = command("ragdist.train", *TINY, *options, cwd=cwd)
     assert result.returncode == 0, result.stderr
     with pytest.MonkeyPatch.context() as patch:
@@ -53,7 +53,7 @@ def test_a_run_is_judged_and_the_second_time_the_reals_are_there(place):
     assert first.returncode == 0, first.stderr
     assert "features computed" in first.stdout
     content = json.loads((place / "run/evaluation.json").read_text())
-    assert content["judged"]["images"] == 960
+    assert content["judged"]["samples"] == 960
     protocol = content["protocol"]
     assert (protocol["samples"], protocol["reals"], protocol["of_reals"], protocol["seed"]) == (400, 1797, 1797, 0)
     assert protocol["features"]["name"] == "classifier"
@@ -302,15 +302,15 @@ def test_images_are_rounded_as_files_are(tmp_path):
 def test_history_keeps_protocols_apart_and_forgets_an_overwritten_run(tmp_path):
     path = tmp_path / history.FILE
     old = [
-        {"images": 5, "time": 10.0, "protocol": "p", "figures": {}},
-        {"images": 6, "time": 20.0, "protocol": "q", "figures": {}},
+        {"samples": 5, "time": 10.0, "protocol": "p", "figures": {}},
+        {"samples": 6, "time": 20.0, "protocol": "q", "figures": {}},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in old) + "rubbish\n")
 
     rows = history.remember(tmp_path, evaluated(7), since=15.0, run=tmp_path)
-    assert [row["images"] for row in rows] == [7]
-    assert [row["images"] for row in history.read_lines(path)] == [6, 7]
-    assert history.curve([{"images": 1, "a": 2}, {"images": 2}], "a") == [(1, 2)]
+    assert [row["samples"] for row in rows] == [7]
+    assert [row["samples"] for row in history.read_lines(path)] == [6, 7]
+    assert history.curve([{"samples": 1, "a": 2}, {"samples": 2}], "a") == [(1, 2)]
 
 
 def evaluated(images: int, of: str = "a/generator.safetensors") -> SimpleNamespace:
@@ -328,12 +328,12 @@ def test_what_is_judged_from_elsewhere_has_a_history_of_its_own(tmp_path):
         folder.mkdir()
     for images in (3, 5, 9):
         history.remember(run, evaluated(images, "anything"), run=run)
-    assert [row["images"] for row in history.remember(out, evaluated(4))] == [4]
-    assert [row["images"] for row in history.remember(out, evaluated(6, "b"))] == [6]
-    assert [row["images"] for row in history.remember(out, evaluated(7), run=run)] == [3, 4, 5, 7]
-    assert [row["images"] for row in history.remember(out, evaluated(4))] == [4]
-    assert [row["images"] for row in history.read_lines(out / history.FILE)] == [4, 6, 7]
-    assert [row["images"] for row in history.remember(run, evaluated(9), run=run)] == [3, 5, 9]
+    assert [row["samples"] for row in history.remember(out, evaluated(4))] == [4]
+    assert [row["samples"] for row in history.remember(out, evaluated(6, "b"))] == [6]
+    assert [row["samples"] for row in history.remember(out, evaluated(7), run=run)] == [3, 4, 5, 7]
+    assert [row["samples"] for row in history.remember(out, evaluated(4))] == [4]
+    assert [row["samples"] for row in history.read_lines(out / history.FILE)] == [4, 6, 7]
+    assert [row["samples"] for row in history.remember(run, evaluated(9), run=run)] == [3, 5, 9]
 
 
 REMEMBER = """
@@ -350,7 +350,7 @@ def test_two_that_evaluate_at_once_do_not_lose_each_others_figures(tmp_path):
     """A run that judges itself, and a command that judges it meanwhile."""
     both = [subprocess.Popen([sys.executable, "-c", REMEMBER, tmp_path, str(first)]) for first in range(2)]
     assert [process.wait() for process in both] == [0, 0]
-    assert [row["images"] for row in history.read_lines(tmp_path / history.FILE)] == list(range(60))
+    assert [row["samples"] for row in history.read_lines(tmp_path / history.FILE)] == list(range(60))
 
 
 def test_help_needs_no_pytorch(tmp_path):

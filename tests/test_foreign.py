@@ -95,7 +95,7 @@ def test_training_on_shards_of_webdatasets_own_writer(named, tmp_path):
         np.testing.assert_array_equal(image.permute(1, 2, 0), np.asarray(picture(i)))
         assert label == i % 3
     trained = command(
-        "ragdist.train", "--data", "tars", "--out=run", "--images=128", "--network.labels=true", "--data.window=16", *TINY,
+        "ragdist.train", "--data", "tars", "--out=run", "--samples=128", "--network.labels=true", "--data.window=16", *TINY,
         cwd=tmp_path,
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr

@@ -20,7 +20,7 @@ GENERATE = "ragdist.generate"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, digits):
     cwd = tmp_path_factory.mktemp("generate")
-    options = [f"--data={digits}", "--out=run", "--images=640", "--network.labels=true"]
+    options = [f"--data={digits}", "--out=run", "--samples=640", "--network.labels=true"]
     result = command("ragdist.train", *TINY, *options, cwd=cwd)
     assert result.returncode == 0, result.stderr
     return cwd / "run"

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import ragdist
-from ragdist.config import Config, settings
+from ragdist.config import Config, migrations, settings
 from ragdist.config.run import flat
 from ragdist.data import index as index_file
 from ragdist.evaluation.reference_data import DataSet
@@ -84,15 +84,15 @@ def test_an_option_of_a_search_says_what_was_before_it(place):
 
 def test_a_finished_run_is_extended(place):
     assert "is finished: 3,200 images" in done("ragdist.train", "--out=finished", cwd=place)
-    said = done("ragdist.train", "--out=finished", "--images=4800", cwd=place)
+    said = done("ragdist.train", "--out=finished", "--samples=4800", cwd=place)
     assert re.search(r"continuing from finished/checkpoints/\w+-0*3200", said)
     rows = history.read_lines(place / "finished/evaluations.jsonl")
-    assert [row["images"] for row in rows] == [1600, 3200, 4800]
+    assert [row["samples"] for row in rows] == [1600, 3200, 4800]
     assert len({row["protocol"] for row in rows}) == 1, "old and new evaluations are one curve"
     run = RunFolder(place / "finished")
-    assert json.loads(run.summary.read_text())["images"] == 4800
+    assert json.loads(run.summary.read_text())["samples"] == 4800
     assert yaml.safe_load(run.config.read_text())["version"] == ragdist.__version__
-    assert generator_file.about(run.best)["evaluation"]["images"] in (1600, 3200, 4800)
+    assert generator_file.about(run.best)["evaluation"]["samples"] in (1600, 3200, 4800)
 
 
 def test_an_interrupted_run_comes_to_the_weights_it_would_have_come_to(place):
@@ -100,7 +100,8 @@ def test_an_interrupted_run_comes_to_the_weights_it_would_have_come_to(place):
     assert "continuing from unfinished/checkpoints/" in said
     mine = generator_file.load(place / "unfinished/generator.safetensors", CPU)
     about = golden.about(place.name)
-    assert mine.about["images"] == about["continued"]["images"] == 20_000
+    continued = migrations.RECORDS.renamed(about["continued"], "about.json")
+    assert mine.about["samples"] == continued["samples"] == 20_000
     theirs = generator_file.load(place / "continued.safetensors", CPU)
     assert theirs.about["weights_sha256"] == about["continued"]["weights_sha256"]
     if all(about[name] == value for name, value in machine().items() if name != "ragdist"):
@@ -108,7 +109,7 @@ def test_an_interrupted_run_comes_to_the_weights_it_would_have_come_to(place):
     assert apart(mine.generator, theirs.generator) < ROUNDING
     start = RunFolder(golden.copied(place.name, place / "again") / "unfinished").generator
     assert apart(mine.generator, generator_file.load(start, CPU).generator) > 0, "there was something left to do"
-    assert [row["images"] for row in history.read_lines(place / "unfinished/evaluations.jsonl")] == [16_000, 20_000]
+    assert [row["samples"] for row in history.read_lines(place / "unfinished/evaluations.jsonl")] == [16_000, 20_000]
 
 
 def apart(one: torch.nn.Module, other: torch.nn.Module) -> float:
@@ -139,7 +140,7 @@ def test_an_evaluation_gives_the_figures_that_it_gave(place):
     assert history.protocol_key(now["protocol"]) == history.protocol_key(then["protocol"])
     for name, figure in then["figures"].items():
         assert now["figures"][name]["value"] == pytest.approx(figure["value"], rel=1e-3, abs=1e-6), name
-    assert [row["images"] for row in history.read_lines(place / "finished/evaluations.jsonl")] == [1600, 3200]
+    assert [row["samples"] for row in history.read_lines(place / "finished/evaluations.jsonl")] == [1600, 3200]
 
 
 def test_a_classifier_is_not_trained_again(place):
@@ -193,6 +194,7 @@ def test_a_finished_search_is_told_again(place):
     assert "3 trials in" in said
     assert "3 finished" in said
     now = table.replace(",pixel,", ",points,")  # what the space is called
+    now = now.replace("optim.ema_images", "optim.ema_samples").replace(",images,", ",samples,")
     assert (place / "searched/trials.csv").read_text() == now != table
     assert (place / "searched/report.html").is_file()
     now, then = (settings.loads(text, "best.yaml") for text in ((place / "searched/best.yaml").read_text(), best))
@@ -220,7 +222,7 @@ def test_a_killed_search_comes_to_the_end_it_would_have_come_to(place):
         while trial.state == "running":
             reached = advance(plan, there, trial.number, judge, device=CPU)
             assert reached.values, reached
-            course.record(trial.number, reached.images, reached.values, reached.seconds)
+            course.record(trial.number, reached.seen, reached.values, reached.seconds)
     whole = {trial.number: trial for trial in SearchFolder(place / "searched").read()}
     assert course.trials.keys() == whole.keys() == {0, 1, 2}
     for number, trial in course.trials.items():
@@ -352,7 +354,7 @@ def test_a_newer_classifier_is_not_overwritten(tmp_path):
 @pytest.mark.parametrize("module", [checkpoint, generator_file])
 def test_older_forms_are_read(place, monkeypatch, module):
     monkeypatch.setattr(module, "VERSION", 7)
-    assert generator_file.load(place / "finished/generator.safetensors", CPU).about["images"] == 3200
+    assert generator_file.load(place / "finished/generator.safetensors", CPU).about["samples"] == 3200
     found, broken = checkpoint.load_newest(place / "finished/checkpoints", CPU)
-    assert (found.state["images"], broken) == (3200, [])
+    assert (found.state["samples"], broken) == (3200, [])
     shutil.rmtree(place)

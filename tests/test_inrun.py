@@ -26,14 +26,14 @@ from tests.ranks import on_ranks
 
 CPU = torch.device("cpu")
 SETTINGS = ["--evaluate.samples=600", "--evaluate.features=pixels", "--evaluate.share=1"]
-IMAGES, EVERY = 1920, 640
+SAMPLES, EVERY = 1920, 640
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, digits) -> Path:
-    """A folder with a run that evaluates, after 640, 1,280 and 1,920 images, and one that does not."""
+    """A folder with a run that evaluates, after 640, 1,280 and 1,920 samples, and one that does not."""
     cwd = tmp_path_factory.mktemp("inrun")
-    options = [*TINY, f"--data={digits}", f"--images={IMAGES}", "--checkpoint.every=320", "--checkpoint.keep=1"]
+    options = [*TINY, f"--data={digits}", f"--samples={SAMPLES}", "--checkpoint.every=320", "--checkpoint.keep=1"]
     loop = [
         *SETTINGS,
         "--monitor.tensorboard=true",
@@ -55,11 +55,11 @@ def rows(run: Path) -> list[dict]:
 
 def test_a_run_is_judged_on_its_way_and_shows_it(place):
     run, said = place / "run", (place / "said").read_text()
-    assert [row["images"] for row in rows(run)] == [640, 1280, 1920]
+    assert [row["samples"] for row in rows(run)] == [640, 1280, 1920]
     assert len({row["protocol"] for row in rows(run)}) == 1
     assert len(re.findall(r"evaluation after [\d,]+ images: .*precision", said)) == 3
     logged = [row for row in history.read_lines(run / "metrics.jsonl") if "evaluate/kid" in row]
-    assert [row["images"] for row in logged] == [640, 1280, 1920]
+    assert [row["samples"] for row in logged] == [640, 1280, 1920]
     shares = [row["evaluation_share"] for row in history.read_lines(run / "metrics.jsonl") if "loss_g" in row]
     assert 0 <= shares[0] < shares[-1] < 1
     assert not any("evaluation_share" in row for row in history.read_lines(place / "plain/metrics.jsonl"))
@@ -92,17 +92,17 @@ def test_the_best_is_kept_as_a_file_and_as_a_checkpoint(place):
     best = max(rows(run.path), key=lambda row: row["figures"]["precision"])
     about = generator_file.about(run.best)
     assert about["evaluation"]["value"] == best["figures"]["precision"]
-    assert about["images"] == about["evaluation"]["images"]
+    assert about["samples"] == about["evaluation"]["samples"]
     there = checkpoint.listed(run.checkpoints)
-    assert checkpoint.path_of(run.checkpoints, about["images"]) in there
-    state = torch.load(checkpoint.path_of(run.checkpoints, about["images"]) / "state.pt", weights_only=True)
+    assert checkpoint.path_of(run.checkpoints, about["samples"]) in there
+    state = torch.load(checkpoint.path_of(run.checkpoints, about["samples"]) / "state.pt", weights_only=True)
     assert generator_file.weights_sha256(state["ema"]) == about["weights_sha256"]
     assert command("ragdist.generate", "run/best.safetensors", "--n=4", cwd=place).returncode == 0
 
 
 def trainer_of(place: Path, out: Path, *more: str, world: World | None = None) -> Trainer:
     config, _ = settings.parse(
-        [*TINY, *SETTINGS, "--data", str(place / "run"), f"--evaluate_every={EVERY}", f"--images={IMAGES}",
+        [*TINY, *SETTINGS, "--data", str(place / "run"), f"--evaluate_every={EVERY}", f"--samples={SAMPLES}",
          f"--evaluate.cache={place / 'cache'}", "--out", str(out), "--evaluate.best=precision", *more], "test",
     )  # fmt: skip
     config.data.path = settings.read(place / "run/config.yaml")["data.path"]
@@ -120,7 +120,7 @@ def test_a_restart_knows_the_best_and_judges_what_is_missing(place, tmp_path):
     evaluations: EvaluationDuringTraining = trainer.evaluations
     assert evaluations.best == generator_file.about(run.best)["evaluation"]
     assert list(evaluations.missing) == [1920]
-    assert run.protected <= trainer.folder.protected == {evaluations.best["images"], 1920}
+    assert run.protected <= trainer.folder.protected == {evaluations.best["samples"], 1920}
     trainer.train(_Silent())
     assert rows(run.path)[-1]["figures"] == pytest.approx(kept[-1]["figures"], rel=1e-6)
     assert len(rows(run.path)) == 3
@@ -257,7 +257,7 @@ class _Saying(_Silent):
 def test_workers_judge_together_on_their_way(place, tmp_path):
     said = on_ranks(3, train_and_judge, place, tmp_path / "run")
     found, alone = rows(tmp_path / "run"), rows(place / "run")
-    assert [row["images"] for row in found] == [640, 1280, 1920]
+    assert [row["samples"] for row in found] == [640, 1280, 1920]
     assert [row["protocol"] for row in found] == [row["protocol"] for row in alone]
     assert len([line for line in said[0] if line.startswith("evaluation after")]) == 3
     assert said[1:] == [[], []]

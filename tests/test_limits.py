@@ -20,8 +20,8 @@ KINDS = (
     SearchOptions,
 )  # fmt: skip
 UNLIMITED = {
-    "objective.lam_images": "counts with a --objective.lam_schedule alone, and is checked with it",
-    "optim.lr_images": "counts with an --optim.lr_schedule alone, and is checked with it",
+    "objective.lam_samples": "counts with a --objective.lam_schedule alone, and is checked with it",
+    "optim.lr_samples": "counts with an --optim.lr_schedule alone, and is checked with it",
 }
 
 

@@ -142,7 +142,7 @@ def test_a_file_system_without_locks_is_warned_of_once(tmp_path):
 @needs_filter
 def test_without_locks_the_earlier_of_two_runs_stops_before_its_next_checkpoint(tmp_path, digits):
     command = [sys.executable, "-m", "tests.without_flock", "ragdist.train", *TINY, f"--data={digits}", "--device=cpu"]
-    command += [f"--out={tmp_path / 'run'}", "--images=32000000", "--checkpoint.every=3200", "--monitor.seconds=1000"]
+    command += [f"--out={tmp_path / 'run'}", "--samples=32000000", "--checkpoint.every=3200", "--monitor.seconds=1000"]
     root = Path(__file__).parents[1]
     runs = []
     try:
@@ -150,7 +150,7 @@ def test_without_locks_the_earlier_of_two_runs_stops_before_its_next_checkpoint(
             runs.append(subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
             token, end = run_at(str(tmp_path / "run")).token, time.monotonic() + 120
             before = token() if len(runs) == 2 else None
-            while token() == before or not list((tmp_path / "run" / "checkpoints").glob("images-*")):
+            while token() == before or not list((tmp_path / "run" / "checkpoints").glob("samples-*")):
                 assert time.monotonic() < end
                 assert runs[-1].poll() is None, runs[-1].communicate()
                 time.sleep(0.05)

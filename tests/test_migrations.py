@@ -178,9 +178,9 @@ class Wider(Config):
 
 
 LATER = (
-    Revalued("0.2.0", "objective.space", "pixel", "points"),  # which is a row already
+    *migrations.OPTIONS.rows,
     Added("99.0.0", "objective.parts", 4),
-    Renamed("99.0.0", "optim.averaged_images", "optim.ema_images"),  # as if the first name were the older one
+    Renamed("99.0.0", "optim.averaged_samples", "optim.ema_samples"),  # as if the first name were the older one
     Revalued("99.0.0", "objective.space", "dots", "points"),
     Removed("99.0.0", "objective.sign", 1),
 )
@@ -197,7 +197,7 @@ def later(monkeypatch) -> None:
 def written_before(**other) -> dict:
     """The options of a run, as the version before the later one wrote them."""
     tree = asdict(Config())
-    tree["optim"]["averaged_images"] = tree["optim"].pop("ema_images")
+    tree["optim"]["averaged_samples"] = tree["optim"].pop("ema_samples")
     tree["objective"] |= {"space": "dots", "sign": 1}
     return tree | other
 
@@ -218,22 +218,22 @@ def test_a_run_of_before_is_continued_with_what_was_done_before(tmp_path, later)
 
 def test_a_file_of_the_users_says_what_it_says(tmp_path, later):
     """Old words are understood, and what it leaves out is today's default."""
-    (tmp_path / "mine.yaml").write_text("optim: {averaged_images: 3000, g_lr: 1e-4}\nobjective: {space: dots}\n")
-    argv = ["--config", str(tmp_path / "mine.yaml"), "--optim.averaged_images=5000"]
+    (tmp_path / "mine.yaml").write_text("optim: {averaged_samples: 3000, g_lr: 1e-4}\nobjective: {space: dots}\n")
+    argv = ["--config", str(tmp_path / "mine.yaml"), "--optim.averaged_samples=5000"]
     config, _ = settings.parse(argv, "train")
     assert (config.objective.parts, config.objective.space) == (8, "points")
-    assert (config.optim.ema_images, config.optim.g_lr) == (5000, 1e-4)
-    assert settings.parse(argv[:2], "train")[0].optim.ema_images == 3000
+    assert (config.optim.ema_samples, config.optim.g_lr) == (5000, 1e-4)
+    assert settings.parse(argv[:2], "train")[0].optim.ema_samples == 3000
 
 
 def test_a_golden_run_goes_on_with_another_option(tmp_path, monkeypatch, later):
     """A real run of the first version: its checkpoint is one of the same run, and the next one names the option."""
     monkeypatch.chdir(golden.copied(golden.VERSIONS[0], tmp_path / "golden"))
-    for images in (3264, 3328):
-        config, _ = settings.parse(["--out=finished", f"--images={images}", "--evaluate_every=0"], "train")
+    for samples in (3264, 3328):
+        config, _ = settings.parse(["--out=finished", f"--samples={samples}", "--evaluate_every=0"], "train")
         assert config.objective.parts == 4
         assert local.run(config, overwrite=False) == 0
-        meta = json.loads((RunFolder("finished").checkpoints / f"images-{images:012d}/meta.json").read_text())
+        meta = json.loads((RunFolder("finished").checkpoints / f"samples-{samples:012d}/meta.json").read_text())
         assert meta["config"]["objective.parts"] == 4
         assert meta["ragdist"] == ragdist.__version__
     with pytest.raises(UserError, match=r"another configuration \(objective.parts 4 -> 8\)"):
@@ -244,7 +244,7 @@ def test_a_golden_search_goes_on_with_another_option(tmp_path, later):
     place = SearchFolder(golden.copied(golden.VERSIONS[0], tmp_path / "golden") / "killed")
     saved = json.loads(place.search.read_text())
     saved["space"]["objective.space"] = {"choice": ["dots", "feature"]}
-    saved["space"]["optim.averaged_images"] = saved["space"].pop("optim.ema_images")
+    saved["space"]["optim.averaged_samples"] = saved["space"].pop("optim.ema_images")
     place.search.write_text(json.dumps(saved))
     plan = plans.read(place.search)
     plans.same(plan, place.search)
@@ -252,15 +252,15 @@ def test_a_golden_search_goes_on_with_another_option(tmp_path, later):
     assert {axis.name: axis.choices for axis in plan.axes} == {
         "objective.lam": (),
         "objective.space": ("points", "feature"),
-        "optim.ema_images": (),
+        "optim.ema_samples": (),
     }
     trial = json.loads((place.trial(1) / "trial.json").read_text())
-    trial["options"]["optim.averaged_images"] = trial["options"].pop("optim.ema_images")
+    trial["options"]["optim.averaged_samples"] = trial["options"].pop("optim.ema_images")
     trial["options"]["objective.space"] = "dots"
     (place.trial(1) / "trial.json").write_text(json.dumps(trial))
     read = place.read_one(place.trial(1) / "trial.json")
     assert read.options["objective.space"] == "points"
-    assert {"objective.lam", "optim.ema_images", "objective.space"} == read.options.keys()
+    assert {"objective.lam", "optim.ema_samples", "objective.space"} == read.options.keys()
 
 
 def test_a_search_says_its_own_options_in_the_words_of_today(tmp_path, monkeypatch):
@@ -269,7 +269,7 @@ def test_a_search_says_its_own_options_in_the_words_of_today(tmp_path, monkeypat
     saved["budget"] = saved.pop("budget_images")
     del saved["inception_weights"]
     place.search.write_text(json.dumps(saved))
-    rows = (Renamed("9", "budget", "budget_images"), Added("9", "inception_weights", "mine"))
+    rows = (*migrations.SEARCH.rows, Renamed("9", "budget", "budget_samples"), Added("9", "inception_weights", "mine"))
     monkeypatch.setattr(migrations, "SEARCH", Table(rows))
     plan = plans.read(place.search)
     assert (plan.budget, plan.options.inception_weights) == (3200, "mine")
@@ -282,13 +282,13 @@ def test_a_generator_of_before_is_read(tmp_path, monkeypatch):
     about = generator_file.about(file)
     del about["network"]["depth"]
     about["network"]["latent"] = about["network"].pop("z_dim")
-    about["seen"] = about.pop("images")
+    about["seen"] = about.pop("samples")
     save_file(load_file(file), file, {"ragdist": json.dumps(about)})
-    rows = (Renamed("9", "network.latent", "network.z_dim"), Added("9", "network.depth", 2))
+    rows = (*migrations.OPTIONS.rows, Renamed("9", "network.latent", "network.z_dim"), Added("9", "network.depth", 2))
     monkeypatch.setattr(migrations, "OPTIONS", Table(rows))
-    monkeypatch.setattr(migrations, "RECORDS", Table((Renamed("9", "seen", "images"),)))
+    monkeypatch.setattr(migrations, "RECORDS", Table((*migrations.RECORDS.rows, Renamed("9", "seen", "samples"))))
     found = generator_file.load(file, torch.device("cpu"))
-    assert found.about["images"] == generator_file.about(file)["images"] == 3200
+    assert found.about["samples"] == generator_file.about(file)["samples"] == 3200
     assert (
         found.about["network"]
         == generator_file.load(place / "continued.safetensors", torch.device("cpu")).about["network"]
@@ -296,19 +296,19 @@ def test_a_generator_of_before_is_read(tmp_path, monkeypatch):
 
 
 def test_records_of_before_are_read(tmp_path, monkeypatch):
-    """As when images were counted under another name: a run goes on, and its history is whole."""
+    """As when samples were counted under another name: a run goes on, and its history is whole."""
     place = golden.copied(golden.VERSIONS[0], tmp_path / "golden")
     monkeypatch.chdir(place)
-    monkeypatch.setattr(migrations, "RECORDS", Table((Renamed("9", "seen", "images"),)))
+    monkeypatch.setattr(migrations, "RECORDS", Table((*migrations.RECORDS.rows, Renamed("9", "seen", "samples"))))
     for name in ("metrics.jsonl", "evaluations.jsonl", "summary.json"):
         file = place / "finished" / name
         file.write_text(file.read_text().replace('"images":', '"seen":'))
     config, _ = settings.parse(["--out=finished"], "train")
     assert local.run(config, overwrite=False) == 0
-    assert settings.parse(["--out=finished", "--images=4800"], "train")[0].images == 4800
-    assert local.run(replace(config, images=4800), overwrite=False) == 0
-    assert [row["images"] for row in history.read_lines(RunFolder("finished").evaluations)] == [1600, 3200, 4800]
-    assert all("images" in row for row in history.read_lines(RunFolder("finished").metrics))
+    assert settings.parse(["--out=finished", "--samples=4800"], "train")[0].samples == 4800
+    assert local.run(replace(config, samples=4800), overwrite=False) == 0
+    assert [row["samples"] for row in history.read_lines(RunFolder("finished").evaluations)] == [1600, 3200, 4800]
+    assert all("samples" in row for row in history.read_lines(RunFolder("finished").metrics))
 
 
 def test_what_there_is_no_more_is_refused_where_it_mattered(later):

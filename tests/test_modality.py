@@ -37,7 +37,7 @@ SHARDS, TRAIN, GENERATE, EVALUATE = "ragdist.shards", "ragdist.train", "ragdist.
 FORM = {"dtype": "float32", "scale": 2.0}
 N, D = 600, 5
 IMAGES, EVERY = 960, 320
-FIT = ["--network.labels=true", f"--images={IMAGES}", f"--checkpoint.every={EVERY}", PLUGIN]
+FIT = ["--network.labels=true", f"--samples={IMAGES}", f"--checkpoint.every={EVERY}", PLUGIN]
 
 
 def said(result) -> str:
@@ -260,7 +260,7 @@ def test_a_run_and_what_it_shows(run):
     text = (run.parent / "said").read_text()
     assert f"{IMAGES} vectors in" in text
     assert f"evaluation after {EVERY} vectors: " in text
-    grids = sorted((run / "samples").glob("images-*.png"))
+    grids = sorted((run / "samples").glob("samples-*.png"))
     assert len(grids) == 1 + IMAGES // EVERY
     width, height = Image.open(grids[0]).size
     assert (width, height) == (10 * (8 * D + 10) + 2, 8 * 66 + 2)
@@ -278,7 +278,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(run, data, tmp_path):
     argv = [*TINY, *FIT, f"--data={data}", "--out=run", "--data.loader_workers=1", "--checkpoint.every=32"]
     process = begin(TRAIN, *argv, cwd=tmp_path)
     end = time.monotonic() + 240
-    while not list((tmp_path / "run/checkpoints").glob("images-*")):
+    while not list((tmp_path / "run/checkpoints").glob("samples-*")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -309,7 +309,7 @@ def damaged(data, place) -> Path:
 
 
 def test_two_workers_and_bad_samples(damaged, tmp_path):
-    options = [*TINY, *FIT, f"--data={damaged}", "--optim.warmup_images=2000", "--images=640", "--data.max_bad=0.01"]
+    options = [*TINY, *FIT, f"--data={damaged}", "--optim.warmup_samples=2000", "--samples=640", "--data.max_bad=0.01"]
     single = on_ranks(1, train_on, [*options, f"--out={tmp_path / 'single'}"])[0]
     pair = on_ranks(2, train_on, [*options, f"--out={tmp_path / 'pair'}"])
     assert np.array_equal(pair[0][0], pair[1][0]), "the ranks differ"
@@ -337,8 +337,8 @@ def test_what_does_not_suit_vectors_gets_one_line(data, tmp_path, arguments, say
 def test_two_ray_workers_and_a_search(data, tmp_path):
     pytest.importorskip("ray", reason="needs Ray")
     quiet = os.environ | {"RAY_worker_niceness": "0", **warm.SETTINGS}
-    options = [*TINY, "--network.labels=true", "--images=640", PLUGIN, f"--data={data}", "--cpus_per_worker=1"]
-    found = ["--trials=2", "--samples=100", "--metric=kid", "--budget_images=320", "--out=found"]
+    options = [*TINY, "--network.labels=true", "--samples=640", PLUGIN, f"--data={data}", "--cpus_per_worker=1"]
+    found = ["--trials=2", "--samples=100", "--metric=kid", "--budget_samples=320", "--out=found"]
     for module, more in ((TRAIN, ["--workers=2", "--out=pair"]), ("tune.search", found)):
         argv = [warm.python(), "-m", module, *options, *more]
         said(subprocess.run(argv, cwd=tmp_path, env=quiet, capture_output=True, text=True, timeout=500))

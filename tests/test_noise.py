@@ -1,4 +1,4 @@
-"""Noise is a function of (seed, stream, image number), frozen, and has the distribution it claims."""
+"""Noise is a function of (seed, stream, sample number), frozen, and has the distribution it claims."""
 
 import numpy as np
 from hypothesis import given

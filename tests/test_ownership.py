@@ -123,8 +123,8 @@ def test_what_a_killed_process_left_of_a_checkpoint_goes_and_what_others_write_s
 
     ended = subprocess.check_output([sys.executable, "-c", NAME], text=True).strip()
     for owner in (ended, alive, owner_name(), "node-7"):  # the third is left by an error, of this very checkpoint
-        (tmp_path / f".part-images-000000000032.{owner}").mkdir()
+        (tmp_path / f".part-samples-000000000032.{owner}").mkdir()
     checkpoint.save(tmp_path, 32, {"w": torch.zeros(1)}, {}, keep=1)
     left = {path.name.rpartition(".")[2] for path in tmp_path.glob(".part*")}
     assert left == {alive, "node-7"}
-    assert checkpoint.damage(tmp_path / "images-000000000032") is None
+    assert checkpoint.damage(tmp_path / "samples-000000000032") is None

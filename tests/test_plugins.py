@@ -22,7 +22,7 @@ FEW = ["--samples=64", "--reals=64"]
 
 
 def options(digits: Path, *more: str) -> list[str]:
-    return [*SMALL, *plugin.CHOICES, f"--data={digits}", "--images=640", "--checkpoint.every=160", *more]
+    return [*SMALL, *plugin.CHOICES, f"--data={digits}", "--samples=640", "--checkpoint.every=160", *more]
 
 
 def ran(*words: str, cwd: Path) -> str:
@@ -68,14 +68,14 @@ def test_a_killed_run_goes_on_and_has_the_weights_of_an_undisturbed_one(trained,
     plugin.write(tmp_path)
     argv = options(digits, "--out=run", "--plugin", "my.py", "--data.loader_workers=0")
     killed = begin(TRAIN, *argv, cwd=tmp_path)
-    while not list((tmp_path / "run").glob("checkpoints/images-*")):
+    while not list((tmp_path / "run").glob("checkpoints/samples-*")):
         assert killed.poll() is None, killed.communicate()
         time.sleep(0.02)
     killed.kill()
     killed.wait()
     said = ran(TRAIN, *argv, cwd=tmp_path)
     assert "continuing from" in said
-    assert (summary := json.loads((tmp_path / "run/summary.json").read_text()))["images"] == 640
+    assert (summary := json.loads((tmp_path / "run/summary.json").read_text()))["samples"] == 640
     assert summary["weights_sha256"] == json.loads((trained / "run/summary.json").read_text())["weights_sha256"]
 
 
@@ -88,25 +88,25 @@ def test_what_a_plugin_says_is_part_of_what_a_run_and_a_generator_are(trained):
 
 
 def test_a_run_without_plugins_says_nothing_of_them(digits, tmp_path):
-    ran(TRAIN, *TINY, f"--data={digits}", "--out=run", "--images=32", cwd=tmp_path)
+    ran(TRAIN, *TINY, f"--data={digits}", "--out=run", "--samples=32", cwd=tmp_path)
     for found in (meta(tmp_path / "run"), about(tmp_path / "run/generator.safetensors")):
         assert not {*identity.KEYS} & {*found}
 
 
 def test_a_run_is_continued_by_its_folder_alone_and_wherever_its_plugin_lies_now(again):
-    assert "672 images" in ran(TRAIN, "--out=run", "--data.loader_workers=0", "--images=672", cwd=again)
+    assert "672 images" in ran(TRAIN, "--out=run", "--data.loader_workers=0", "--samples=672", cwd=again)
     (again / "elsewhere").mkdir()
     (again / "my.py").rename(again / "elsewhere/renamed.py")
-    said = refused(command(TRAIN, "--out=run", "--images=704", cwd=again))
+    said = refused(command(TRAIN, "--out=run", "--samples=704", cwd=again))
     assert said == f"error: --plugin {again}/my.py cannot be read (No such file or directory)"
-    ran(TRAIN, "--out=run", "--plugin=elsewhere/renamed.py", "--images=704", cwd=again)
+    ran(TRAIN, "--out=run", "--plugin=elsewhere/renamed.py", "--samples=704", cwd=again)
     assert meta(again / "run")["plugins"] == {"renamed.py": sha256(plugin.TEXT)}
 
 
 def test_a_plugin_that_was_changed_is_another_run(again):
     plugin.write(again, plugin.TEXT.replace("2 * part", "3 * part"))
-    said = refused(command(TRAIN, "--out=run", "--images=672", cwd=again))
-    assert "images-000000000640 was trained with other code (the plugin my.py was changed (" in said
+    said = refused(command(TRAIN, "--out=run", "--samples=672", cwd=again))
+    assert "samples-000000000640 was trained with other code (the plugin my.py was changed (" in said
     assert said.endswith("give that again, another --out, or --overwrite to start anew")
     noted = ran(GENERATE, "run", "--n=1", cwd=again)
     assert noted.startswith("note: the plugin my.py was changed since the generator was trained with it (")
@@ -114,7 +114,7 @@ def test_a_plugin_that_was_changed_is_another_run(again):
 
 def test_more_and_fewer_plugins_are_another_run_too(again):
     plugin.write(again, "", "more.py")
-    said = refused(command(TRAIN, "--out=run", "--plugin=my.py", "--plugin=more.py", "--images=672", cwd=again))
+    said = refused(command(TRAIN, "--out=run", "--plugin=my.py", "--plugin=more.py", "--samples=672", cwd=again))
     assert "it had no plugin more.py" in said
     found = identity.differences({}, {"plugins": {"my.py": "0123456789"}})
     assert found == ["it had the plugin my.py (01234567)"]
@@ -150,7 +150,7 @@ def test_a_configuration_may_name_plugins_and_the_command_line_wins(digits, tmp_
     plugin.write(tmp_path)
     plugin.write(tmp_path, plugin.TEXT + "\n", "other.py")
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"plugin": "my.py", "network": {"family": "mine"}}))
-    argv = [TRAIN, "--config=mine.yaml", *SMALL, f"--data={digits}", "--images=32"]
+    argv = [TRAIN, "--config=mine.yaml", *SMALL, f"--data={digits}", "--samples=32"]
     ran(*argv, "--out=run", cwd=tmp_path)
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["plugin"] == str(tmp_path / "my.py")
     assert [*meta(tmp_path / "run")["plugins"]] == ["my.py"]
@@ -202,7 +202,7 @@ def installed(tmp_path_factory, digits) -> Path:
     cwd = tmp_path_factory.mktemp("packages")
     plugin.install(cwd)
     ran("ragdist.shards", "index", str(digits), "--out=shards", "--modality=toy_image", cwd=cwd)
-    tiny = [*SMALL, "--network.family=toy", "--objective.adversarial=toy_loss", "--images=64"]
+    tiny = [*SMALL, "--network.family=toy", "--objective.adversarial=toy_loss", "--samples=64"]
     ran(TRAIN, *tiny, "--data=shards", "--out=run", "--data.loader_workers=1", cwd=cwd)
     return cwd
 
@@ -218,7 +218,7 @@ def test_another_version_of_a_package_is_another_run(installed, tmp_path):
     cwd = shutil.copytree(installed, tmp_path / "updated")
     plugin.install(cwd, "1.3")
     ran(GENERATE, "run", "--n=2", cwd=cwd)
-    said = refused(command(TRAIN, "--out=run", "--images=96", cwd=cwd))
+    said = refused(command(TRAIN, "--out=run", "--samples=96", cwd=cwd))
     assert "network.family is from toys 1.3, and was from toys 1.2" in said
     shutil.rmtree(cwd / "toys-1.3.dist-info")
     said = refused(command(GENERATE, "run", "--n=2", cwd=cwd))

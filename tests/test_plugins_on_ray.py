@@ -34,19 +34,19 @@ def test_two_workers_train_with_a_plugin_and_a_package(tmp_path, digits):
     plugin.install(tmp_path)
     plugin.write(tmp_path, plugin.GOES)
     argv = ["ragdist.train", *SMALL, f"--data={digits}", "--out=run", "--workers=2", "--cpus_per_worker=1"]
-    argv += ["--network.family=mine", "--objective.pairing=twice", "--objective.adversarial=toy_loss", "--images=128"]
+    argv += ["--network.family=mine", "--objective.pairing=twice", "--objective.adversarial=toy_loss", "--samples=128"]
     ran(*argv, "--plugin=my.py", cwd=tmp_path)
     assert not (tmp_path / "my.py").exists(), "the driver's is gone before the workers begin"
     (checkpoint,) = (tmp_path / "run/checkpoints").iterdir()
     found = json.loads((checkpoint / "meta.json").read_text())
-    assert (found["world_size"], found["images"]) == (2, 128)
+    assert (found["world_size"], found["samples"]) == (2, 128)
     assert found["plugins"] == {"my.py": plugins.Plugin("", plugin.GOES).sha256}
     assert found["packages"] == {"objective.adversarial": "toys 1.2"}
 
 
 def test_a_search_has_its_plugin_in_trials_and_is_another_one_with_another_plugin(tmp_path, digits):
     plugin.write(tmp_path, plugin.GOES)
-    argv = ["tune.search", *SMALL, *plugin.CHOICES, f"--data={digits}", "--out=found", "--images=96"]
+    argv = ["tune.search", *SMALL, *plugin.CHOICES, f"--data={digits}", "--out=found", "--samples=96"]
     argv += ["--features=means", "--metric=brightness", "--samples=64", "--trials=2", "--plugin=my.py"]
     ran(*argv, cwd=tmp_path)
     trials = SearchFolder(tmp_path / "found").read()
@@ -59,9 +59,9 @@ def test_a_search_has_its_plugin_in_trials_and_is_another_one_with_another_plugi
 
 def test_trials_on_ray_workers_have_the_plugin_of_the_search(tmp_path, digits):
     plugin.write(tmp_path, plugin.GOES)
-    argv = ["tune.search", *SMALL, *plugin.CHOICES, f"--data={digits}", "--out=found", "--images=96", "--plugin=my.py"]
+    argv = ["tune.search", *SMALL, *plugin.CHOICES, f"--data={digits}", "--out=found", "--samples=96", "--plugin=my.py"]
     argv += ["--features=means", "--metric=brightness", "--samples=64", "--trials=1", "--objective.lam=0"]
-    ran(*argv, "--budget_images=32", "--workers_per_trial=1", "--cpus_per_worker=1", cwd=tmp_path)
+    ran(*argv, "--budget_samples=32", "--workers_per_trial=1", "--cpus_per_worker=1", cwd=tmp_path)
     (trial,) = SearchFolder(tmp_path / "found").read()
-    assert (trial.state, trial.images) == ("finished", 32), trial.reason
+    assert (trial.state, trial.seen) == ("finished", 32), trial.reason
     assert not (tmp_path / "my.py").exists()

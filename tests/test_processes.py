@@ -25,7 +25,7 @@ HANGS = 240  # seconds after which nothing is slow any more
 def place(tmp_path_factory, digits) -> Path:
     """A folder with a tiny run."""
     cwd = tmp_path_factory.mktemp("workers")
-    options = [f"--data={digits}", "--out=run", "--images=320"]
+    options = [f"--data={digits}", "--out=run", "--samples=320"]
     result = command("ragdist.train", *TINY, *options, cwd=cwd)
     assert result.returncode == 0, result.stderr
     return cwd

@@ -12,7 +12,7 @@ COUNT = """
 import sys, time
 from contextlib import closing
 from ragdist.tools.progress import Progress
-with closing(Progress(3000, done=1000)) as progress:
+with closing(Progress(3000, unit="images", done=1000)) as progress:
     for _ in range(4):
         progress.advance(500)
         progress.describe("<L_G> [bold]1.0")

@@ -58,8 +58,8 @@ class Reading:
         self.batch = batch
         self.seen, self.reach, self.bad = 0, int(0.8 * limit), []
 
-    def read(self, images: int = 1797, *, loader_workers: int = 0, each=lambda seen: None) -> str:
-        """A digest of the stream of so many images from image ``seen`` on."""
+    def read(self, samples: int = 1797, *, loader_workers: int = 0, each=lambda seen: None) -> str:
+        """A digest of the stream of so many samples from sample ``seen`` on."""
         digest = hashlib.sha256()
         dataset = SlotDataset(
             ShardReader(self.files, 16),
@@ -71,10 +71,10 @@ class Reading:
             DataOptions(crop_padding=0, flip=False),
         )
         loader = make_loader(
-            dataset, Updates(self.seen, images, self.batch), workers=loader_workers, prefetch=2, pin=False
+            dataset, Updates(self.seen, samples, self.batch), workers=loader_workers, prefetch=2, pin=False
         )
         with Prefetcher(
-            self.files, self.order, self.batch, self.slots, lambda: self.seen, stop=images, reach=self.reach
+            self.files, self.order, self.batch, self.slots, lambda: self.seen, stop=samples, reach=self.reach
         ):
             for slots in loader:
                 if isinstance(slots, UserError):
@@ -112,7 +112,7 @@ def size_of(path: Path) -> int:
 
 
 def run(cwd: Path, where, out: str, *more: str, **environment: str):
-    return command(TRAIN, *TINY, f"--data={where}", f"--out={out}", "--images=2560", "--data.cache=cache",
+    return command(TRAIN, *TINY, f"--data={where}", f"--out={out}", "--samples=2560", "--data.cache=cache",
                    "--data.window=50", "--data.loader_workers=1", *more, cwd=cwd, **environment)  # fmt: skip
 
 
@@ -175,7 +175,7 @@ def test_reading_starts_before_the_data_set_has_arrived(tmp_path, nginx):
     """At 80 KB/s a connection and one lane: the first update needs one shard of eighteen."""
     arrived = []
     reading = Reading(f"{nginx.url}/slow", tmp_path / "cache", lanes=1)
-    reading.read(images=BATCH, each=lambda _: arrived.append(len(cached(tmp_path / "cache"))))
+    reading.read(samples=BATCH, each=lambda _: arrived.append(len(cached(tmp_path / "cache"))))
     assert 2 <= arrived[0] < 18
 
 

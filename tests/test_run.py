@@ -29,12 +29,14 @@ def summary(run: Path) -> dict:
     return json.loads((run / "summary.json").read_text())
 
 
-def train(cwd: Path, data: Path, out: str, *more: str, images: int = 6400, **environment: str):
-    return command(TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more, cwd=cwd, **environment)
+def train(cwd: Path, data: Path, out: str, *more: str, samples: int = 6400, **environment: str):
+    return command(
+        TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--samples={samples}", *more, cwd=cwd, **environment
+    )
 
 
-def start(cwd: Path, data: Path, out: str, *more: str, images: int) -> Command:
-    return begin(TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more, cwd=cwd)
+def start(cwd: Path, data: Path, out: str, *more: str, samples: int) -> Command:
+    return begin(TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--samples={samples}", *more, cwd=cwd)
 
 
 def wait_for(condition, seconds: float = HANGS) -> None:
@@ -56,29 +58,29 @@ def finished(tmp_path_factory, digits) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, digits) -> Path:
-    """An undisturbed run of 9,600 images that keeps a checkpoint for each 320: what every other is held against."""
+    """An undisturbed run of 9,600 samples that keeps a checkpoint for each 320: what every other is held against."""
     cwd = tmp_path_factory.mktemp("whole")
     options = ["--checkpoint.every=320", "--checkpoint.keep=30"]
-    result = train(cwd, digits, "run", *options, images=9600)
+    result = train(cwd, digits, "run", *options, samples=9600)
     assert result.returncode == 0, result.stderr
     return cwd / "run"
 
 
-def undisturbed(whole: Path, images: int) -> dict:
-    """The state of that run after so many images."""
-    return torch.load(whole / f"checkpoints/images-{images:012d}/state.pt", weights_only=True)
+def undisturbed(whole: Path, samples: int) -> dict:
+    """The state of that run after so many samples."""
+    return torch.load(whole / f"checkpoints/samples-{samples:012d}/state.pt", weights_only=True)
 
 
-def weights(whole: Path, images: int) -> str:
-    """The checksum that a run of so many images has in its summary."""
-    return generator_file.weights_sha256(undisturbed(whole, images)["ema"])
+def weights(whole: Path, samples: int) -> str:
+    """The checksum that a run of so many samples has in its summary."""
+    return generator_file.weights_sha256(undisturbed(whole, samples)["ema"])
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, digits) -> Path:
-    """A run of 1,280 images with two checkpoints."""
+    """A run of 1,280 samples with two checkpoints."""
     cwd = tmp_path_factory.mktemp("trained")
-    result = train(cwd, digits, "run", "--checkpoint.every=640", images=1280)
+    result = train(cwd, digits, "run", "--checkpoint.every=640", samples=1280)
     assert result.returncode == 0, result.stderr
     return cwd / "run"
 
@@ -91,23 +93,23 @@ def run(tmp_path, trained) -> Path:
 
 def test_what_a_run_leaves(finished):
     names = [path.name for path in sorted((finished / "checkpoints").iterdir())]
-    assert names == ["images-000000003200", "images-000000004800", "images-000000006400"]
+    assert names == ["samples-000000003200", "samples-000000004800", "samples-000000006400"]
     said = summary(finished)
-    assert said["images"] == 6400
-    assert said["images_per_second"] == pytest.approx(6400 / said["seconds"], rel=0.01)
+    assert said["samples"] == 6400
+    assert said["samples_per_second"] == pytest.approx(6400 / said["seconds"], rel=0.01)
     assert set(said["losses"]) == {"loss_g", "loss_d", "relative_distance"}
     assert len(said["weights_sha256"]) == 64
     rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
-    assert rows[-1]["images"] == 6400
+    assert rows[-1]["samples"] == 6400
     assert {"loss_g", "loss_d", "logit_real", "logit_fake", "relative_distance", "lam", "grad_norm_g", "grad_norm_d",
-            "skipped", "images_per_second", "data_wait_share", "step_seconds", "coverage"} <= set(rows[-1])  # fmt: skip
+            "skipped", "samples_per_second", "data_wait_share", "step_seconds", "coverage"} <= set(rows[-1])  # fmt: skip
     assert (finished / "samples" / "course.png").stat().st_size > 1000
 
 
 def test_a_run_starts_without_what_it_does_not_need(tmp_path, digits):
     """What torch.compile needs, and torchvision's models: each would take as long to import as PyTorch does."""
     code = "import sys; from ragdist.train import main; main(sys.argv[1:]); print(*sys.modules)"
-    arguments = [*TINY, f"--data={digits}", "--out=run", "--images=64"]
+    arguments = [*TINY, f"--data={digits}", "--out=run", "--samples=64"]
     result = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     modules = result.stdout.splitlines()[-1].split()
@@ -116,9 +118,9 @@ def test_a_run_starts_without_what_it_does_not_need(tmp_path, digits):
 
 
 def test_a_checkpoint_loads_with_weights_only(finished):
-    state = torch.load(finished / "checkpoints/images-000000006400/state.pt", weights_only=True)
+    state = torch.load(finished / "checkpoints/samples-000000006400/state.pt", weights_only=True)
     assert list(state)[:5] == ["generator", "discriminator", "ema", "g_optim", "d_optim"]
-    assert state["images"] == 6400
+    assert state["samples"] == 6400
 
 
 def test_tensorboard_reads_all_of_it(finished):
@@ -138,33 +140,33 @@ def test_tensorboard_reads_all_of_it(finished):
 def test_three_kills_at_random_moments_leave_the_same_weights(tmp_path, digits, whole):
     """SIGKILL to the whole process group, whatever it is doing; the same command ends with the same bits."""
     options = ["--checkpoint.every=320", "--monitor.grid_every=640", "--data.loader_workers=1"]
-    images = 9600
+    samples = 9600
     chance = random.Random(7)
     checkpoints = tmp_path / "killed" / "checkpoints"
     for kill in range(3):
-        process = start(tmp_path, digits, "killed", *options, images=images)
-        seen = set(checkpoints.glob("images-*"))
-        wait_for(lambda seen=seen: set(checkpoints.glob("images-*")) - seen)
+        process = start(tmp_path, digits, "killed", *options, samples=samples)
+        seen = set(checkpoints.glob("samples-*"))
+        wait_for(lambda seen=seen: set(checkpoints.glob("samples-*")) - seen)
         time.sleep(chance.uniform(0, 0.4))
         os.killpg(process.pid, signal.SIGKILL)
         output = "".join(process.communicate())
         assert process.returncode == -signal.SIGKILL, output
         assert ("continuing from" in output) == (kill > 0)
     assert not (tmp_path / "killed" / "summary.json").exists()
-    last = train(tmp_path, digits, "killed", *options, images=images)
+    last = train(tmp_path, digits, "killed", *options, samples=samples)
     assert last.returncode == 0, last.stderr
     assert "continuing from" in last.stdout
     assert summary(tmp_path / "killed")["weights_sha256"] == summary(whole)["weights_sha256"]
-    assert equal(undisturbed(tmp_path / "killed", images), undisturbed(whole, images))
-    lines = [json.loads(line)["images"] for line in (tmp_path / "killed/metrics.jsonl").read_text().splitlines()]
+    assert equal(undisturbed(tmp_path / "killed", samples), undisturbed(whole, samples))
+    lines = [json.loads(line)["samples"] for line in (tmp_path / "killed/metrics.jsonl").read_text().splitlines()]
     assert lines == sorted(set(lines)), "a stretch that was computed twice is logged once"
 
 
 def test_several_threads_continue_with_the_same_bits(tmp_path, digits):
     """Elsewhere here a process computes with one thread."""
     for out, lengths in (("at once", [1280]), ("in parts", [640, 1280])):
-        for images in lengths:
-            options = [*TINY, f"--data={digits}", f"--out={out}", f"--images={images}"]
+        for samples in lengths:
+            options = [*TINY, f"--data={digits}", f"--out={out}", f"--samples={samples}"]
             result = command(TRAIN, *options, cwd=tmp_path, OMP_NUM_THREADS="2")
             assert result.returncode == 0, result.stderr
     weights = {summary(tmp_path / out)["weights_sha256"] for out in ("at once", "in parts")}
@@ -176,7 +178,7 @@ def test_nothing_outlives_a_killed_trainer(tmp_path, digits, monkeypatch):
     import psutil
 
     monkeypatch.setenv("RAGDIST_TEST_COLD", "1")  # else they are not below it
-    process = start(tmp_path, digits, "run", "--data.loader_workers=2", images=10_000_000)
+    process = start(tmp_path, digits, "run", "--data.loader_workers=2", samples=10_000_000)
     metrics = tmp_path / "run" / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.read_text())
     children = psutil.Process(process.pid).children(recursive=True)
@@ -203,14 +205,14 @@ def test_loader_workers_do_not_change_the_run(tmp_path, digits):
     found = set()
     for workers in (0, 1, 3):
         options = [f"--data.loader_workers={workers}", "--data.crop_padding=2", "--data.flip=true"]
-        result = train(tmp_path, digits, f"w{workers}", *options, images=1600)
+        result = train(tmp_path, digits, f"w{workers}", *options, samples=1600)
         assert result.returncode == 0, result.stderr
         found.add(summary(tmp_path / f"w{workers}")["weights_sha256"])
     assert len(found) == 1
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_continues(tmp_path, digits, whole):
-    process = start(tmp_path, digits, "stopped", "--data.loader_workers=1", images=9600)
+    process = start(tmp_path, digits, "stopped", "--data.loader_workers=1", samples=9600)
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.read_text())
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loader process gets it too
@@ -218,23 +220,23 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_continues(tmp_path, digits, w
     assert process.returncode == 130, output
     assert "stopped at" in output
     assert "Traceback" not in output
-    assert list((tmp_path / "stopped/checkpoints").glob("images-*"))
-    assert train(tmp_path, digits, "stopped", images=9600).returncode == 0
+    assert list((tmp_path / "stopped/checkpoints").glob("samples-*"))
+    assert train(tmp_path, digits, "stopped", samples=9600).returncode == 0
     assert summary(tmp_path / "stopped")["weights_sha256"] == summary(whole)["weights_sha256"]
 
 
 def test_a_finished_run_says_so_and_a_larger_number_extends_it(tmp_path, digits, whole):
-    for images in (1600, 1600, 3200):
-        result = train(tmp_path, digits, "run", images=images)
+    for samples in (1600, 1600, 3200):
+        result = train(tmp_path, digits, "run", samples=samples)
         assert result.returncode == 0, result.stderr
-        assert ("is finished" in result.stdout) == (images == 1600 and "continuing" in result.stdout)
+        assert ("is finished" in result.stdout) == (samples == 1600 and "continuing" in result.stdout)
     assert "is finished" not in result.stdout
     # Killed between its last checkpoint and its summary: the same command still writes it.
     (tmp_path / "run" / "summary.json").unlink()
     (tmp_path / "run" / "samples" / "course.png").unlink()
     (tmp_path / "run" / "generator.safetensors").unlink()
-    assert train(tmp_path, digits, "run", images=3200).returncode == 0
-    assert summary(tmp_path / "run")["images"] == 3200
+    assert train(tmp_path, digits, "run", samples=3200).returncode == 0
+    assert summary(tmp_path / "run")["samples"] == 3200
     assert (tmp_path / "run" / "samples" / "course.png").is_file()
     exported = generator_file.load(tmp_path / "run" / "generator.safetensors", torch.device("cpu"))
     assert exported.about["weights_sha256"] == summary(tmp_path / "run")["weights_sha256"]
@@ -246,14 +248,16 @@ def test_a_finished_run_says_so_and_a_larger_number_extends_it(tmp_path, digits,
 
 
 def test_another_configuration_is_refused_and_overwrite_starts_anew(tmp_path, digits, run):
-    line = refused(train(tmp_path, digits, "run", "--objective.lam=3", "--optim.g_lr=1e-3", images=1280))
+    line = refused(train(tmp_path, digits, "run", "--objective.lam=3", "--optim.g_lr=1e-3", samples=1280))
     assert "objective.lam 1.0 -> 3.0" in line
     assert "optim.g_lr 0.0005 -> 0.001" in line
     # What does not decide the weights may change.
-    assert train(tmp_path, digits, "run", "--monitor.seconds=1", "--data.loader_workers=2", images=1280).returncode == 0
+    assert (
+        train(tmp_path, digits, "run", "--monitor.seconds=1", "--data.loader_workers=2", samples=1280).returncode == 0
+    )
     keep = run / "notes.txt"
     keep.write_text("mine")
-    result = train(tmp_path, digits, "run", "--objective.lam=3", "--overwrite", images=640)
+    result = train(tmp_path, digits, "run", "--objective.lam=3", "--overwrite", samples=640)
     assert result.returncode == 0, result.stderr
     assert "continuing" not in result.stdout
     assert keep.read_text() == "mine"
@@ -264,11 +268,11 @@ def test_other_data_are_refused(tmp_path, run):
     from ragdist.data.writing.writer import write_shards
 
     write_shards("digits", tmp_path / "other", ShardOptions(seed=1))
-    assert "other data" in refused(train(tmp_path, tmp_path / "other", "run", images=1920))
+    assert "other data" in refused(train(tmp_path, tmp_path / "other", "run", samples=1920))
 
 
 def test_a_run_in_use_is_refused(tmp_path, digits):
-    process = start(tmp_path, digits, "run", images=10_000_000)
+    process = start(tmp_path, digits, "run", samples=10_000_000)
     try:
         wait_for(lambda: (tmp_path / "run" / "config.yaml").exists())
         assert f"in use by process {process.pid}" in refused(train(tmp_path, digits, "run"))
@@ -279,7 +283,7 @@ def test_a_run_in_use_is_refused(tmp_path, digits):
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "manifest", "empty"])
 def test_a_broken_checkpoint_is_named_and_skipped(tmp_path, digits, run, whole, damage):
-    newest = run / "checkpoints/images-000000001280"
+    newest = run / "checkpoints/samples-000000001280"
     state = newest / "state.pt"
     content = state.read_bytes()
     if damage == "cut":
@@ -291,29 +295,29 @@ def test_a_broken_checkpoint_is_named_and_skipped(tmp_path, digits, run, whole, 
     else:
         for file in newest.iterdir():
             file.unlink()
-    result = train(tmp_path, digits, "run", "--checkpoint.every=640", images=1920)
+    result = train(tmp_path, digits, "run", "--checkpoint.every=640", samples=1920)
     assert result.returncode == 0, result.stderr
-    assert "skipped a broken checkpoint, run/checkpoints/images-000000001280" in result.stdout
-    assert "continuing from run/checkpoints/images-000000000640" in result.stdout
+    assert "skipped a broken checkpoint, run/checkpoints/samples-000000001280" in result.stdout
+    assert "continuing from run/checkpoints/samples-000000000640" in result.stdout
     assert summary(run)["weights_sha256"] == weights(whole, 1920)
 
 
 def test_when_no_checkpoint_is_whole_nothing_is_started_over(tmp_path, digits, run):
-    for images in (640, 1280):
-        (run / f"checkpoints/images-{images:012d}/state.pt").write_bytes(b"")
-    assert "no checkpoint is whole" in refused(train(tmp_path, digits, "run", images=1920))
+    for samples in (640, 1280):
+        (run / f"checkpoints/samples-{samples:012d}/state.pt").write_bytes(b"")
+    assert "no checkpoint is whole" in refused(train(tmp_path, digits, "run", samples=1920))
 
 
 def test_a_checkpoint_of_another_format_is_refused(tmp_path, digits, run):
     import hashlib
 
-    folder = run / "checkpoints/images-000000001280"
+    folder = run / "checkpoints/samples-000000001280"
     meta = json.loads((folder / "meta.json").read_text()) | {"version": 99}
     (folder / "meta.json").write_text(json.dumps(meta))
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["meta.json"] = hashlib.sha256((folder / "meta.json").read_bytes()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert "version 99" in refused(train(tmp_path, digits, "run", images=1920))
+    assert "version 99" in refused(train(tmp_path, digits, "run", samples=1920))
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, digits):
@@ -325,14 +329,14 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, digits):
         pytest.skip("cannot mount a small file system here (not root)")
     try:
         options = ["--network.g_width=128", "--network.d_width=128", "--checkpoint.every=640", "--checkpoint.keep=50"]
-        line = refused(train(tmp_path, digits, str(disk / "run"), *options, images=64000))
+        line = refused(train(tmp_path, digits, str(disk / "run"), *options, samples=64000))
         assert "the disk is full" in line
         left = sorted((disk / "run/checkpoints").iterdir())
         assert left, "there was room for some"
         assert not [path for path in left if path.name.startswith(".")]
         subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
         further = int(left[-1].name.partition("-")[2]) + 3200
-        result = train(tmp_path, digits, str(disk / "run"), *options, images=further)
+        result = train(tmp_path, digits, str(disk / "run"), *options, samples=further)
         assert result.returncode == 0, result.stderr
         assert f"continuing from {left[-1]}" in result.stdout
     finally:
@@ -343,7 +347,7 @@ def test_updates_that_are_not_finite_are_skipped_counted_and_end_the_run(tmp_pat
     """A learning rate that throws the weights out of float32."""
     line = refused(
         train(tmp_path, digits, "run", "--optim.g_lr=1e30", "--optim.d_lr=1e30", "--monitor.seconds=0.01",
-              "--optim.max_skipped=20", "--checkpoint.every=320", images=64000)
+              "--optim.max_skipped=20", "--checkpoint.every=320", samples=64000)
     )  # fmt: skip
     assert "not finite" in line
     assert "with lower --optim.g_lr" in line
@@ -368,15 +372,15 @@ def test_memory_does_not_grow(tmp_path, digits):
     b = 8
     options = [f"--batch_size={b}", f"--objective.group={b}", "--monitor.seconds=0.2", "--monitor.tensorboard=true",
                f"--monitor.grid_every={b * 320}", f"--checkpoint.every={b * 500}", "--data.loader_workers=1"]  # fmt: skip
-    process = start(tmp_path, digits, "run", *options, images=2400 * b)
+    process = start(tmp_path, digits, "run", *options, samples=2400 * b)
     metrics = tmp_path / "run" / "metrics.jsonl"
     least = {}
     try:
         while process.poll() is None:
             whole = metrics.read_text().split("\n")[:-1] if metrics.exists() else []  # the last may be half written
-            images = json.loads(whole[-1])["images"] if whole else 0
+            samples = json.loads(whole[-1])["samples"] if whole else 0
             for update in (400, 1900):
-                if update * b <= images < (update + 400) * b and (now := anonymous_memory(process.pid)):
+                if update * b <= samples < (update + 400) * b and (now := anonymous_memory(process.pid)):
                     least[update] = min(least.get(update, now), now)
             time.sleep(0.05)
         output = "".join(process.communicate(timeout=HANGS))

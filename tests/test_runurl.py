@@ -34,8 +34,8 @@ def names(run: str) -> list[str]:
     return RemoteFolder(f"s3://bucket/{run}").list()
 
 
-def train(cwd: Path, data: Path, out: str, *more: str, images: int = 3200):
-    return command(TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--images={images}", *more, cwd=cwd)
+def train(cwd: Path, data: Path, out: str, *more: str, samples: int = 3200):
+    return command(TRAIN, *TINY, f"--data={data}", f"--out={out}", f"--samples={samples}", *more, cwd=cwd)
 
 
 def config_of(out: str, *more: str):
@@ -45,9 +45,9 @@ def config_of(out: str, *more: str):
 def test_a_killed_run_goes_on_from_the_store(s3, tmp_path, digits):
     """SIGKILL, then the same command, on a machine that has nothing of the run; the same bits as on a disk."""
     options = ["--checkpoint.every=640"]
-    undisturbed = train(tmp_path, digits, "whole", *options, images=9600)
+    undisturbed = train(tmp_path, digits, "whole", *options, samples=9600)
     assert undisturbed.returncode == 0, undisturbed.stderr
-    arguments = [*TINY, f"--data={digits}", "--out=s3://bucket/killed", "--images=9600", *options]
+    arguments = [*TINY, f"--data={digits}", "--out=s3://bucket/killed", "--samples=9600", *options]
     process = begin("tests.impatient", TRAIN, *arguments, cwd=tmp_path)
     end = time.monotonic() + HANGS
     while not any(name.endswith("manifest.json") for name in names("killed")):
@@ -58,19 +58,19 @@ def test_a_killed_run_goes_on_from_the_store(s3, tmp_path, digits):
     again = command("tests.impatient", TRAIN, *arguments, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "is locked by process" in again.stdout
-    assert "continuing from s3://bucket/killed/checkpoints/images-" in again.stdout
+    assert "continuing from s3://bucket/killed/checkpoints/samples-" in again.stdout
     found = names("killed")
     assert "summary.json" in found
     assert "samples/course.png" in found
     assert "lock" not in found
     kept = {name.split("/")[1] for name in found if name.startswith("checkpoints/")}
-    assert sorted(kept) == [f"images-{images:012d}" for images in (8320, 8960, 9600)]
+    assert sorted(kept) == [f"samples-{samples:012d}" for samples in (8320, 8960, 9600)]
     whole = json.loads((tmp_path / "whole" / "summary.json").read_text())
     mine = json.loads(RemoteFolder("s3://bucket/killed").read("summary.json"))
     assert mine["weights_sha256"] == whole["weights_sha256"]
-    finished = train(tmp_path, digits, "s3://bucket/killed", *options, images=9600)
+    finished = train(tmp_path, digits, "s3://bucket/killed", *options, samples=9600)
     assert "is finished: 9,600 images" in finished.stdout
-    line = refused(train(tmp_path, digits, "s3://bucket/killed", "--objective.lam=3", images=9600))
+    line = refused(train(tmp_path, digits, "s3://bucket/killed", "--objective.lam=3", samples=9600))
     assert "objective.lam 1.0 -> 3.0" in line
 
 
@@ -83,7 +83,7 @@ def test_mistakes_get_one_line(s3, tmp_path, digits):
 
 def test_a_run_in_a_store_is_drawn_and_judged_as_it_is(s3, tmp_path, digits):
     """By the commands that read runs, from the URL of the run or of its generator, over http, too."""
-    result = train(tmp_path, digits, "s3://bucket/seen", images=640)
+    result = train(tmp_path, digits, "s3://bucket/seen", samples=640)
     assert result.returncode == 0, result.stderr
     remote = RemoteFolder("s3://bucket/seen")
     for name in ("generator.safetensors", "config.yaml"):
@@ -116,7 +116,7 @@ def test_a_run_in_a_store_is_drawn_and_judged_as_it_is(s3, tmp_path, digits):
 
 
 def test_tensorboard_reads_a_run_by_the_command_that_it_prints(s3, tmp_path, digits):
-    result = train(tmp_path, digits, "s3://bucket/curves", "--monitor.tensorboard=true", images=640)
+    result = train(tmp_path, digits, "s3://bucket/curves", "--monitor.tensorboard=true", samples=640)
     assert result.returncode == 0, result.stderr
     printed = re.search(r"^TensorBoard:  tensorboard (--logdir s3://bucket/curves)$", result.stdout, re.M)
     argv = [sys.executable, "-m", "tensorboard.main", *printed[1].split(), f"--port={free_port()}"]
@@ -185,10 +185,10 @@ def test_of_a_copy_messages_name_the_url(s3, tmp_path, digits):
             assert "s3://bucket/odd/generator.safetensors is damaged" in line
 
 
-def save(folder, images: int, keep: int) -> None:
+def save(folder, samples: int, keep: int) -> None:
     folder.before_saving()
-    state = {"weights": torch.full((10,), float(images))}
-    checkpoint.save(folder.checkpoints, images, state, {"images": images}, keep=keep)
+    state = {"weights": torch.full((10,), float(samples))}
+    checkpoint.save(folder.checkpoints, samples, state, {"samples": samples}, keep=keep)
     folder.saved()
 
 
@@ -218,7 +218,7 @@ def test_a_checkpoint_that_is_saved_during_an_upload_is_uploaded_although_the_ru
 
     with pytest.raises(UserError, match="damaged"):
         train_on()
-    assert "checkpoints/images-000000000100/manifest.json" in remote.list()
+    assert "checkpoints/samples-000000000100/manifest.json" in remote.list()
     assert not mirror.behind
 
 
@@ -242,7 +242,7 @@ def test_what_cannot_be_uploaded_while_a_run_goes_on_is_kept(s3, tmp_path, monke
         train_on(ZeroDivisionError())
     for said in (str(raised.value), capsys.readouterr().err.strip()):
         kept = Path(said.rpartition(" is in ")[2])
-        assert (kept / "checkpoints/images-000000000100/manifest.json").is_file()
+        assert (kept / "checkpoints/samples-000000000100/manifest.json").is_file()
         shutil.rmtree(kept)
 
 
@@ -251,7 +251,7 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(s3, tmp_path, digits, mo
     gate = Gate(int(s3["AWS_ENDPOINT_URL"].rpartition(":")[2]))
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{gate.port}")
     store = s3_client(s3)  # beside the gate
-    size = ["--images=12800", "--checkpoint.every=6400", "--monitor.seconds=0.1"]
+    size = ["--samples=12800", "--checkpoint.every=6400", "--monitor.seconds=0.1"]
     process = begin(TRAIN, *TINY, f"--data={digits}", "--out=s3://bucket/away", *size, cwd=tmp_path)
     end = time.monotonic() + HANGS
     while b"images  L_G" not in process.outputs[0].read:
@@ -260,7 +260,7 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(s3, tmp_path, digits, mo
         time.sleep(0.05)
     gate.shut()
     shut, end = time.time(), time.monotonic() + HANGS
-    while not re.search(rb"images-000000006400/.*attempt [3-8] of", process.outputs[1].read):
+    while not re.search(rb"samples-000000006400/.*attempt [3-8] of", process.outputs[1].read):
         assert process.poll() is None, process.communicate(timeout=10)
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -271,10 +271,10 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(s3, tmp_path, digits, mo
     gate.shut()
     metrics = store.get_object(Bucket="bucket", Key="away/metrics.jsonl")["Body"].read()
     rows = [json.loads(line) for line in metrics.splitlines()]
-    assert any(row["images"] > 6400 and shut < row["time"] < opened for row in rows)
+    assert any(row["samples"] > 6400 and shut < row["time"] < opened for row in rows)
     there = [found["Key"] for found in store.list_objects(Bucket="bucket", Prefix="away/checkpoints/")["Contents"]]
     whole = [name.split("/")[2] for name in there if name.endswith("/manifest.json")]
-    assert sorted(whole) == ["images-000000006400", "images-000000012800"]
+    assert sorted(whole) == ["samples-000000006400", "samples-000000012800"]
 
 
 class SlowFolder(RemoteFolder):
@@ -302,7 +302,7 @@ def test_there_is_a_whole_checkpoint_however_slow_uploads_are(s3, tmp_path, keep
     second = Mirror(RemoteFolder(remote.url), tmp_path / "other", keep)
     second.pull()
     found, broken = checkpoint.load_newest(second.folder.checkpoints, torch.device("cpu"))
-    assert found.meta["images"] == 800
+    assert found.meta["samples"] == 800
     assert not broken
 
 
@@ -311,14 +311,14 @@ def test_an_upload_that_broke_off_is_passed_over(s3, tmp_path):
     mirror = Mirror(remote, tmp_path / "run", 3)
     mirror.pull()
     with mirror.following():
-        for images in (100, 200, 300):
-            save(mirror.folder, images, 3)
-    remote.remove(["checkpoints/images-000000000300/manifest.json"])  # as if it had not come that far
-    remote.write("checkpoints/images-000000000200/state.pt", b"another one's")
+        for samples in (100, 200, 300):
+            save(mirror.folder, samples, 3)
+    remote.remove(["checkpoints/samples-000000000300/manifest.json"])  # as if it had not come that far
+    remote.write("checkpoints/samples-000000000200/state.pt", b"another one's")
     second = Mirror(remote, tmp_path / "other", 3)
     second.pull()
     found, broken = checkpoint.load_newest(second.folder.checkpoints, torch.device("cpu"))
-    assert found.meta["images"] == 100
+    assert found.meta["samples"] == 100
     assert len(broken) == 1
 
 

@@ -139,7 +139,7 @@ def test_it_leaves_a_table_a_page_and_curves(searched):
 
     board = EventAccumulator(str(cwd / "found/tensorboard/0000")).Reload()
     scalars = board.Scalars("search/frechet_distance")
-    assert [(s.step, s.value) for s in scalars] == [(r.images, pytest.approx(r.value)) for r in trials[0].rungs]
+    assert [(s.step, s.value) for s in scalars] == [(r.samples, pytest.approx(r.value)) for r in trials[0].rungs]
     assert "_hparams_/session_start_info" in board.summary_metadata
 
 
@@ -149,14 +149,14 @@ def test_the_best_configuration_is_one_that_the_trainer_takes(searched):
     trials = SearchFolder(cwd / "found").read()
     best = min((trial for trial in trials if trial.state == "finished"), key=lambda trial: trial.value)
     trained = command(
-        "ragdist.train", "--config=found/best.yaml", "--out=run", "--images=64", cwd=cwd, OMP_NUM_THREADS="1"
+        "ragdist.train", "--config=found/best.yaml", "--out=run", "--samples=64", cwd=cwd, OMP_NUM_THREADS="1"
     )
     assert trained.returncode == 0, trained.stderr
     config = settings.read(cwd / "run/config.yaml")
     assert {name: config[name] for name in best.options} == best.options
     assert config["network.g_width"] == 32
     whole = yaml.safe_load((cwd / "found/best.yaml").read_text())
-    assert (whole["images"], whole["seed"]) == (3072, 0)
+    assert (whole["samples"], whole["seed"]) == (3072, 0)
 
 
 @starts_ray
@@ -172,12 +172,12 @@ def test_a_finished_search_is_told_again_and_is_no_other(searched, monkeypatch, 
 
 @starts_ray
 def test_a_trial_may_be_a_run_on_ray_workers(tmp_path, digits):
-    argv = options(digits, "--objective.lam=0", "--budget_images=32", "--workers_per_trial=1", "--cpus_per_worker=1")
+    argv = options(digits, "--objective.lam=0", "--budget_samples=32", "--workers_per_trial=1", "--cpus_per_worker=1")
     argv[argv.index("--trials=6")] = "--trials=1"
     result = searching(argv, tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     (trial,) = SearchFolder(tmp_path / "found").read()
-    assert (trial.name, trial.state, trial.images) == ("lambda 0", "finished", 32)
+    assert (trial.name, trial.state, trial.seen) == ("lambda 0", "finished", 32)
     assert "starting 1 worker, 1 CPU each" in (tmp_path / "found/trials/0000/seed-0.log").read_text()
 
 

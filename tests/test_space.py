@@ -122,7 +122,7 @@ def test_rungs_end_with_the_budget_in_whole_updates(budget, batch):
     rungs = halving.rungs(budget, batch)
     assert 1 <= len(rungs) <= halving.RUNGS
     assert rungs == sorted(set(rungs))
-    assert all(images % batch == 0 for images in rungs)
+    assert all(seen % batch == 0 for seen in rungs)
     assert budget <= rungs[-1] < budget + batch
 
 
@@ -167,15 +167,15 @@ def test_a_grid_is_as_fine_as_there_is_room():
 
 
 def search_state(folder, trials=12, *argv, **options) -> SearchState:
-    base = config("--images=3000", "--batch_size=10", *argv)
-    options = SearchOptions(trials=trials, budget_images=400, **options)
+    base = config("--samples=3000", "--batch_size=10", *argv)
+    options = SearchOptions(trials=trials, budget_samples=400, **options)
     place = SearchFolder(folder)
     place.trials.mkdir(parents=True, exist_ok=True)
     return SearchState(plan.make(base, options, [LAM]), place)
 
 
-def metric(values: dict, images: int, seed: int = 0) -> float:
-    return abs(math.log(values["objective.lam"] + 0.01)) + 10 / images + seed
+def metric(values: dict, seen: int, seed: int = 0) -> float:
+    return abs(math.log(values["objective.lam"] + 0.01)) + 10 / seen + seed
 
 
 def play(search: SearchState, until: int = 10**9) -> list[int]:
@@ -183,14 +183,14 @@ def play(search: SearchState, until: int = 10**9) -> list[int]:
     begun = []
     while len(begun) < until and (trial := search.next()):
         begun.append(trial.number)
-        for images in search.plan.rungs:
-            if images <= trial.images:
+        for seen in search.plan.rungs:
+            if seen <= trial.seen:
                 continue
-            if trial.options["objective.lam"] > 5 and images > 100:
+            if trial.options["objective.lam"] > 5 and seen > 100:
                 search.diverged(trial.number, "not finite")
                 break
-            values = [metric(trial.options, images, seed) for seed in range(search.plan.options.seeds)]
-            if not search.record(trial.number, images, values, 1.0):
+            values = [metric(trial.options, seen, seed) for seed in range(search.plan.options.seeds)]
+            if not search.record(trial.number, seen, values, 1.0):
                 break
     return begun
 
@@ -239,7 +239,7 @@ def test_a_metric_that_is_not_finite_is_a_divergence(tmp_path):
     search = search_state(tmp_path, 3)
     assert not search.record(search.next().number, 100, [1.0, math.nan, math.nan], 1.0)
     assert search.trials[0].state == DIVERGED
-    assert "after 100 images is not finite" in search.trials[0].reason
+    assert "after 100 samples is not finite" in search.trials[0].reason
 
 
 def test_where_lambda_is_0_there_is_one_baseline(tmp_path):
@@ -276,9 +276,9 @@ def test_importance_finds_the_option_that_matters():
         options = {axis.name: axis.at((7 * i * (k + 1) + 3) % 20 / 20) for k, axis in enumerate(axes)}
         value = abs(math.log(options["objective.lam"]))
         trials.append(Trial(i, "", options, FINISHED, rungs=[Rung(100, value, [value], 1.0)]))
-    shares, images, count = importance(axes, trials, [100], -1)
+    shares, seen, count = importance(axes, trials, [100], -1)
     assert shares["objective.lam"] > 0.7 > 0.3 > shares["optim.beta1"]
-    assert (images, count) == (100, 20)
+    assert (seen, count) == (100, 20)
     assert importance(axes, trials[:3], [100], -1) == ({}, 0, 0)
 
 

@@ -80,7 +80,7 @@ def test_each_sample_comes_exactly_once_an_epoch(data):
         updates = dataset(data, rank, 3, augment=False)
         for first in range(0, 2 * SAMPLES, BATCH):
             numbers = range(first + updates.slots.start, first + updates.slots.stop)
-            # Slot j of an update holds one of the images first, ..., first + 23: which epoch it is of, its lane says.
+            # Slot j of an update holds one of the samples first, ..., first + 23: which epoch it is of, its lane says.
             rows += zip(numbers, updates[first].samples, strict=True)
     seen = Counter(sample.numpy().tobytes() for _, sample in rows)
     reader = dataset(data).reader

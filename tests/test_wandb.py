@@ -32,7 +32,7 @@ def records(path: Path) -> Iterator[bytes]:
 def run(tmp_path_factory, digits) -> Path:
     pytest.importorskip("wandb")
     cwd = tmp_path_factory.mktemp("wandb")
-    options = ["--images=640", "--monitor.wandb=project", "--monitor.seconds=0.1", "--evaluate_every=320"]
+    options = ["--samples=640", "--monitor.wandb=project", "--monitor.seconds=0.1", "--evaluate_every=320"]
     options += ["--evaluate.samples=200", "--evaluate.features=pixels", "--evaluate.metrics=frechet"]
     result = command("ragdist.train", *TINY, f"--data={digits}", "--out=run", *options, cwd=cwd,
                      WANDB_MODE="offline", WANDB_SILENT="true")  # fmt: skip
@@ -56,14 +56,14 @@ def test_all_that_is_logged_arrives(run):
             row = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
             arrived.append((record.history.step.num, row))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    logged = [(row.pop("images"), row) for row in lines if "loss_g" in row]
+    logged = [(row.pop("samples"), row) for row in lines if "loss_g" in row]
     assert len(logged) >= 2
-    for images, row in logged:
-        (mine,) = [found for step, found in arrived if step == images and "loss_g" in found]
+    for samples, row in logged:
+        (mine,) = [found for step, found in arrived if step == samples and "loss_g" in found]
         del row["time"]
         assert row.items() <= mine.items()
-    judged = [found for _, found in arrived if "evaluate/images" in found]
-    assert [found["evaluate/images"] for found in judged] == [320, 640]
+    judged = [found for _, found in arrived if "evaluate/samples" in found]
+    assert [found["evaluate/samples"] for found in judged] == [320, 640]
     evaluated = [row["evaluate/frechet_distance"] for row in lines if "evaluate/frechet_distance" in row]
     assert [found["evaluate/frechet_distance"] for found in judged] == evaluated
 

@@ -25,10 +25,10 @@ def without(tmp_path) -> dict[str, str]:
 def test_a_run_trains_in_its_own_process(without, digits, tmp_path):
     hidden = subprocess.run([sys.executable, "-c", "import ray"], env=os.environ | without, capture_output=True)
     assert b"ModuleNotFoundError" in hidden.stderr
-    place = [f"--data={digits}", f"--out={tmp_path / 'run'}", "--images=128", "--workers=auto"]
+    place = [f"--data={digits}", f"--out={tmp_path / 'run'}", "--samples=128", "--workers=auto"]
     trained = command("ragdist.train", *TINY, *place, "--data.loader_workers=1", cwd=tmp_path, **without)
     assert trained.returncode == 0, trained.stderr
-    assert json.loads((tmp_path / "run/summary.json").read_text())["images"] == 128
+    assert json.loads((tmp_path / "run/summary.json").read_text())["samples"] == 128
     sampled = command("ragdist.generate", "run", "--n=4", "--out=grid.png", cwd=tmp_path, **without)
     assert sampled.returncode == 0, sampled.stderr
 

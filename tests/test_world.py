@@ -40,19 +40,19 @@ def prepared(world: World, config: Config) -> tuple[Trainer, Monitor | None]:
         path.mkdir(parents=True, exist_ok=True)
     index = index_file.load(config.data.path)
     trainer = Trainer(config, world, index, folder)
-    return trainer, Monitor(config, folder, index, trainer.images) if world.rank == 0 else None
+    return trainer, Monitor(config, folder, index, trainer.seen) if world.rank == 0 else None
 
 
 def train(world: World, config: Config, stop_after: int = 0) -> dict:
     """One rank of a run; weights at the end."""
     torch.use_deterministic_algorithms(True)
     trainer, monitor = prepared(world, config)
-    outcome = trainer.train(monitor, lambda: bool(stop_after) and trainer.images >= stop_after)
+    outcome = trainer.train(monitor, lambda: bool(stop_after) and trainer.seen >= stop_after)
     if monitor:
         monitor.close()
     weights = {**trainer.generator.state_dict(), **{"d." + k: v for k, v in trainer.discriminator.state_dict().items()}}
     gradients = [p.grad.flatten() for p in trainer.step.update.parameters() if p.grad is not None]
-    return {"sha": outcome.weights_sha256, "images": outcome.images, "bad": len(trainer.loader.bad),
+    return {"sha": outcome.weights_sha256, "samples": outcome.seen, "bad": len(trainer.loader.bad),
             "weights": torch.cat([w.flatten() for w in weights.values()]).numpy(),
             "gradients": torch.cat(gradients).numpy()}  # fmt: skip
 
@@ -86,9 +86,9 @@ def case(name: str, data: Path, out: Path) -> Config:
     # Adam divides each gradient by its own size: one that is nothing but rounding moves its weight as far as any. So
     # rates are small at first; gradients are compared at the end. Metrics are means since the reading before, which a
     # slow machine takes at another update: there are two, of the first update and of all others.
-    config = config_of("--data", str(data), "--out", str(out), "--optim.warmup_images", "2000", "--monitor.seconds",
+    config = config_of("--data", str(data), "--out", str(out), "--optim.warmup_samples", "2000", "--monitor.seconds",
                        "3600", "--monitor.grid_every", "1000000", "--monitor.tensorboard", "false", *CASES[name])  # fmt: skip
-    return replace(config, images=6 * config.batch_size)
+    return replace(config, samples=6 * config.batch_size)
 
 
 def last_row(out: Path) -> dict:
@@ -117,17 +117,17 @@ def test_weights_are_those_of_one_process(tmp_path, digits, singles, size):
 
 
 def test_two_runs_of_one_world_size_have_the_same_bits_and_another_size_continues(tmp_path, digits):
-    options = [*TINY, "--data", str(digits), "--checkpoint.every", "160", "--images", "960"]
-    options += ["--optim.warmup_images", "100000"]
+    options = [*TINY, "--data", str(digits), "--checkpoint.every", "160", "--samples", "960"]
+    options += ["--optim.warmup_samples", "100000"]
     whole = on_ranks(3, train_all, 3, *[config_of(*options, "--out", str(tmp_path / name)) for name in "ab"])
     assert whole[0][0]["sha"] == whole[0][1]["sha"]
     single = alone(config_of(*options, "--out", str(tmp_path / "alone")))
     # A third of it on three workers, a third on two, the rest on one.
     part = config_of(*options, "--out", str(tmp_path / "part"))
-    assert on_ranks(3, train, part, 320)[0]["images"] == 320 + 32  # who wants to stop says so with the next update
-    assert on_ranks(2, train, part, 640)[0]["images"] == 640 + 32
+    assert on_ranks(3, train, part, 320)[0]["samples"] == 320 + 32  # who wants to stop says so with the next update
+    assert on_ranks(2, train, part, 640)[0]["samples"] == 640 + 32
     last = alone(part)
-    assert last["images"] == 960
+    assert last["samples"] == 960
     assert error(last["weights"], single["weights"]) < 1e-5
 
 
@@ -136,7 +136,7 @@ def train_with_a_flipped_bit(world: World, config: Config, rank: int, at: int) -
     trainer, monitor = prepared(world, config)
 
     def flip() -> bool:
-        if world.rank == rank and trainer.images == at:
+        if world.rank == rank and trainer.seen == at:
             next(trainer.discriminator.parameters()).data.view(torch.int32).view(-1)[0] ^= 1
         return False
 
@@ -151,11 +151,11 @@ def train_with_a_flipped_bit(world: World, config: Config, rank: int, at: int) -
 ])  # fmt: skip
 def test_a_flipped_bit_is_found_at_the_next_checkpoint(tmp_path, digits, size, rank, says):
     config = config_of(*TINY, "--data", str(digits), "--out", str(tmp_path), "--checkpoint.every", "320",
-                       "--images", "1920")  # fmt: skip
+                       "--samples", "1920")  # fmt: skip
     said = on_ranks(size, train_with_a_flipped_bit, config, rank, 416)
     assert len(set(said)) == 1
     assert re.match(says, said[0]), said[0]
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["images-000000000320"]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["samples-000000000320"]
 
 
 @given(st.lists(st.sampled_from("ab"), min_size=1, max_size=9))
@@ -194,7 +194,7 @@ def count_bytes(world: World, config: Config) -> tuple[list, int]:
     dist.all_reduce = counted
     batches = iter(trainer.loader.batches(0))
     for _ in range(3):
-        sent.clear() if trainer.images == config.batch_size else None
+        sent.clear() if trainer.seen == config.batch_size else None
         trainer.step(trainer.loader.to_device(next(batches)))
     gradients = sum(p.grad.nbytes for p in trainer.step.update.parameters())
     return sent, gradients - trainer.step.update.report.nbytes
@@ -241,7 +241,7 @@ def test_a_rank_without_data_ends_all_with_one_message(tmp_path, digits):
 
     data = tmp_path / "data"
     shutil.copytree(digits, data)
-    options = [*TINY, "--data", str(data), "--out", str(tmp_path / "run"), "--images", "1920"]
+    options = [*TINY, "--data", str(data), "--out", str(tmp_path / "run"), "--samples", "1920"]
     config = config_of(*options)  # of a little more than an epoch
     # Cut short what the last shard says after its index was read: every sample of its second half is bad.
     tar = max(data.glob("*.tar"))

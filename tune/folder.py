@@ -20,7 +20,7 @@ ENDED = (FINISHED, STOPPED, DIVERGED)  # a trial that crashed is tried again whe
 class Rung:
     """A rung: a trial's metric after a part of its budget."""
 
-    images: int
+    samples: int
     value: float  # the median of
     values: list[float]  # each seed's
     seconds: float  # that training and judging took since the last rung
@@ -38,17 +38,17 @@ class Trial:
     rungs: list[Rung] = field(default_factory=list)
 
     @property
-    def images(self) -> int:
-        return self.rungs[-1].images if self.rungs else 0
+    def seen(self) -> int:
+        return self.rungs[-1].samples if self.rungs else 0
 
     @property
     def value(self) -> float | None:
         """The metric at the last rung."""
         return self.rungs[-1].value if self.rungs else None
 
-    def at(self, images: int) -> Rung | None:
-        """The rung of so many images."""
-        return next((rung for rung in self.rungs if rung.images == images), None)
+    def at(self, seen: int) -> Rung | None:
+        """The rung of so many samples."""
+        return next((rung for rung in self.rungs if rung.samples == seen), None)
 
 
 def _names(kind: type) -> set[str]:

@@ -11,7 +11,7 @@ RUNGS = 3  # at a quarter, a half, and all of the budget
 
 
 def rungs(budget: int, batch: int) -> list[int]:
-    """Images at which a trial of so many is judged; whole updates, the budget last."""
+    """Samples at which a trial of so many is judged; whole updates, the budget last."""
     parts = (budget / REDUCTION**number for number in reversed(range(RUNGS)))
     return sorted({-(-round(part) // batch) * batch for part in parts})
 

@@ -152,7 +152,7 @@ class _Bridge:
         if result["diverged"]:
             self.search.diverged(number, result["diverged"])
             return False
-        return self.search.record(number, result["images"], list(result["values"]), result["seconds"])
+        return self.search.record(number, result["seen"], list(result["values"]), result["seconds"])
 
     def crash(self, number: int, reason: str) -> None:
         self.search.crashed(number, reason)
@@ -164,7 +164,7 @@ class _Bridge:
 
 class _Searcher(Searcher):
     def __init__(self, bridge: _Bridge):
-        super().__init__(metric="images", mode="max")  # what Tune does with it is nothing
+        super().__init__(metric="seen", mode="max")  # what Tune does with it is nothing
         self.bridge = bridge
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:

@@ -14,8 +14,8 @@ class SearchOptions:
     """folder of the search; started again it continues. Empty: searches/ and the config's name"""
     trials: int = common(12, at_least=1)
     """configurations that are tried, the baselines included; a finished search is extended by a larger number"""
-    budget_images: int = common(0, at_least=0, says="0 (a third of the run's --images) or more")
-    """images that a trial is trained on, for each seed; 0: a third of the run's --images"""
+    budget_samples: int = common(0, at_least=0, says="0 (a third of the run's --images) or more")
+    """samples that a trial is trained on, for each seed; 0: a third of the run's --images"""
     seeds: int = common(1, at_least=1)
     """runs of each configuration, with other seeds; what counts is their median"""
     space: str = common("")

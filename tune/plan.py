@@ -19,7 +19,7 @@ from tune.space import Axis
 FORMAT, VERSION = "ragdist-search", 1
 # What makes results comparable; a search that continues may have other --trials, and other resources.
 _SAME = ("seeds", "search", "scheduler", "metric", "samples", "judged_by", "features", "inception_weights")
-_KEYS = ("format", "version", "space", "budget_images", "rungs", *_SAME, "config", *identity.KEYS)
+_KEYS = ("format", "version", "space", "budget_samples", "rungs", *_SAME, "config", *identity.KEYS)
 _CHECKPOINTS = 8  # of a trial: what a kill costs at most is an eighth of its budget
 
 
@@ -30,18 +30,18 @@ class Plan:
     config: Config
     axes: list[Axis]
     options: SearchOptions
-    budget: int  # images of a trial's run
-    rungs: list[int]  # images at which it is judged, the budget last
+    budget: int  # samples of a trial's run
+    rungs: list[int]  # samples at which it is judged, the budget last
 
-    def trial_config(self, values: dict[str, Any], seed: int, out: Path, images: int) -> Config:
-        """The configuration of a trial's run up to ``images``; ``seed`` counts from 0."""
+    def trial_config(self, values: dict[str, Any], seed: int, out: Path, seen: int) -> Config:
+        """The configuration of a trial's run up to ``seen``; ``seed`` counts from 0."""
         config = space.varied(self.config, values)
         return space.varied(
             config,
             {
                 "seed": self.config.seed + seed,
                 "out": str(out),
-                "images": images,
+                "samples": seen,
                 "evaluate_every": 0,  # it is judged between its rungs
                 "checkpoint.every": max(self.budget // _CHECKPOINTS, 1),
                 "checkpoint.keep": 1,
@@ -63,7 +63,7 @@ class Plan:
             "version": VERSION,
             "ragdist": ragdist.__version__,
             "space": {axis.name: axis.content() for axis in self.axes},
-            "budget_images": self.budget,
+            "budget_samples": self.budget,
             "rungs": self.rungs,
             **{name: getattr(self.options, name) for name in _SAME},
             "config": flat(self.config),
@@ -73,7 +73,7 @@ class Plan:
 
 def make(config: Config, options: SearchOptions, axes: list[Axis]) -> Plan:
     """Make the plan from checked options."""
-    budget = options.budget_images or max(config.images // 3, config.batch_size)
+    budget = options.budget_samples or max(config.samples // 3, config.batch_size)
     budget = -(-budget // config.batch_size) * config.batch_size
     rungs = halving.rungs(budget, config.batch_size)
     return Plan(config, axes, options, budget, rungs)
@@ -90,8 +90,8 @@ def read(path: Path, resources: dict[str, Any] | None = None) -> Plan:
         config = space.varied(Config(), saved["config"])
         config = space.varied(config, resources or {})
         axes = space.parse(saved["space"], config, str(path))
-        options = SearchOptions(**{name: saved[name] for name in _SAME}, budget_images=saved["budget_images"])
-        return Plan(config, axes, options, saved["budget_images"], saved["rungs"])
+        options = SearchOptions(**{name: saved[name] for name in _SAME}, budget_samples=saved["budget_samples"])
+        return Plan(config, axes, options, saved["budget_samples"], saved["rungs"])
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: restore it, or give --overwrite to start anew") from error
 
@@ -105,7 +105,7 @@ def same(plan: Plan, path: Path) -> None:
     saved, mine = _load(path), json.loads(json.dumps(plan.content()))
     changed = [
         f"{name} {_short(saved.get(name))} -> {_short(mine[name])}"
-        for name in ("space", "budget_images", *_SAME)
+        for name in ("space", "budget_samples", *_SAME)
         if saved.get(name) != mine[name]
     ]
     fixed = flat(plan.config, free=False)

@@ -90,7 +90,7 @@ def study_of(axes: Sequence[Axis], trials: Sequence[Trial], sign: int):
         if trial.state == folder.FINISHED:
             study.add_trial(create_trial(value=trial.value, **common))
         elif trial.state == folder.STOPPED:
-            values = {rung.images: rung.value for rung in trial.rungs}
+            values = {rung.samples: rung.value for rung in trial.rungs}
             study.add_trial(create_trial(state=TrialState.PRUNED, intermediate_values=values, **common))
         elif trial.state == folder.DIVERGED:  # as bad as can be, and known to be
             study.add_trial(create_trial(value=-sign * float("inf"), **common))

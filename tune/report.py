@@ -50,7 +50,7 @@ class _Page:
     """The parts of the page."""
 
     def __init__(self, search: SearchState):
-        self.search, self.plan = search, search.plan
+        self.search, self.plan, self.units = search, search.plan, search.units
         self.metric = search.plan.options.metric
         self.all = sorted(search.trials.values(), key=lambda trial: trial.number)
         self.evaluated = [trial for trial in self.all if trial.rungs]
@@ -63,9 +63,9 @@ class _Page:
         options, plan = self.plan.options, self.plan
         more = "More" if self.search.sign > 0 else "Less"
         lines = [
-            f"{len(self.all)} trials of {plan.budget:,} images, on {options.seeds} seed(s) each; "
+            f"{len(self.all)} trials of {plan.budget:,} {self.units}, on {options.seeds} seed(s) each; "
             f"search {options.search}, scheduler {options.scheduler}; judged after "
-            f"{', '.join(f'{images:,}' for images in plan.rungs)} images.",
+            f"{', '.join(f'{seen:,}' for seen in plan.rungs)} {self.units}.",
             f"Metric: {self.metric} of {options.samples:,} samples of the moving average, features {options.features}, "
             f"by {options.judged_by or plan.config.data.path}. {more} is better.",
             *(f"{axis.name}: {axis.text()}" for axis in plan.axes),
@@ -154,14 +154,14 @@ class _Page:
         return section("Parallel coordinates", charts.parallel(scales, rows) + self._legend(), text)
 
     def importance(self) -> str:
-        shares, images, count = importance(self.plan.axes, self.all, self.plan.rungs, self.search.sign)
+        shares, seen, count = importance(self.plan.axes, self.all, self.plan.rungs, self.search.sign)
         if not shares:
             return ""
         chart = charts.bars(
             [label(name) for name in shares], {"share of the variance": list(shares.values())}, "importance"
         )
         text = (
-            f"fANOVA of the metric after {images:,} images, over {count} trials within the ranges. With few trials "
+            f"fANOVA of the metric after {seen:,} {self.units}, over {count} trials within the ranges. With few trials "
             "it is a hint: it cannot tell an option's effect from chance."
         )
         return section("Importance", chart, text)
@@ -169,11 +169,11 @@ class _Page:
     def curves(self) -> str:
         if not self.evaluated:
             return ""
-        x = Scale.of("images", [0, self.plan.budget], log=False)
+        x = Scale.of(self.units, [0, self.plan.budget], log=False)
         y = Scale.of(self.metric, [rung.value for trial in self.evaluated for rung in trial.rungs])
         lines = [
             (
-                [(rung.images, rung.value) for rung in trial.rungs],
+                [(rung.samples, rung.value) for rung in trial.rungs],
                 self._colour(trial),
                 2.4 if trial is self._best() else 1.2,
                 self._title(trial),
@@ -204,12 +204,12 @@ class _Page:
         return section("Samples", f'<div class="side">{"".join(parts)}</div>', text)
 
     def trials(self) -> str:
-        head = ["trial", *map(label, self.names), "images", self.metric, "state"]
+        head = ["trial", *map(label, self.names), self.units, self.metric, "state"]
         body = [
             [
                 str(trial.number),
                 *(number(trial.options.get(name, "")) for name in self.names),
-                f"{trial.images:,}",
+                f"{trial.seen:,}",
                 self._value(trial),
                 ": ".join(filter(None, (f"{trial.state} {trial.name}".strip(), trial.reason))),
             ]
@@ -241,7 +241,7 @@ class _Page:
 
     def _title(self, trial: Trial) -> str:
         options = ", ".join(f"{label(name)} {number(value)}" for name, value in trial.options.items())
-        return f"trial {trial.number}: {self.metric} {self._value(trial)} after {trial.images:,} images; {options}"
+        return f"trial {trial.number}: {self.metric} {self._value(trial)} after {trial.seen:,} {self.units}; {options}"
 
 
 def _table(head: list[str], body: list[list[Any]]) -> str:

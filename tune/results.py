@@ -35,18 +35,18 @@ def table(search: SearchState) -> str:
     """All trials as CSV: a line each, with every seed's metric at every rung."""
     metric, seeds = search.plan.options.metric, range(search.plan.options.seeds)
     names = list(dict.fromkeys(name for trial in search.trials.values() for name in trial.options))
-    places = [(images, seed) for images in search.plan.rungs for seed in seeds]
+    places = [(seen, seed) for seen in search.plan.rungs for seed in seeds]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    columns = [f"{metric}_{images}_seed{seed}" for images, seed in places]
-    writer.writerow(["trial", "name", *names, "state", "reason", "images", metric, "seconds", *columns])
+    columns = [f"{metric}_{seen}_seed{seed}" for seen, seed in places]
+    writer.writerow(["trial", "name", *names, "state", "reason", "samples", metric, "seconds", *columns])
     for _, trial in sorted(search.trials.items()):
-        values = [rung.values[seed] if (rung := trial.at(images)) else "" for images, seed in places]
+        values = [rung.values[seed] if (rung := trial.at(seen)) else "" for seen, seed in places]
         options = [trial.options.get(name, "") for name in names]
         seconds = round(sum(rung.seconds for rung in trial.rungs), 3)
         value = "" if trial.value is None else trial.value
         writer.writerow(
-            [trial.number, trial.name, *options, trial.state, trial.reason, trial.images, value, seconds, *values]
+            [trial.number, trial.name, *options, trial.state, trial.reason, trial.seen, value, seconds, *values]
         )
     return out.getvalue()
 
@@ -57,12 +57,12 @@ def best_yaml(search: SearchState, best: Trial) -> str:
     config = space.varied(plan.config, {**best.options, "out": "", "workers": "auto"})
     return (
         f"# Trial {best.number} of the search in {search.folder.path}: {plan.options.metric} {best.value:.6g} after "
-        f"{plan.budget:,} images.\n{settings.dumps(config)}"
+        f"{plan.budget:,} {search.units}.\n{settings.dumps(config)}"
     )
 
 
 def _board(search: SearchState) -> None:
-    """Write TensorBoard events: a run for each trial, its options as hyperparameters, its metric over images."""
+    """Write TensorBoard events: a run for each trial, its options as hyperparameters, its metric over samples."""
     from torch.utils.tensorboard import SummaryWriter
     from torch.utils.tensorboard.summary import hparams
 
@@ -73,7 +73,7 @@ def _board(search: SearchState) -> None:
             for summary in hparams({**trial.options, "state": trial.state}, {tag: None}):
                 board.file_writer.add_summary(summary, 0)
             for rung in trial.rungs:
-                board.add_scalar(tag, rung.value, rung.images)
+                board.add_scalar(tag, rung.value, rung.samples)
 
 
 def summary(search: SearchState, seconds: float) -> list[str]:
@@ -88,7 +88,7 @@ def summary(search: SearchState, seconds: float) -> list[str]:
     metric, seeds = plan.options.metric, plan.options.seeds
     more = "more" if search.sign > 0 else "less"
     of = f"median of {seeds} seeds" if seeds > 1 else "one seed: differences may be chance, --seeds 3 says more"
-    lines += [f"{metric} after {plan.budget:,} images ({more} is better; {of}):"]
+    lines += [f"{metric} after {plan.budget:,} {search.units} ({more} is better; {of}):"]
     shown = [("best", best[0]), *((name, _named(search, name)) for name, _ in search.baselines)]
     for name, trial in shown:
         lines.append(f"  {name:<9} {_outcome(trial)}")

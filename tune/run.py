@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ragdist import modalities
 from ragdist.config import Config
 from ragdist.distributed.world import pick_device
 from ragdist.launch.launch import with_paths_of_plugins
@@ -48,14 +49,14 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
         search = SearchState(plan, place)
         with os_errors_as_user_error(f"cannot write the search to {out}"):
             write_whole(place.search, json.dumps(plan.content(), indent=1) + "\n")
-        open_data(config)
+        search.units = modalities.making(open_data(config).codec).units
         remote = plan.options.workers_per_trial != "0"
         metric = TrialEvaluator(plan, _device(config, remote), print).text
         torch.cuda.empty_cache()  # a trial may be on the same GPU
         for axis in plan.axes:
             print(f"{axis.name}: {axis.text()}")
         runs = f" on each of {plan.options.seeds} seeds" if plan.options.seeds > 1 else ""
-        print(f"{search.total} trials of {plan.budget:,} images{runs}; {metric}", flush=True)
+        print(f"{search.total} trials of {plan.budget:,} {search.units}{runs}; {metric}", flush=True)
         table = Table(search)
         gave_up = ""
         if search.left and not stop():

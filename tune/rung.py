@@ -21,7 +21,7 @@ _PATIENCE = 60.0  # seconds in which a process of an earlier start, which was ki
 class RungResult:
     """How a trial's work ended: at a rung, or before."""
 
-    images: int
+    seen: int
     values: list[float] = field(default_factory=list)  # the metric of each seed
     seconds: float = 0.0
     diverged: str = ""
@@ -52,16 +52,16 @@ def advance(
     """
     began = time.monotonic()
     trial = place.read_one(place.trial(number) / "trial.json")
-    images = next(images for images in plan.rungs if images > trial.images)
-    result = RungResult(images)
+    seen = next(seen for seen in plan.rungs if seen > trial.seen)
+    result = RungResult(seen)
     try:
         for seed in range(plan.options.seeds):
             run = place.run(number, seed)
-            config = plan.trial_config(trial.options, seed, run, images)
+            config = plan.trial_config(trial.options, seed, run, seen)
             if world_size.parse(config.workers).in_process:
                 if device.type == "cpu":  # its one core may as well read
                     config = varied(config, {"data.loader_workers": 0})
-                there = _patient(lambda c=config: train_here.train(c, device, stop, last=images >= plan.budget), stop)
+                there = _patient(lambda c=config: train_here.train(c, device, stop, last=seen >= plan.budget), stop)
             else:
                 there = train_on_workers.train(config, environment(), stop)
             if not there:

@@ -39,12 +39,13 @@ def parse(argv: list[str]) -> tuple[Plan, Path, bool]:
     parser = cli.Parser(
         prog=_PROG,
         description="Search lambda and the learning rates, or other options of a run. "
-        "Started again, the same command continues the search.",
+        "Started again, the same command continues the search. How long a run is, is given as --images here.",
         epilog="Beside these: any option of python -m ragdist.train, such as --config and --data, for all trials. "
         "Figures for --metric: " + ", ".join(BEST) + ".",
     )
     parser.add_class_arguments(SearchOptions, None, as_group=False)
-    own, others = _sorted(migrations.OPTIONS.words(migrations.SEARCH.words(argv)))
+    own, others = _sorted(argv)
+    own, others = migrations.SEARCH.words(own), migrations.OPTIONS.words(others)
     options = cli.build(SearchOptions, parser.parse_args(own))
     _known(others)
     config, overwrite = settings.parse(others, _PROG)
@@ -81,7 +82,10 @@ def check(options: SearchOptions) -> None:
 
 
 def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Sort words of a command line into the search's and the run's."""
+    """Sort words of a command line into the search's and the run's; names of earlier versions stay what they are.
+
+    --samples is the search's. The run's option of that name is given as --images.
+    """
     own: list[str] = []
     others: list[str] = []
     into = others
@@ -89,7 +93,7 @@ def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
         if word in ("-h", "--help"):
             into = own
         elif word.startswith("--"):
-            into = own if word[2:].partition("=")[0] in _OWN else others
+            into = own if migrations.SEARCH.name(word[2:].partition("=")[0]) in _OWN else others
         into.append(word)
     return own, others
 

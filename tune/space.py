@@ -19,7 +19,7 @@ _RANGE_OF_LAM = (0.03, 30.0)
 # Of a search, not of a configuration.
 _NOT_SEARCHED = {
     "seed": "each configuration is tried on --seeds many",
-    "images": "all trials get the same --budget_images",
+    "samples": "all trials get the same --budget_samples",
 }
 
 

@@ -22,6 +22,7 @@ class SearchState:
 
     def __init__(self, plan: Plan, place: SearchFolder):
         self.plan, self.folder = plan, place
+        self.units = "samples"  # what they are called in messages: the modality's word, once the data are read
         self.sign = metrics.sign(plan.options.metric)
         self.trials = {trial.number: trial for trial in place.read()}
         self.baselines = plan.baselines()
@@ -71,16 +72,16 @@ class SearchState:
         known = list(self.trials.values())
         return "", propose.propose(options.search, self.plan.axes, known, number, seed=seed, sign=self.sign)
 
-    def record(self, number: int, images: int, values: list[float], seconds: float) -> bool:
+    def record(self, number: int, seen: int, values: list[float], seconds: float) -> bool:
         """Record a trial's values at a rung; whether it goes on from there."""
         trial = self.trials[number]
-        others = [rung.value for other in self.trials.values() if other is not trial and (rung := other.at(images))]
+        others = [rung.value for other in self.trials.values() if other is not trial and (rung := other.at(seen))]
         value = statistics.median(values)
         if not math.isfinite(value):
-            self.diverged(number, f"its {self.plan.options.metric} after {images:,} images is not finite")
+            self.diverged(number, f"its {self.plan.options.metric} after {seen:,} {self.units} is not finite")
             return False
-        trial.rungs.append(Rung(images, value, values, seconds))
-        if images >= self.plan.budget:
+        trial.rungs.append(Rung(seen, value, values, seconds))
+        if seen >= self.plan.budget:
             trial.state = folder.FINISHED
         elif self.plan.options.scheduler == "asha" and not trial.name and not halving.goes_on(value, others, self.sign):
             trial.state = folder.STOPPED

@@ -67,16 +67,16 @@ class Table:
     def _cells(self, trial: Trial | None) -> list[str]:
         metric = self.search.plan.options.metric
         if trial is None:
-            return ["trial", *(label(name) for name in self.names), "images", metric, "state"]
+            return ["trial", *(label(name) for name in self.names), self.search.units, metric, "state"]
         values = [number(trial.options.get(name, "")) for name in self.names]
-        images = self._images(trial) if trial.state == folder.RUNNING else trial.images
+        seen = self._seen_by(trial) if trial.state == folder.RUNNING else trial.seen
         state = " ".join(filter(None, (trial.state, f"({trial.name})" if trial.name else "")))
         state += f": {trial.reason}" if trial.reason else ""
         value = number(trial.value) if trial.value is not None else ""
-        return [str(trial.number), *values, f"{images:,}", value, state]
+        return [str(trial.number), *values, f"{seen:,}", value, state]
 
-    def _images(self, trial: Trial) -> int:
-        """Images seen by a trial, on average over its seeds."""
+    def _seen_by(self, trial: Trial) -> int:
+        """Samples seen by a trial, on average over its seeds."""
         seeds = self.search.plan.options.seeds
         return sum(_seen(self.search, trial.number, seed) for seed in range(seeds)) // seeds
 
@@ -108,6 +108,6 @@ def _seen(search: SearchState, trial: int, seed: int) -> int:
         with open(path, "rb") as file:
             file.seek(max(path.stat().st_size - 4096, 0))
             last = json.loads(file.read().splitlines()[-1])
-        return int(migrations.RECORDS.migrated(last, str(path))["images"])
+        return int(migrations.RECORDS.migrated(last, str(path))["samples"])
     except (OSError, ValueError, LookupError):
         return 0

@@ -27,7 +27,7 @@ class _Silent:
 
 
 def train(config: Config, device: torch.device, stop: Callable[[], bool], *, last: bool) -> bool:
-    """Train a run, or continue it, to ``config.images``; whether it got there.
+    """Train a run, or continue it, to ``config.samples``; whether it got there.
 
     Args:
         config: of the run.
@@ -48,7 +48,7 @@ def train(config: Config, device: torch.device, stop: Callable[[], bool], *, las
         if trainer.finished and folder.generator.is_file() and (folder.summary.is_file() or not last):
             return True
         with os_errors_as_user_error(f"cannot write to {config.out} (the last checkpoint is kept)"):
-            monitor = Monitor(config, folder, index, trainer.images, progress=_Silent())
+            monitor = Monitor(config, folder, index, trainer.seen, progress=_Silent())
             with closing(monitor):
                 outcome = trainer.train(monitor, stop)
                 if outcome.finished and last:

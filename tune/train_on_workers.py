@@ -20,7 +20,7 @@ _STOP = 90.0  # seconds in which it writes a checkpoint and ends when asked to
 
 
 def train(config: Config, environment: dict[str, str], stop: Callable[[], bool]) -> bool:
-    """Train a run, or continue it, to ``config.images``; whether it got there.
+    """Train a run, or continue it, to ``config.samples``; whether it got there.
 
     A process of its own, because a driver of Ray Train connects to the cluster, and leaves it, as it needs to.
 

@@ -58,7 +58,7 @@ _STACKED_CELLS = (
 _PLANE = {"network.family": "mlp", "network.z_dim": 2, "network.g_width": 128, "network.d_width": 128,
           "batch_size": 100,
           "objective.group": 50, "objective.r1": 0.004, "objective.r2": 0.004, "optim.g_lr": 1e-3, "optim.d_lr": 1e-3,
-          "optim.lr_schedule": "linear", "optim.lr_images": 300_000}  # fmt: skip
+          "optim.lr_schedule": "linear", "optim.lr_samples": 300_000}  # fmt: skip
 _STACKED = {"network.family": "mlp", "network.g_width": 256, "network.d_width": 256, "optim.g_lr": 5e-4,
             "optim.d_lr": 5e-4}  # fmt: skip
 _DIGITS = {"network.family": "mlp", "network.g_width": 256, "network.d_width": 256, "objective.r1": 1.0,

@@ -75,6 +75,7 @@ class Table:
     """
 
     def __init__(self, rows: tuple[Row, ...]):
+        self.rows = rows
         self.names: dict[str, str] = {}  # of earlier versions, and what they are called today
         for row in rows:
             if isinstance(row, Renamed):
@@ -157,14 +158,23 @@ def _equal(one: Any, other: Any) -> bool:
 
 # A run's options, by their full names: in config.yaml, meta.json, search.json, best.yaml, generators ("network.*"),
 # files for --config and --space, and on the command line.
-OPTIONS = Table((Revalued("0.2.0", "objective.space", "pixel", "points"),))
+OPTIONS = Table(
+    (
+        Revalued("0.2.0", "objective.space", "pixel", "points"),
+        Renamed("0.2.0", "images", "samples"),
+        Renamed("0.2.0", "objective.lam_images", "objective.lam_samples"),
+        Renamed("0.2.0", "optim.warmup_images", "optim.warmup_samples"),
+        Renamed("0.2.0", "optim.lr_images", "optim.lr_samples"),
+        Renamed("0.2.0", "optim.ema_images", "optim.ema_samples"),
+    )
+)
 
 # A search's own options: in search.json and on the command line.
-SEARCH = Table(())
+SEARCH = Table((Renamed("0.2.0", "budget_images", "budget_samples"),))
 
 # Keys of what is written on the way: meta.json, state.pt, summary.json, metrics.jsonl, evaluations.jsonl, trial.json, a
 # generator's metadata.
-RECORDS = Table(())
+RECORDS = Table((Renamed("0.2.0", "images", "samples"), Renamed("0.2.0", "images_per_second", "samples_per_second")))
 
 
 def newer(version: str | None) -> bool:

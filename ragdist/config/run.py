@@ -1,7 +1,7 @@
 """Every option of a run: one tree of dataclasses, one described line an option.
 
 An option that is not ``free`` decides the run's weights; limits stand beside the default, and what one option asks of
-another in `settings.check`. Time is counted in images seen.
+another in `settings.check`. Time is counted in samples seen.
 """
 
 import dataclasses
@@ -79,9 +79,9 @@ class ObjectiveOptions:
     lam: float = common(1.0, at_least=0)
     """weight of the relative term; 0: off"""
     lam_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """how that weight goes to zero over lam_images"""
-    lam_images: int = 0
-    """images after which it is zero (linear, cosine)"""
+    """how that weight goes to zero over lam_samples"""
+    lam_samples: int = 0
+    """samples after which it is zero (linear, cosine)"""
     pairing: str = common("cover", of=PAIRINGS)
     """who is compared: each real and its nearest fake, each fake and its nearest real, any two, one to one, all"""
     relative: bool = True
@@ -116,16 +116,16 @@ class OptimOptions:
     """Adam's decay of the first moment"""
     beta2: float = option(0.99, at_least=0, below=1)
     """Adam's decay of the second moment"""
-    warmup_images: int = option(0, at_least=0)
-    """images over which both rates rise from zero"""
+    warmup_samples: int = option(0, at_least=0)
+    """samples over which both rates rise from zero"""
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """how both rates go to zero over lr_images"""
-    lr_images: int = 0
-    """images after which they are zero (linear, cosine)"""
-    ema_images: int = option(20_000, at_least=0)
+    """how both rates go to zero over lr_samples"""
+    lr_samples: int = 0
+    """samples after which they are zero (linear, cosine)"""
+    ema_samples: int = option(20_000, at_least=0)
     """half-life of G's moving average"""
     ema_ramp: float = option(0.05, at_least=0)
-    """at the start the half-life is at most this share of the images seen"""
+    """at the start the half-life is at most this share of the samples seen"""
     micro_batch: int = free(0, common=True, at_least=0)
     """most slots a worker computes at a time, to save memory; 0: all of its slots, in one process on a CPU some 64"""
     max_skipped: int = free(100, at_least=0)
@@ -137,7 +137,7 @@ class CheckpointOptions:
     """Checkpoints of a run."""
 
     every: int = free(50_000, common=True, at_least=1)
-    """images from one checkpoint to the next; one is also written at the end and on Ctrl-C"""
+    """samples from one checkpoint to the next; one is also written at the end and on Ctrl-C"""
     keep: int = free(3, at_least=1)
     """checkpoints kept; older ones are deleted"""
 
@@ -175,7 +175,7 @@ class MonitorOptions:
     seconds: float = free(5.0, above=0)
     """seconds from one reading of the metrics to the next"""
     grid_every: int = free(0, at_least=0)
-    """images from one sample grid to the next; 0: a twentieth of the run"""
+    """samples from one sample grid to the next; 0: a twentieth of the run"""
     tensorboard: bool = free(True)
     """write TensorBoard events"""
     wandb: str = free("", common=True)
@@ -189,10 +189,10 @@ class Config:
     data: DataOptions = field(default_factory=DataOptions)
     out: str = free("", common=True)
     """folder of the run; started again it continues. Empty: runs/ and the config's name"""
-    images: int = free(1_000_000, common=True, at_least=1)
-    """images to train on; a finished run is extended by a larger number"""
+    samples: int = free(1_000_000, common=True, at_least=1)
+    """samples to train on, also called --images; a finished run is extended by a larger number"""
     evaluate_every: int = free(0, common=True, at_least=0, says="0 (off) or more")
-    """images from one evaluation of the EMA generator to the next, and one at the end; 0: none"""
+    """samples from one evaluation of the EMA generator to the next, and one at the end; 0: none"""
     batch_size: int = common(64, at_least=2)
     """global batch: reals, and fakes, of one update over all workers"""
     seed: int = common(0, at_least=0, below=2**63, says="from 0 to 2^63 - 1")

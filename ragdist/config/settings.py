@@ -119,10 +119,10 @@ def check(config: Config) -> None:
     check_limits(config)
     world_size.parse(config.workers)
     objective, optim = config.objective, config.optim
-    if objective.lam_schedule != "constant" and objective.lam_images <= 0:
-        raise UserError(f"--objective.lam_images {objective.lam_images}: it must be above 0 for a lam_schedule")
-    if optim.lr_schedule != "constant" and optim.lr_images <= 0:
-        raise UserError(f"--optim.lr_images {optim.lr_images}: it must be above 0 for an lr_schedule")
+    if objective.lam_schedule != "constant" and objective.lam_samples <= 0:
+        raise UserError(f"--objective.lam_samples {objective.lam_samples}: it must be above 0 for a lam_schedule")
+    if optim.lr_schedule != "constant" and optim.lr_samples <= 0:
+        raise UserError(f"--optim.lr_samples {optim.lr_samples}: it must be above 0 for an lr_schedule")
     if config.network.labels and objective.relative and objective.pairing == "assignment":
         raise UserError(
             "--objective.pairing assignment with --objective.relative true cannot take --network.labels true: "

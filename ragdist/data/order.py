@@ -1,11 +1,11 @@
 """The order of samples: a pure function of (seed, index digest, lanes, window).
 
-Images are numbered through the whole run: image n belongs to epoch n // N. In each epoch the shards
+Samples are numbered through the whole run: number n belongs to epoch n // N. In each epoch the shards
 are permuted, the sequence of their samples is cut into L contiguous lanes, and each lane is shuffled
-inside windows of W samples; image n comes from lane n mod L. Every sample comes exactly once an epoch,
+inside windows of W samples; number n comes from lane n mod L. Every sample comes exactly once an epoch,
 and memory is O(shards + L W).
 
-The slots of an update take its images lane by lane. Workers have contiguous slots, so with a batch that
+The slots of an update take its samples lane by lane. Workers have contiguous slots, so with a batch that
 the lanes divide each has lanes of its own and touches their share of the shards only.
 
 The order is frozen: golden values in the tests hold it, and a change of it would be a new format.
@@ -48,24 +48,24 @@ class Order:
         return Order, self._arguments
 
     def locate(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Locate images first, ..., first + count - 1: shard number and sample number in it, int64 [count] each."""
+        """Locate samples first, ..., first + count - 1: shard number and sample number in it, int64 [count] each."""
         return self._places(np.arange(first, first + count))
 
     def locate_slots(self, first: int, batch: int, slots: range) -> tuple[np.ndarray, np.ndarray]:
-        """Locate these slots of the update that takes images first, ..., first + batch - 1."""
+        """Locate these slots of the update that takes samples first, ..., first + batch - 1."""
         shards, samples = self.locate_updates(first, 1, batch, slots)
         return shards[0], samples[0]
 
     def locate_updates(self, first: int, updates: int, batch: int, slots: range) -> tuple[np.ndarray, np.ndarray]:
         """Locate these slots of several updates: shard and sample numbers, int64 [updates, slots] each."""
-        images = first + np.arange(updates * batch).reshape(updates, batch)
-        by_lane = np.argsort(images % self.lanes, axis=1, kind="stable")[:, slots.start : slots.stop]
-        images = np.take_along_axis(images, by_lane, axis=1)
-        shards, samples = self._places(images.ravel())
-        return shards.reshape(images.shape), samples.reshape(images.shape)
+        numbers = first + np.arange(updates * batch).reshape(updates, batch)
+        by_lane = np.argsort(numbers % self.lanes, axis=1, kind="stable")[:, slots.start : slots.stop]
+        numbers = np.take_along_axis(numbers, by_lane, axis=1)
+        shards, samples = self._places(numbers.ravel())
+        return shards.reshape(numbers.shape), samples.reshape(numbers.shape)
 
     def upcoming(self, first: int, stop: int, batch: int, slots: range) -> Iterator[int]:
-        """Shards that these slots read between images ``first`` and ``stop``, roughly in the order of use.
+        """Shards that these slots read between samples ``first`` and ``stop``, roughly in the order of use.
 
         A shard is repeated when another window or epoch reads it again.
         """
@@ -75,7 +75,7 @@ class Order:
         moves = 0 if batch % self.lanes == 0 else -(-self.lanes * self.lanes // (4 * batch))
         lanes = range(max(low - moves, 0), min(high + moves, self.lanes))
         epoch = first // self.samples
-        within = (first % self.samples) // self.lanes  # images that each lane has given in this epoch, about
+        within = (first % self.samples) // self.lanes  # samples that each lane has given in this epoch, about
         while epoch * self.samples < stop:
             lengths = self._per_lane((epoch + 1) * self.samples) - self._per_lane(epoch * self.samples)
             starts = np.cumsum(lengths) - lengths
@@ -100,20 +100,20 @@ class Order:
         )  # the most that a window can hold whole
         return min(self.lanes * (within + 2), len(self.counts))
 
-    def _places(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        shards, samples = np.empty_like(images), np.empty_like(images)
-        epochs = images // self.samples
+    def _places(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        shards, samples = np.empty_like(numbers), np.empty_like(numbers)
+        epochs = numbers // self.samples
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            shards[here], samples[here] = self._locate(int(epoch), images[here])
+            shards[here], samples[here] = self._locate(int(epoch), numbers[here])
         return shards, samples
 
-    def _locate(self, epoch: int, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _locate(self, epoch: int, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         before = self._per_lane(epoch * self.samples)
         lengths = self._per_lane((epoch + 1) * self.samples) - before
         starts = np.cumsum(lengths) - lengths
-        lane = images % self.lanes
-        window, within = np.divmod(images // self.lanes - before[lane], self.window)
+        lane = numbers % self.lanes
+        window, within = np.divmod(numbers // self.lanes - before[lane], self.window)
         place = starts[lane] + window * self.window
         number = lane * self.windows + window
         by_number = np.argsort(number, kind="stable")
@@ -128,10 +128,10 @@ class Order:
         position = np.searchsorted(ends, place, side="right")
         return order[position], place - (ends[position] - self.counts[order[position]])
 
-    def _per_lane(self, images: int) -> np.ndarray:
-        """Images that each lane has given of the first ``images``."""
+    def _per_lane(self, count: int) -> np.ndarray:
+        """Samples that each lane has given of the first ``count``."""
         lane = np.arange(self.lanes)
-        return (images - lane + self.lanes - 1) // self.lanes
+        return (count - lane + self.lanes - 1) // self.lanes
 
     def _window_order(self, item: int, size: int) -> np.ndarray:
         return noise.permutation(self.key, noise.WINDOW, item, size)

@@ -13,14 +13,14 @@ _AGAIN = 10.0  # seconds after which a shard is looked at again: it is touched, 
 
 
 class Prefetcher:
-    """Threads that keep the shards of the next images in the cache; a context.
+    """Threads that keep the shards of the next samples in the cache; a context.
 
     Args:
         files: the data set's.
         order: the run's.
         batch, slots: the global batch, and the slots of it that this worker computes.
-        image: asks how many images are seen.
-        stop: images after which nothing is needed any more.
+        seen: gives the samples seen so far.
+        stop: samples after which nothing is needed any more.
         reach: bytes of shards that are kept ahead, those in use included.
     """
 
@@ -30,13 +30,13 @@ class Prefetcher:
         order: Order,
         batch: int,
         slots: range,
-        image: Callable[[], int],
+        seen: Callable[[], int],
         *,
         stop: int,
         reach: int,
     ):
         self.files, self.order, self.batch, self.slots = files, order, batch, slots
-        self.image, self.stop, self.reach = image, stop, reach
+        self.seen, self.stop, self.reach = seen, stop, reach
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._had: dict[int, float] = {}  # when each shard was last looked at
@@ -55,7 +55,7 @@ class Prefetcher:
         shards = self.files.index.shards
         found: dict[int, None] = {}
         total = repeats = 0
-        for number in self.order.upcoming(self.image(), self.stop, self.batch, self.slots):
+        for number in self.order.upcoming(self.seen(), self.stop, self.batch, self.slots):
             if number in found:
                 # Lanes of one shard, or a data set that is here whole: nothing else may come for long.
                 repeats += 1

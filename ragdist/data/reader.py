@@ -1,6 +1,6 @@
 """The reader of training data: byte ranges of mapped shards, decoded, with each slot's noise.
 
-`SlotDataset` is map-style and stateless: item ``first`` is the update that begins with image number
+`SlotDataset` is map-style and stateless: item ``first`` is the update that begins with sample number
 ``first``, a pure function of the order and the seed. So loader processes hold nothing that a checkpoint
 would have to keep, and their number cannot change the run.
 """
@@ -26,7 +26,7 @@ from ragdist.tools import noise, plugins
 from ragdist.tools.errors import UserError
 from ragdist.tools.follow_parent import follow_parent, start_context
 
-# Images that are located at a time: NumPy takes as long for a small batch as for several.
+# Samples that are located at a time: NumPy takes as long for a small batch as for several.
 _LOCATED = 1024
 
 # A map holds a file descriptor, of which a process has 1,024 by default.
@@ -186,10 +186,10 @@ class SlotDataset(Dataset):
     batch: int  # of all workers
     slots: range  # of the batch, this worker's
     transforms: DataOptions
-    _located: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)  # by first image
+    _located: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)  # by first sample
 
     def __getitem__(self, first: int) -> Slots | UserError:
-        """Read the slots of the update whose first image is number ``first``; a `UserError` where that fails.
+        """Read the slots of the update whose first sample is number ``first``; a `UserError` where that fails.
 
         An exception would cross from a loader process as a traceback.
         """
@@ -229,7 +229,7 @@ class SlotDataset(Dataset):
 
 
 class Updates:
-    """The sampler of updates: the first image of each, from ``start`` until ``stop`` images are seen."""
+    """The sampler of updates: the first sample of each, from ``start`` until ``stop`` samples are seen."""
 
     def __init__(self, start: int, stop: int, batch: int):
         self.firsts = range(start, stop, batch)

@@ -8,13 +8,13 @@ from ragdist.distributed.world import World
 from ragdist.tools.errors import UserError
 
 
-def check(world: World, weights_sha256: str, images: int) -> None:
+def check(world: World, weights_sha256: str, seen: str) -> None:
     """Compare the workers' weights; all ranks must call.
 
     Args:
         world: the workers.
         weights_sha256: of this worker's.
-        images: seen so far, for the message.
+        seen: what was seen so far, for the message: "640 images".
 
     Raises:
         UserError: on all ranks, naming those that differ: the same gradients leave the same bits, so that a memory,
@@ -28,7 +28,7 @@ def check(world: World, weights_sha256: str, images: int) -> None:
         what = f"of rank {who} differ from the others'" if one else f"of the ranks {who} differ"
         where = "its memory, processor or network" if one else "the memory, processor or network of one of them"
         raise UserError(
-            f"the weights {what} after {images:,} images: {where} may be faulty. The last checkpoint is kept; the same "
+            f"the weights {what} after {seen}: {where} may be faulty. The last checkpoint is kept; the same "
             f"command continues from it, better {'without that machine' if one else 'on other machines'}"
         )
 

@@ -42,7 +42,7 @@ class EvaluationDuringTraining:
         index: the data's.
         folder: the run's, on rank 0.
         ema: the generator; it is copied when its turn comes.
-        images: images seen so far.
+        seen: samples seen so far.
         say: prints a line.
 
     Raises:
@@ -50,11 +50,11 @@ class EvaluationDuringTraining:
     """
 
     def __init__(
-        self, config: Config, world: World, index: Index, folder: RunFolder, ema: Generator, images: int,
+        self, config: Config, world: World, index: Index, folder: RunFolder, ema: Generator, seen: int,
         say: Callable[[str], None],
     ):  # fmt: skip
         self.config, self.world, self.index, self.folder, self.say = config, world, index, folder, say
-        self.log: Callable[[int, dict[str, Any]], None] = lambda images, figures: None
+        self.log: Callable[[int, dict[str, Any]], None] = lambda seen, figures: None
         options = asdict(config.evaluate)
         self.best_by, self.share = options.pop("best"), options.pop("share")
         options = EvaluateOptions(**options)
@@ -76,14 +76,14 @@ class EvaluationDuringTraining:
         self.units = modalities.making(index.codec).units
         self.generator = copy.deepcopy(ema).requires_grad_(False)
         self.evaluation_steps: EvaluationSteps | None = None
-        self.images = 0  # of the generator that is evaluated
+        self.seen = 0  # of the generator that is evaluated
         self.failed = False
         self.spent = 0.0  # seconds, of the training's
         self._longest = 0.0  # step
         self._began = time.perf_counter()
-        self._look_back(images)
+        self._look_back(seen)
 
-    def _look_back(self, images: int) -> None:
+    def _look_back(self, seen: int) -> None:
         """Find what an earlier start left: the best generator, and checkpoints not yet evaluated."""
         self.best: dict[str, Any] | None = None
         missing: list[int] = []
@@ -92,19 +92,19 @@ class EvaluationDuringTraining:
             best = generator_file.about(self.folder.best).get("evaluation")
             if best and (best["figure"], best["protocol"]) == (self.best_by, self.key):
                 self.best = migrations.RECORDS.migrated(best, str(self.folder.best))
-            there = map(checkpoint.images_of, checkpoint.listed(self.folder.checkpoints))
-            missing = [n for n in there if n <= images and self.due(n) and not self._known(n)]
+            there = sorted({checkpoint.seen_at(path) for path in checkpoint.listed(self.folder.checkpoints)})
+            missing = [n for n in there if n <= seen and self.due(n) and not self._known(n)]
         self.missing = deque(self.world.gather(missing)[0])
         self._protect()
 
-    def _known(self, images: int) -> bool:
+    def _known(self, seen: int) -> bool:
         rows = history.read_lines(self.folder.evaluations)
-        return any((row.get("images"), row.get("protocol")) == (images, self.key) for row in rows)
+        return any((row.get("samples"), row.get("protocol")) == (seen, self.key) for row in rows)
 
-    def due(self, images: int) -> bool:
-        """Whether an evaluation falls to the update that ends with so many images."""
+    def due(self, seen: int) -> bool:
+        """Whether an evaluation falls to the update that ends with so many samples."""
         every = self.config.evaluate_every
-        return images // every > (images - self.config.batch_size) // every
+        return seen // every > (seen - self.config.batch_size) // every
 
     def start(self) -> None:
         """Start the clock of the training."""
@@ -126,13 +126,13 @@ class EvaluationDuringTraining:
             return False
         return self.share == 1 or self.spent + self._longest <= self.share * self.elapsed
 
-    def begin(self, images: int, weights: dict[str, torch.Tensor]) -> None:
-        """Begin to evaluate a copy of the generator after so many images; all ranks must call."""
+    def begin(self, seen: int, weights: dict[str, torch.Tensor]) -> None:
+        """Begin to evaluate a copy of the generator after so many samples; all ranks must call."""
         began = time.perf_counter()
-        self.images, self.failed = images, False
+        self.seen, self.failed = seen, False
         self.generator.load_state_dict(weights)
         sha256 = generator_file.weights_sha256(weights) if self.world.rank == 0 else ""
-        about = {"images": images, "weights_sha256": sha256, "codec": self.index.codec}
+        about = {"samples": seen, "weights_sha256": sha256, "codec": self.index.codec}
         about |= {"sample_shape": self.index.shape, "spec": self.index.spec}
         exported = generator_file.Exported(self.generator, about)
         samples = GeneratorSamples(exported, Path(self.config.out), self.reference.options.seed, self.shares)
@@ -140,11 +140,11 @@ class EvaluationDuringTraining:
         self._protect()
         self.spent += time.perf_counter() - began
 
-    def follow(self, images: int, ema: Generator, *, go_on: bool) -> bool:
+    def follow(self, seen: int, ema: Generator, *, go_on: bool) -> bool:
         """Take a step, or begin an evaluation, after an update; all ranks must call.
 
         Args:
-            images: seen so far.
+            seen: samples seen so far.
             ema: the generator as it is now.
             go_on: whether a step of the evaluation under way is to be taken: rank 0 decides.
 
@@ -153,14 +153,14 @@ class EvaluationDuringTraining:
         """
         if go_on:
             self.step()
-        if not self.due(images):
+        if not self.due(seen):
             return False
         if not self.busy:
-            self.begin(images, ema.state_dict())
+            self.begin(seen, ema.state_dict())
             return True
         if self.world.rank == 0:
             self.say(
-                f"no evaluation after {images:,} {self.units}: that of {self.images:,} is under way "
+                f"no evaluation after {seen:,} {self.units}: that of {self.seen:,} is under way "
                 f"(--evaluate.share {self.share:g} of the time)"
             )
         return False
@@ -194,21 +194,21 @@ class EvaluationDuringTraining:
         return time.perf_counter()
 
     def _begin_missing(self) -> None:
-        images = self.missing.popleft()
-        weights = self._weights_of(images)
+        seen = self.missing.popleft()
+        weights = self._weights_of(seen)
         if weights:
-            self.begin(images, weights)
+            self.begin(seen, weights)
 
-    def _weights_of(self, images: int) -> dict[str, torch.Tensor] | None:
+    def _weights_of(self, seen: int) -> dict[str, torch.Tensor] | None:
         """Load the EMA generator of a checkpoint on rank 0 and broadcast it; None where it is gone."""
-        path = checkpoint.path_of(self.folder.checkpoints, images) if self.world.rank == 0 else None
+        path = checkpoint.path_of(self.folder.checkpoints, seen) if self.world.rank == 0 else None
         return checkpoint.load_for_all(path, self.world, "ema")
 
     def _give_up(self, error: Exception) -> None:
         self.failed = True
         if self.world.rank == 0:
             what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            self.say(f"the evaluation after {self.images:,} {self.units} failed, and the run goes on: {what}")
+            self.say(f"the evaluation after {self.seen:,} {self.units} failed, and the run goes on: {what}")
 
     def _finished(self) -> None:
         """Write the figures, and keep the generator if it is the best; on rank 0, after the last step."""
@@ -217,41 +217,41 @@ class EvaluationDuringTraining:
             return
         self.folder.fence()
         rows = history.remember(self.folder.path, found, run=self.folder.path)
-        figures = next(row["figures"] for row in rows if row["images"] == self.images)
+        figures = next(row["figures"] for row in rows if row["samples"] == self.seen)
         value = figures[self.best_by]
         improved = value is not None and self._improves(value)
         if improved:
-            self.best = {"figure": self.best_by, "value": value, "protocol": self.key, "images": self.images}
+            self.best = {"figure": self.best_by, "value": value, "protocol": self.key, "samples": self.seen}
             about = {"evaluation": self.best, **identity.code_of(self.config, self.index.package)}
             network = asdict(self.config.network)
-            generator_file.save(self.folder.best, self.generator, network, self.index, self.images, **about)
-        self.log(self.images, figures)
+            generator_file.save(self.folder.best, self.generator, network, self.index, self.seen, **about)
+        self.log(self.seen, figures)
         few = {name: figure for name, figure in figures.items() if best_by(name) and figure is not None}
         words = ", ".join(f"{name} {figure:.4g}" for name, figure in few.items())
         if improved:
             words += f"; the best {self.best_by} so far"
         elif self.best:
-            words += f"; the best was {self.best['value']:.4g}, after {self.best['images']:,} {self.units}"
-        self.say(f"evaluation after {self.images:,} {self.units}: {words}")
+            words += f"; the best was {self.best['value']:.4g}, after {self.best['samples']:,} {self.units}"
+        self.say(f"evaluation after {self.seen:,} {self.units}: {words}")
 
     def _improves(self, value: float) -> bool:
-        if self.best is None or self.best["images"] == self.images:
+        if self.best is None or self.best["samples"] == self.seen:
             return True
         return value < self.best["value"] if self.better == "less" else value > self.best["value"]
 
     def _protect(self) -> None:
         """Protect the best checkpoint, and those that wait for their evaluation, from pruning."""
         if self.world.rank == 0:
-            kept = {*self.missing, *([self.images] if self.busy else []), *([self.best["images"]] if self.best else [])}
+            kept = {*self.missing, *([self.seen] if self.busy else []), *([self.best["samples"]] if self.best else [])}
             self.folder.protected = frozenset(kept)
 
-    def conclude(self, images: int, ema: Generator) -> None:
+    def conclude(self, seen: int, ema: Generator) -> None:
         """Evaluate what is left, and the last generator, at once; all ranks must call, after the training."""
         while self.busy or self.missing:
             self._run_through()
-        known = self.world.gather(self.world.rank == 0 and self._known(images))[0]
+        known = self.world.gather(self.world.rank == 0 and self._known(seen))[0]
         if not known:
-            self.begin(images, ema.state_dict())
+            self.begin(seen, ema.state_dict())
             self._run_through()
 
     def _run_through(self) -> None:
@@ -262,7 +262,7 @@ class EvaluationDuringTraining:
         left = self.evaluation_steps.steps - self.evaluation_steps.done
         advance = progress(left, "steps") if self.world.rank == 0 else lambda count: None
         if self.world.rank == 0:
-            self.say(f"evaluating the generator after {self.images:,} {self.units}")
+            self.say(f"evaluating the generator after {self.seen:,} {self.units}")
         while self.busy:
             self.step()
             advance(1)

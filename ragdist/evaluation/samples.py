@@ -47,12 +47,12 @@ class GeneratorSamples:
         self.generator: Generator = exported.generator
         self.modality, self.form = modalities.training(exported.about["codec"]), exported.form
         self.seed, self.shares = seed, shares
-        self.seen = exported.about["images"]
+        self.seen = exported.about["samples"]
         self.labelled = bool(self.generator.num_classes)
         labels = ("drawn as in the data" if shares is not None else "all classes in turn") if self.labelled else "none"
         self.about = {
             "kind": "generator", "path": str(path), "weights_sha256": exported.about["weights_sha256"],
-            "images": self.seen, "labels": labels, "seed": seed,
+            "samples": self.seen, "labels": labels, "seed": seed,
         }  # fmt: skip
 
     def available(self, wanted: int) -> int:

@@ -27,7 +27,7 @@ FORMAT, VERSION = "ragdist-generator", 1
 
 class Exported(NamedTuple):
     generator: Generator
-    about: dict[str, Any]  # network, sample_shape (stored), classes, codec, spec, images, weights_sha256
+    about: dict[str, Any]  # network, sample_shape (stored), classes, codec, spec, samples, weights_sha256
 
     @property
     def form(self) -> Form:
@@ -50,7 +50,7 @@ def num_classes(network: dict[str, Any], classes: tuple[str, ...] | list[str]) -
     return len(classes) if network["labels"] else 0
 
 
-def save(path: Path, generator: Generator, network: dict[str, Any], index: Index, images: int, **more: Any) -> None:
+def save(path: Path, generator: Generator, network: dict[str, Any], index: Index, seen: int, **more: Any) -> None:
     """Write a generator file whole; the configuration and more are its metadata, under "ragdist"."""
     from safetensors.torch import save as to_bytes
 
@@ -64,7 +64,7 @@ def save(path: Path, generator: Generator, network: dict[str, Any], index: Index
         "classes": list(index.classes),
         "codec": index.codec,
         "spec": index.spec,
-        "images": images,
+        "samples": seen,
         "weights_sha256": weights_sha256(state),
         **more,
     }
@@ -77,7 +77,7 @@ def about(path: Path) -> dict[str, Any]:
 
     try:
         with safe_open(path, "pt") as file:
-            return migrations.RECORDS.migrated(json.loads((file.metadata() or {}).get("ragdist", "{}")), str(path))
+            return _of_today(json.loads((file.metadata() or {}).get("ragdist", "{}")), path)
     except (OSError, SafetensorError, ValueError):
         return {}
 
@@ -101,7 +101,7 @@ def load(path: Path, device: torch.device) -> Exported:
     if about.get("format") != FORMAT:
         raise UserError(f"{path} is not a generator that ragdist wrote")
     migrations.check_format(about, FORMAT, VERSION, str(path))
-    about = {"spec": {}} | migrations.RECORDS.migrated(about, str(path))
+    about = {"spec": {}} | _of_today(about, path)
     if weights_sha256(state) != about["weights_sha256"]:
         raise UserError(f"{path} is damaged (its weights are not those it names): copy it again")
     about["network"] = network = _network_of_today(about["network"], path, about.get("ragdist"))
@@ -115,6 +115,14 @@ def load(path: Path, device: torch.device) -> Exported:
     generator = build_generator(network, shape, num_classes(network, about["classes"]), head=modality.head)
     generator.load_state_dict(state)
     return Exported(generator.to(device).eval().requires_grad_(False), about)
+
+
+def _of_today(about: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Metadata in the words of today, those of the evaluation among them."""
+    found = migrations.RECORDS.migrated(about, str(path))
+    if evaluation := found.get("evaluation"):
+        found["evaluation"] = migrations.RECORDS.migrated(evaluation, str(path))
+    return found
 
 
 def _network_of_today(network: dict[str, Any], path: Path, version: str | None) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def run(config: Config, *, overwrite: bool) -> int:
         print(*introduction(config, index, trainer), sep="\n", flush=True)
         trainer.prepare(lambda text: print(text, flush=True))
         with os_errors_as_user_error(f"cannot write to {config.out} (the last checkpoint is kept)"):
-            monitor = Monitor(config, folder, index, trainer.images)
+            monitor = Monitor(config, folder, index, trainer.seen)
             with closing(monitor), StopOnSignal() as stop:
                 outcome = trainer.train(monitor, lambda: stop() or lease.lost)
                 if outcome.finished:

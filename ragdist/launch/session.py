@@ -70,17 +70,17 @@ def introduction(config: Config, index: Index, trainer: Trainer) -> list[str]:
 
 def already_finished(config: Config, index: Index, summary: dict) -> str:
     """The message for a run that is finished already."""
-    images, units = summary["images"], modalities.making(index.codec).units
-    return f"{config.out} is finished: {images:,} {units}. To train on: the same command with --images {2 * images}"
+    seen, units = summary["samples"], modalities.making(index.codec).units
+    return f"{config.out} is finished: {seen:,} {units}. To train on: the same command with --samples {2 * seen}"
 
 
 def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome, bad_samples: int) -> None:
     """Write the closing picture and the summary."""
     monitor.course()
     summary = {
-        "images": outcome.images,
+        "samples": outcome.seen,
         "seconds": round(outcome.seconds, 3),
-        "images_per_second": round(outcome.images / outcome.seconds, 2),
+        "samples_per_second": round(outcome.seen / outcome.seconds, 2),
         "losses": outcome.losses,
         "bad_samples": bad_samples,
         "weights_sha256": outcome.weights_sha256,
@@ -104,15 +104,15 @@ def closing_words(config: Config, index: Index, outcome: Outcome) -> str:
     units, picture = modalities.making(index.codec).units, modalities.judging(index.codec).out
     if not outcome.finished:
         return (
-            f"stopped at {outcome.images:,} of {config.images:,} {units}, checkpoint in {config.out}/checkpoints; "
+            f"stopped at {outcome.seen:,} of {config.samples:,} {units}, checkpoint in {config.out}/checkpoints; "
             "the same command continues"
         )
     samples = f"{config.out}/samples"
     return "\n".join(
         [
-            f"{outcome.images:,} {units} in {outcome.seconds:,.0f} s",
+            f"{outcome.seen:,} {units} in {outcome.seconds:,.0f} s",
             f"run:          {config.out}",
-            f"samples:      {samples}/images-{outcome.images:012d}.png, and how they came about: {samples}/course.png",
+            f"samples:      {samples}/samples-{outcome.seen:012d}.png, and how they came about: {samples}/course.png",
             f"TensorBoard:  {tensorboard(config.out)}",
             f"next:         python -m ragdist.generate {config.out} --n 64 --seed 1 --out {picture}",
         ]

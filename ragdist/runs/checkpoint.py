@@ -1,8 +1,10 @@
 """Checkpoints: written whole or not at all, verified before they are loaded, safe to load.
 
-    checkpoints/images-000000012800/state.pt        tensors alone: loads with weights_only=True
-    checkpoints/images-000000012800/meta.json       what it is a checkpoint of
-    checkpoints/images-000000012800/manifest.json   SHA-256 of the two
+    checkpoints/samples-000000012800/state.pt        tensors alone: loads with weights_only=True
+    checkpoints/samples-000000012800/meta.json       what it is a checkpoint of
+    checkpoints/samples-000000012800/manifest.json   SHA-256 of the two
+
+Up to version 0.1 checkpoints were called images-000000012800; they are read, continued from and deleted as others are.
 
 A folder is written under another name, synced to the disk and renamed; so a name that is there is
 complete, and the manifest tells whether it still is.
@@ -12,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +29,7 @@ from ragdist.tools.errors import UserError
 from ragdist.tools.ownership import abandoned, owner_name
 
 FORMAT, VERSION = "ragdist-checkpoint", 1
+_NAME = re.compile(r"(?:samples|images)-\d+")  # images: of version 0.1
 _PART = ".part-"  # of a checkpoint that is being written or deleted: NAME.OWNER follows
 
 
@@ -35,31 +39,38 @@ class Checkpoint(NamedTuple):
     meta: dict[str, Any]
 
 
-def path_of(folder: Path, images: int) -> Path:
-    """The path of the checkpoint after so many images."""
-    return folder / f"images-{images:012d}"
+def path_of(folder: Path, seen: int) -> Path:
+    """The path of the checkpoint after so many samples; one of version 0.1 keeps its name."""
+    path, old = folder / f"samples-{seen:012d}", folder / f"images-{seen:012d}"
+    return old if old.is_dir() and not path.is_dir() else path
 
 
 def listed(folder: Path) -> list[Path]:
     """Paths of the checkpoints in a folder, valid or not, oldest first."""
-    return sorted(path for path in folder.glob("images-*") if path.is_dir())
+    return sorted((path for path in folder.glob("*-*") if _NAME.fullmatch(path.name) and path.is_dir()), key=age)
 
 
-def images_of(path: Path) -> int:
-    """The images seen at a checkpoint, from its path."""
-    return int(path.name.partition("-")[2])
+def seen_at(path: Path) -> int:
+    """The samples seen at a checkpoint, from its path."""
+    return age(path)[0]
+
+
+def age(path: Path | str) -> tuple[int, str]:
+    """What checkpoints are sorted by: samples seen, and of two with the same number that of version 0.1 first."""
+    name = Path(path).name
+    return int(name.partition("-")[2]), name
 
 
 def save(
-    folder: Path, images: int, state: dict[str, Any], meta: dict[str, Any], *, keep: int,
+    folder: Path, seen: int, state: dict[str, Any], meta: dict[str, Any], *, keep: int,
     protected: frozenset[int] = frozenset(),
 ) -> Path:  # fmt: skip
-    """Write a checkpoint and delete all but the newest ``keep`` and those after the ``protected`` images.
+    """Write a checkpoint and delete all but the newest ``keep`` and those after the ``protected`` samples.
 
     Raises:
         UserError: the disk refuses; the checkpoints that were there still are.
     """
-    target = path_of(folder, images)
+    target, there = folder / f"samples-{seen:012d}", path_of(folder, seen)
     part = folder / f"{_PART}{target.name}.{owner_name()}"
     for left in folder.glob(f"{_PART}*"):
         if left == part or _abandoned(left):
@@ -73,14 +84,15 @@ def save(
         for file in part.iterdir():
             sync(file)
         sync_folder(part)
-        if target.exists() and damage(target) is None:
-            shutil.rmtree(part)  # it is there already: a run has one state after so many images
+        if there.exists() and damage(there) is None:
+            shutil.rmtree(part)  # it is there already: a run has one state after so many samples
+            target = there
         else:
-            _remove(target)
+            _remove(there)
             part.rename(target)
         sync_folder(folder)
     # One that is newer is a broken one that was passed over: it does not count, and is not touched.
-    for old in [path for path in listed(folder) if path <= target and images_of(path) not in protected][:-keep]:
+    for old in [path for path in listed(folder) if seen_at(path) <= seen and seen_at(path) not in protected][:-keep]:
         _remove(old)
     return target
 

@@ -30,7 +30,7 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.metrics = self.path / "metrics.jsonl"
         self.summary = self.path / "summary.json"
-        # Images after which a checkpoint is kept beside the newest: the best one, one that is being evaluated.
+        # Samples after which a checkpoint is kept beside the newest: the best one, one that is being evaluated.
         self.protected: frozenset[int] = frozenset()
         # Raises if this process may not write here any more: another one goes on with the run.
         self.fence: Callable[[], None] = lambda: None

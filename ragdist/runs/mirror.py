@@ -92,7 +92,7 @@ class Mirror:
                 self.remote.get(name, self.local / name)
         # One without a manifest is an upload or a deletion that broke off.
         self._whole = {name.split("/")[1] for name in names if name.endswith("/manifest.json")}
-        for step in sorted(self._whole, reverse=True):
+        for step in sorted(self._whole, key=checkpoint.age, reverse=True):
             for name in names:
                 if name.startswith(f"checkpoints/{step}/"):
                     self.remote.get(name, self.local / name)
@@ -189,8 +189,8 @@ class Mirror:
     def _push(self) -> None:
         self.folder.fence()
         files = self._files()
-        steps = sorted({name.split("/")[1] for name in files if name.startswith("checkpoints/")})
-        for step in steps[-1:]:  # older ones are of no use once this one is there
+        steps = {name.split("/")[1] for name in files if name.startswith("checkpoints/")}
+        for step in sorted(steps, key=checkpoint.age)[-1:]:  # older ones are of no use once this one is there
             self._push_checkpoint(step, files)
         rest = [name for name in files if not name.startswith("checkpoints/")]
         for name in sorted(rest, key=lambda name: (name == "summary.json", name)):
@@ -210,8 +210,10 @@ class Mirror:
         except (FileNotFoundError, KeyError):  # deleted meanwhile
             return
         self._whole.add(step)
-        protected = {checkpoint.path_of(self.local, images).name for images in self.folder.protected}
-        for old in sorted(known for known in self._whole if known <= step and known not in protected)[: -self.keep]:
+        seen, protected = checkpoint.seen_at(Path(step)), self.folder.protected
+        older = [at for at in map(Path, self._whole) if checkpoint.seen_at(at) <= seen]
+        free = [at.name for at in older if checkpoint.seen_at(at) not in protected]
+        for old in sorted(free, key=checkpoint.age)[: -self.keep]:
             gone = ("manifest.json", "meta.json", "state.pt")  # the manifest first: a rest has none
             self.remote.remove([f"checkpoints/{old}/{name}" for name in gone])
             self._whole.discard(old)

@@ -1,6 +1,6 @@
-"""Counter-based randomness: every number is a function of (seed, stream, image number).
+"""Counter-based randomness: every number is a function of (seed, stream, sample number).
 
-Nothing here has a state. Image number n counts all images a run has drawn since its start, so the
+Nothing here has a state. Sample number n counts all samples a run has drawn since its start, so the
 same n gets the same noise on any worker, after any restart and at any batch size.
 
 The generator is Philox 4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC

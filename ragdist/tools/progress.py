@@ -18,7 +18,7 @@ class Progress:
         first: print a line at the first `describe` already.
     """
 
-    def __init__(self, total: int, *, done: int = 0, unit: str = "images", first: bool = True):
+    def __init__(self, total: int, *, unit: str, done: int = 0, first: bool = True):
         self.total, self.start, self.done, self.unit = max(total, done), done, done, unit
         self.text = ""
         self.began = time.perf_counter()

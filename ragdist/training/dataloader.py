@@ -67,22 +67,22 @@ class TrainingLoader:
                 "at most once; choose a smaller batch"
             )
 
-    def prefetcher(self, image: Callable[[], int]) -> Prefetcher:
-        """A prefetcher of the shards that are needed next; ``image`` returns how many images are seen."""
+    def prefetcher(self, seen: Callable[[], int]) -> Prefetcher:
+        """A prefetcher of the shards that are needed next; ``seen`` returns the samples seen so far."""
         reach = int(0.8 * self.cache_bytes) // self.world.local_size
         return Prefetcher(
-            self.files, self.order, self.config.batch_size, self.slots, image, stop=self.config.images, reach=reach
+            self.files, self.order, self.config.batch_size, self.slots, seen, stop=self.config.samples, reach=reach
         )
 
-    def batches(self, images: int):
-        """Batches of all updates after so many images: `data.reader.Slots`, or a `UserError` in their place."""
+    def batches(self, seen: int):
+        """Batches of all updates after so many samples: `data.reader.Slots`, or a `UserError` in their place."""
         config, data = self.config, self.config.data
         reader = ShardReader(self.files, min(OPEN_SHARDS, 2 * self.order.shards_in_use))
         z_dim, batch = config.network.z_dim, config.batch_size
         dataset = SlotDataset(reader, self.order, config.seed, z_dim, batch, self.slots, data)
         return make_loader(
             dataset,
-            Updates(images, config.images, batch),
+            Updates(seen, config.samples, batch),
             workers=data.loader_workers,
             prefetch=data.prefetch,
             pin=self.world.device.type == "cuda",

@@ -30,38 +30,38 @@ _GROUPS |= {"lam": "relative", "r1": "penalty", "r2": "penalty", "grad": "gradie
 
 
 class Monitor:
-    """Logs a run from ``images`` on.
+    """Logs a run from ``seen`` on.
 
     Args:
         config: the run's configuration.
-        folder: the run's folder; what it holds beyond ``images`` belongs to a past that is computed again.
+        folder: the run's folder; what it holds beyond ``seen`` belongs to a past that is computed again.
         index: the data's.
-        images: images seen at the start.
+        seen: samples seen at the start.
         progress: what shows the progress; None: this terminal.
     """
 
-    def __init__(self, config: Config, folder: RunFolder, index: Index, images: int, progress: Any = None):
+    def __init__(self, config: Config, folder: RunFolder, index: Index, seen: int, progress: Any = None):
         self.config, self.folder, self.index = config, folder, index
         self.modality, self.judging = modalities.training(index.codec), modalities.judging(index.codec)
         self.units = modalities.making(index.codec).units
-        self.every_grid = config.monitor.grid_every or max(config.images // 20, 1)
-        self.progress = progress or Progress(config.images, done=images, unit=self.units)
+        self.every_grid = config.monitor.grid_every or max(config.samples // 20, 1)
+        self.progress = progress or Progress(config.samples, done=seen, unit=self.units)
         self._sums: Tensor | None = None
         self._reset()
         self._first = True
-        _cut(folder.metrics, images)
+        _cut(folder.metrics, seen)
         self._metrics = open(folder.metrics, "a")  # noqa: SIM115 - closed in close()
-        self._board = self._open_board(images)
+        self._board = self._open_board(seen)
         self._wandb = self._open_wandb()
 
-    def _open_board(self, images: int):
+    def _open_board(self, seen: int):
         if not self.config.monitor.tensorboard:
             return None
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
-        board = SummaryWriter(str(self.folder.path), purge_step=images + 1 if images else None, flush_secs=20)
-        if not images:
+        board = SummaryWriter(str(self.folder.path), purge_step=seen + 1 if seen else None, flush_secs=20)
+        if not seen:
             board.add_text("config", f"```yaml\n{settings.dumps(self.config)}```", 0)
             values = flat(self.config, free=False)
             for summary in hparams(values, {"loss/loss_g": None, "relative/relative_distance": None}):
@@ -88,14 +88,14 @@ class Monitor:
         self._since = time.perf_counter()
 
     def update(
-        self, images: int, statistics: Tensor, norms: Tensor, *, batch: int, penalty: bool, wait: float, now: Callable
+        self, seen: int, statistics: Tensor, norms: Tensor, *, batch: int, penalty: bool, wait: float, now: Callable
     ) -> dict[str, float] | None:
         """Count one update; every few seconds read the sums, log them and return them.
 
         Args:
-            images: images seen after it.
+            seen: samples seen after it.
             statistics, norms: `update.STATISTICS`, and gradient norms of G and D; on the device.
-            batch: images of the update.
+            batch: samples of the update.
             penalty: whether the penalties were computed.
             wait: seconds it waited for data.
             now: gives further scalars when a reading is due.
@@ -107,7 +107,7 @@ class Monitor:
         self._wait += wait
         self.progress.advance(batch)
         due = time.perf_counter() - self._since >= self.config.monitor.seconds
-        if not (due or self._first or images >= self.config.images):
+        if not (due or self._first or seen >= self.config.samples):
             return None
         self._first = False
         sums = self._sums.tolist()  # waits for the device
@@ -116,73 +116,79 @@ class Monitor:
         for name in _PENALTIES:
             row[name] = row[name] * self._updates / self._penalties if self._penalties else None
         row |= {
-            "images_per_second": self._updates * batch / seconds,
+            "samples_per_second": self._updates * batch / seconds,
             "step_seconds": seconds / self._updates,
             "data_wait_share": self._wait / seconds,
             **now(),
         }
-        self._log(images, {name: value for name, value in row.items() if value is not None})
+        self._log(seen, {name: value for name, value in row.items() if value is not None})
         self._reset()
         return row
 
-    def _log(self, images: int, row: dict[str, float]) -> None:
+    def _log(self, seen: int, row: dict[str, float]) -> None:
         self.progress.describe(
             f"L_G {row['loss_g']:.3f}  L_D {row['loss_d']:.3f}  relative distance {row['relative_distance']:+.4f}"
         )
-        self._metrics.write(json.dumps({"images": images, "time": time.time(), **row}) + "\n")
+        self._metrics.write(json.dumps({"samples": seen, "time": time.time(), **row}) + "\n")
         self._metrics.flush()
         if self._board:
             for name, value in row.items():
                 group = _GROUPS.get(name.partition("_")[0], "run")
-                self._board.add_scalar(f"{group}/{name}", value, images)
+                self._board.add_scalar(f"{group}/{name}", value, seen)
         if self._wandb:
-            self._wandb.log(row, step=images)
+            self._wandb.log(row, step=seen)
 
-    def evaluated(self, images: int, figures: dict[str, float | None]) -> None:
-        """Log an evaluation's figures, which come later than the images that the generator had seen."""
+    def evaluated(self, seen: int, figures: dict[str, float | None]) -> None:
+        """Log an evaluation's figures, which come later than the samples that the generator had seen."""
         row = {f"evaluate/{name}": value for name, value in figures.items() if value is not None}
-        self._metrics.write(json.dumps({"images": images, "time": time.time(), **row}) + "\n")
+        self._metrics.write(json.dumps({"samples": seen, "time": time.time(), **row}) + "\n")
         self._metrics.flush()
         if self._board:
             for name, value in row.items():
-                self._board.add_scalar(name, value, images)
+                self._board.add_scalar(name, value, seen)
         if self._wandb:  # whose own steps only go forward
-            self._wandb.log({"evaluate/images": images, **row})
+            self._wandb.log({"evaluate/samples": seen, **row})
 
     def say(self, line: str) -> None:
         """Print a line beside the progress."""
         self.progress.say(line)
 
-    def grid_due(self, before: int, images: int) -> bool:
-        """Whether a sample grid falls between these two counts of images."""
-        crossed = images // self.every_grid > before // self.every_grid
-        return crossed or images >= self.config.images
+    def grid_due(self, before: int, seen: int) -> bool:
+        """Whether a sample grid falls between these two counts of samples."""
+        crossed = seen // self.every_grid > before // self.every_grid
+        return crossed or seen >= self.config.samples
 
-    def grid(self, images: int, samples: Tensor) -> Path:
+    def grid(self, seen: int, samples: Tensor) -> Path:
         """Write a picture of GRID_ROWS x GRID_COLUMNS samples [n, *network_shape], and show them in TensorBoard."""
         form = self.index.form
         samples = self.modality.from_network(samples, form).cpu()
         picture = self.judging.preview(samples, form, GRID_COLUMNS)
-        path = self.folder.samples / f"images-{images:012d}.png"
+        path = self.folder.samples / f"samples-{seen:012d}.png"
         pictures.save(picture, path)
         if self._board:
-            self.judging.log(self._board, "samples", samples, form, picture, images)
+            self.judging.log(self._board, "samples", samples, form, picture, seen)
             self._board.flush()
         return path
 
     def course(self) -> Path | None:
         """Write the closing picture: the same latents over the whole run, from its grids."""
-        grids = sorted(self.folder.samples.glob("images-*.png"))
+        grids = sorted(self._grids().items())
         if not grids:
             return None
         chosen = [grids[i] for i in pictures.evenly(len(grids), 10)]
-        moments = [(int(path.stem.partition("-")[2]), pictures.load(path)) for path in chosen]
+        moments = [(seen, pictures.load(path)) for seen, path in chosen]
         picture = pictures.course(moments, GRID_ROWS, self.units)
         path = self.folder.samples / "course.png"
         pictures.save(picture, path)
         if self._board:
             self._board.add_image("course", pictures.to_tensor(picture), moments[-1][0])
         return path
+
+    def _grids(self) -> dict[int, Path]:
+        """The run's sample grids by samples seen; those of version 0.1 are called images-*."""
+        folder = self.folder.samples
+        found = [*folder.glob("images-*.png"), *folder.glob("samples-*.png")]
+        return {int(path.stem.partition("-")[2]): path for path in found}
 
     def close(self) -> None:
         self.progress.close()
@@ -193,8 +199,8 @@ class Monitor:
             self._wandb.finish()
 
 
-def _cut(path: Path, images: int) -> None:
-    """Drop the lines of a metrics file beyond ``images``, and an incomplete last line."""
+def _cut(path: Path, seen: int) -> None:
+    """Drop the lines of a metrics file beyond ``seen``, and an incomplete last line."""
     if not path.exists():
         return
     kept = []
@@ -203,7 +209,7 @@ def _cut(path: Path, images: int) -> None:
             row: dict[str, Any] = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if migrations.RECORDS.migrated(row, str(path))["images"] <= images:
+        if migrations.RECORDS.migrated(row, str(path))["samples"] <= seen:
             kept.append(line + "\n")
     part = path.with_name(f".{path.name}.part")
     part.write_text("".join(kept))

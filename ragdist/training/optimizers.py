@@ -54,20 +54,20 @@ class Optimizers:
         assert not list(generator.buffers()), "the moving average covers parameters alone"
         self.skipped = torch.zeros((), device=self._weights[0].device)
 
-    def step(self, phase: str, report: Tensor, images: int, problems: Tensor) -> Tensor:
+    def step(self, phase: str, report: Tensor, seen: int, problems: Tensor) -> Tensor:
         """Step the optimizers of a phase, unless a loss or gradient is not finite.
 
         Args:
             phase: "both", "d" or "g".
             report: the phase's statistics of all workers, any shape; NaN or Inf in them skips the step.
-            images: images seen before this update.
+            seen: samples seen before this update.
             problems: workers that had nothing to compute, a scalar; above 0 it skips the step, uncounted.
 
         Returns:
             The gradients' norms of G and D, [2], on the device; 0 for a player that is not of the phase.
         """
-        factor = decay(self.options.lr_schedule, images, self.options.lr_images)
-        factor *= warmup(images + self.batch_size, self.options.warmup_images)
+        factor = decay(self.options.lr_schedule, seen, self.options.lr_samples)
+        factor *= warmup(seen + self.batch_size, self.options.warmup_samples)
         norms = torch.stack([self._norm(self.g, phase in ("both", "g")), self._norm(self.d, phase in ("both", "d"))])
         bad = 1.0 - torch.isfinite(norms.sum() + report.sum()).float()
         skip = torch.maximum(bad, (problems > 0).float())
@@ -79,10 +79,10 @@ class Optimizers:
         self.skipped += bad
         return norms
 
-    def average(self, images: int) -> None:
-        """Update the EMA after an update; ``images`` seen before it."""
+    def average(self, seen: int) -> None:
+        """Update the EMA after an update; ``seen`` are the samples seen before it."""
         options = self.options
-        keep = ema_decay(images + self.batch_size, self.batch_size, options.ema_images, options.ema_ramp)
+        keep = ema_decay(seen + self.batch_size, self.batch_size, options.ema_samples, options.ema_ramp)
         with torch.no_grad():
             torch._foreach_lerp_(self._average, self._weights, 1.0 - keep)
 

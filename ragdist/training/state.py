@@ -20,7 +20,7 @@ from ragdist.training.optimizers import Optimizers
 
 
 class TrainingState:
-    """Networks, the moving average of G, optimizers, and the count of images seen; equal on all workers.
+    """Networks, the moving average of G, optimizers, and the count of samples seen; equal on all workers.
 
     Order and noise are functions of that count.
 
@@ -53,7 +53,7 @@ class TrainingState:
         self.optimizers = Optimizers(
             self.generator, self.discriminator, self.ema, config.optim, batch_size=config.batch_size
         )
-        self.images = 0
+        self.seen = 0
 
     def _misfit(self, shape: tuple[int, ...], error: ValueError) -> str:
         """Why networks cannot make samples of this shape, and which can."""
@@ -64,14 +64,14 @@ class TrainingState:
         return f"--network.family {family} cannot make {units} {list(shape)}: use {' or '.join(fit)}"
 
     def state_dict(self) -> dict[str, Any]:
-        """The content of a checkpoint's state.pt: state dicts by name, ``images`` and ``skipped``."""
+        """The content of a checkpoint's state.pt: state dicts by name, ``samples`` seen and ``skipped``."""
         return {
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "ema": self.ema.state_dict(),
             "g_optim": self.optimizers.g.state_dict(),
             "d_optim": self.optimizers.d.state_dict(),
-            "images": self.images,
+            "samples": self.seen,
             "skipped": self.optimizers.skipped,
         }
 
@@ -83,7 +83,7 @@ class TrainingState:
         self.optimizers.g.load_state_dict(state["g_optim"])
         self.optimizers.d.load_state_dict(state["d_optim"])
         self.optimizers.skipped.copy_(state["skipped"])
-        self.images = state["images"]
+        self.seen = state["samples"]
 
     def weights_sha256(self) -> str:
         """SHA-256 over all networks' weights."""
@@ -132,19 +132,19 @@ class TrainingState:
 
         Args:
             folder: the run's.
-            meta: further facts for meta.json, beside the identity of the run and the images seen.
+            meta: further facts for meta.json, beside the identity of the run and the samples seen.
 
         Raises:
             UserError: the disk refuses.
         """
         folder.before_saving()
-        mine = {"data": self.index.digest, "config": flat(self.config, free=False), "images": self.images, **self.code}
+        mine = {"data": self.index.digest, "config": flat(self.config, free=False), "samples": self.seen, **self.code}
         keep, protected = self.config.checkpoint.keep, folder.protected
-        checkpoint.save(folder.checkpoints, self.images, self.state_dict(), mine | meta, keep=keep, protected=protected)
+        checkpoint.save(folder.checkpoints, self.seen, self.state_dict(), mine | meta, keep=keep, protected=protected)
         self.export(folder)
         folder.saved()
 
     def export(self, folder: RunFolder) -> None:
         """Write the generator file, with the EMA's weights."""
         network = asdict(self.config.network)
-        generator_file.save(folder.generator, self.ema, network, self.index, self.images, **self.code)
+        generator_file.save(folder.generator, self.ema, network, self.index, self.seen, **self.code)

@@ -105,20 +105,20 @@ class TrainingStep:
             self.reducer.backward(batch.split(self.micro_batch), phase, lam, penalty, mine)
             part = self.update.report.grad
             said = WorkerSignals(*part[len(STATISTICS) :].unbind())
-            norms = norms + state.optimizers.step(phase, part[: len(STATISTICS)], state.images, said.problem)
+            norms = norms + state.optimizers.step(phase, part[: len(STATISTICS)], state.seen, said.problem)
             report = report + part
-        state.optimizers.average(state.images)
-        state.images += self.config.batch_size
+        state.optimizers.average(state.seen)
+        state.seen += self.config.batch_size
         statistics, said = report.split([len(STATISTICS), len(WorkerSignals._fields)])
         return statistics, norms, penalty, self.signals.read(said / len(self.phases), state.optimizers.skipped)
 
     def _penalty_is_due(self) -> bool:
         objective = self.config.objective
         return (objective.r1 > 0 or objective.r2 > 0) and (
-            self.state.images // self.config.batch_size % objective.penalty_every == 0
+            self.state.seen // self.config.batch_size % objective.penalty_every == 0
         )
 
     def lam(self) -> float:
         """The relative term's present weight."""
         objective = self.config.objective
-        return objective.lam * decay(objective.lam_schedule, self.state.images, objective.lam_images)
+        return objective.lam * decay(objective.lam_schedule, self.state.seen, objective.lam_samples)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import ragdist
+from ragdist import modalities
 from ragdist.config import Config
 from ragdist.data.index import Index
 from ragdist.data.reader import Slots
@@ -34,7 +35,7 @@ class Outcome(NamedTuple):
     """The outcome of `Trainer.train`."""
 
     finished: bool  # False: it was asked to stop
-    images: int
+    seen: int
     seconds: float  # of training, over all starts
     losses: dict[str, float]  # the last reading
     weights_sha256: str  # of the EMA generator
@@ -69,9 +70,9 @@ class Trainer:
             self.loader.bad = {(shard, sample): what for shard, sample, what in meta["bad"]}
 
     @property
-    def images(self) -> int:
-        """Images seen."""
-        return self.state.images
+    def seen(self) -> int:
+        """Samples seen."""
+        return self.state.seen
 
     def prepare(self, say: Callable[[str], None]) -> None:
         """Prepare for training: compile the networks, set up evaluations; all workers must call.
@@ -86,7 +87,7 @@ class Trainer:
                 from ragdist.evaluation.during_training import EvaluationDuringTraining
 
                 self.evaluations = EvaluationDuringTraining(
-                    self.config, self.world, self.index, self.folder, self.ema, self.images, say
+                    self.config, self.world, self.index, self.folder, self.ema, self.seen, say
                 )
 
     def _compile(self, say: Callable[[str], None]) -> None:
@@ -108,7 +109,8 @@ class Trainer:
         """
         self._check(self.step.signals.flush())
         if self.world.size > 1:
-            agreement.check(self.world, self.state.weights_sha256(), self.images)
+            units = modalities.making(self.index.codec).units
+            agreement.check(self.world, self.state.weights_sha256(), f"{self.seen:,} {units}")
         self.loader.merge_bad()
         refused = None
         if self.world.rank == 0:
@@ -139,10 +141,10 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        return self.images >= self.config.images
+        return self.seen >= self.config.samples
 
     def train(self, monitor: Monitor | None, stop: Callable[[], bool] = lambda: False) -> Outcome:
-        """Train until the configured number of images is seen, or until a worker's ``stop()`` is true.
+        """Train until the configured number of samples is seen, or until a worker's ``stop()`` is true.
 
         Args:
             monitor: shows it; on rank 0 alone.
@@ -155,16 +157,16 @@ class Trainer:
         assert (monitor is not None) == (self.world.rank == 0)
         if monitor and self.evaluations:
             self.evaluations.say, self.evaluations.log = monitor.say, monitor.evaluated
-        with self.loader.prefetcher(lambda: self.images), memory.oom_as_user_error(self.world.device, _LESS):
+        with self.loader.prefetcher(lambda: self.seen), memory.oom_as_user_error(self.world.device, _LESS):
             return self._train(monitor, stop)
 
     def _train(self, monitor: Monitor | None, stop: Callable[[], bool]) -> Outcome:
-        batches = iter(self.loader.batches(self.images))
+        batches = iter(self.loader.batches(self.seen))
         self._clock = time.perf_counter()
         self._begin(monitor)
         stopped = self.world.size == 1 and stop()
         while not self.finished and not stopped:
-            before = self.images
+            before = self.seen
             reduced = self._train_on(batches, monitor, stop)
             stopped = reduced.signals.stop > 0
             if self._save_is_due(before, evaluate=reduced.signals.evaluate > 0):
@@ -173,12 +175,12 @@ class Trainer:
         self._count_seconds()
         self._end(monitor)
         sha256 = generator_file.weights_sha256(self.ema.state_dict())
-        return Outcome(self.finished, self.images, self.seconds, self.losses, sha256)
+        return Outcome(self.finished, self.seen, self.seconds, self.losses, sha256)
 
     def _begin(self, monitor: Monitor | None) -> None:
         if monitor:
             self.folder.summary.unlink(missing_ok=True)  # of a run that is being extended
-            if not self.images:
+            if not self.seen:
                 monitor.grid(0, self._samples())
         if self.evaluations:
             self.evaluations.start()
@@ -187,13 +189,13 @@ class Trainer:
         if not self.finished:
             self.save()
         elif self.evaluations:
-            self.evaluations.conclude(self.images, self.ema)
+            self.evaluations.conclude(self.seen, self.ema)
         if monitor:
             self.state.export(self.folder)  # again: a kill may have come between the last checkpoint and this
 
     def _train_on(self, batches: Iterator, monitor: Monitor | None, stop: Callable[[], bool]) -> ReducedSignals:
         """Take the next batch, update, log; the reduced signals of the update."""
-        before, began = self.images, time.perf_counter()
+        before, began = self.seen, time.perf_counter()
         slots = next(batches)
         self._note_error(slots, monitor)
         wait = time.perf_counter() - began
@@ -203,8 +205,8 @@ class Trainer:
         self._check(reduced)
         if monitor:
             self._log(monitor, statistics, norms, penalty=penalty, wait=wait, bad_samples=reduced.signals.bad_samples)
-            if monitor.grid_due(before, self.images):
-                monitor.grid(self.images, self._samples())
+            if monitor.grid_due(before, self.seen):
+                monitor.grid(self.seen, self._samples())
         return reduced
 
     def _note_error(self, slots: Slots | UserError, monitor: Monitor | None) -> None:
@@ -226,16 +228,16 @@ class Trainer:
             return {"lam": self.step.lam(), "skipped": self.optimizers.skipped.item(), "bad_samples": bad, **share}
 
         batch = self.config.batch_size
-        reading = monitor.update(self.images, statistics, norms, batch=batch, penalty=penalty, wait=wait, now=now)
+        reading = monitor.update(self.seen, statistics, norms, batch=batch, penalty=penalty, wait=wait, now=now)
         if reading:
             self.losses = {name: reading[name] for name in ("loss_g", "loss_d", "relative_distance")}
 
     def _save_is_due(self, before: int, *, evaluate: bool) -> bool:
         """Take part in evaluations after an update; whether a checkpoint is due."""
         every = self.config.checkpoint.every
-        due = self.images // every > before // every or self.finished
+        due = self.seen // every > before // every or self.finished
         if self.evaluations and not self.finished:
-            due |= self.evaluations.follow(self.images, self.ema, go_on=evaluate)
+            due |= self.evaluations.follow(self.seen, self.ema, go_on=evaluate)
         return due
 
     def _count_seconds(self) -> None:

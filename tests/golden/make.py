@@ -47,16 +47,16 @@ MLP = [
     "--device=cpu",
     "--monitor.grid_every=1000000",
 ]
-# Options in images or by the name of a space, with values of their own, so that a reader that loses one is found out.
+# Options in samples or by the name of a space, with values of their own, so that a reader that loses one is found out.
 OWN = [
     "--objective.lam=0.75",
     "--objective.lam_schedule=linear",
-    "--objective.lam_images=500000",
+    "--objective.lam_samples=500000",
     "--objective.space=pixel",
-    "--optim.warmup_images=320",
+    "--optim.warmup_samples=320",
     "--optim.lr_schedule=cosine",
-    "--optim.lr_images=400000",
-    "--optim.ema_images=640",
+    "--optim.lr_samples=400000",
+    "--optim.ema_samples=640",
     "--optim.g_lr=0.002",
     "--optim.d_lr=0.001",
     "--evaluate.cache=cache",
@@ -67,7 +67,7 @@ OWN = [
 SPACE = """\
 objective.lam: {loguniform: [0.1, 10]}
 objective.space: {choice: [pixel, feature]}
-optim: {ema_images: {int: [100, 1000]}}
+optim: {ema_samples: {int: [100, 1000]}}
 """
 SEARCH = [
     *MLP,
@@ -76,7 +76,7 @@ SEARCH = [
     "--search=random",
     "--scheduler=none",
     "--trials=3",
-    "--budget_images=3200",
+    "--budget_samples=3200",
     "--samples=60",
     "--features=pixels",
     "--concurrent=1",
@@ -185,17 +185,17 @@ def indexed(place: Place) -> None:
 def finished(place: Place) -> None:
     """A run with two checkpoints, evaluations, a best generator, pictures."""
     every = ["--checkpoint.every=1600", "--checkpoint.keep=2", "--evaluate_every=1600"]
-    place.run("ragdist.train", *MLP, *OWN, *every, "--out=finished", "--images=3200")
+    place.run("ragdist.train", *MLP, *OWN, *every, "--out=finished", "--samples=3200")
     place.kept.append("finished")
 
 
 def unfinished(place: Place) -> None:
     """A run that Ctrl-C ended, and what becomes of it."""
     words = [*MLP, *OWN, "--checkpoint.every=1600", "--checkpoint.keep=1"]
-    words += ["--out=unfinished", "--images=20000", "--evaluate_every=16000", "--monitor.seconds=0.2"]
+    words += ["--out=unfinished", "--samples=20000", "--evaluate_every=16000", "--monitor.seconds=0.2"]
     folder = place.path / "unfinished"
     process = place.begin("ragdist.train", *words)
-    wait_for(lambda: any(folder.glob("checkpoints/images-00000001[6-9]*")), process)
+    wait_for(lambda: any(folder.glob("checkpoints/samples-00000001[6-9]*")), process)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130, (place.path / ".log").read_text()
     shutil.copytree(folder, place.path / "continued/unfinished")
@@ -205,7 +205,7 @@ def unfinished(place: Place) -> None:
     end = place.path / "continued/unfinished"
     shutil.copy(end / "generator.safetensors", place.path / "continued.safetensors")
     said = json.loads((end / "summary.json").read_text())
-    place.about["continued"] = {name: said[name] for name in ("images", "weights_sha256")}
+    place.about["continued"] = {name: said[name] for name in ("samples", "weights_sha256")}
     place.kept += ["unfinished", "continued.safetensors"]
 
 
@@ -213,7 +213,7 @@ def families(place: Place) -> None:
     """Generators of the other families."""
     narrow = ["--network.g_width=4", "--network.d_width=4", "--network.max_width=8", "--network.group_width=4"]
     for family, labels in (("dcgan", "true"), ("resnet", "false")):
-        words = [f"--network.family={family}", f"--network.labels={labels}", f"--out={family}", "--images=64"]
+        words = [f"--network.family={family}", f"--network.labels={labels}", f"--out={family}", "--samples=64"]
         place.run("ragdist.train", *MLP, *narrow, *words)
         shutil.copy(place.path / family / "generator.safetensors", place.path / f"{family}.safetensors")
         place.kept.append(f"{family}.safetensors")
@@ -243,7 +243,7 @@ def fetched(place: Place) -> None:
     try:
         port = re.search(r"port (\d+)", server.stdout.readline())[1]
         words = [*MLP, f"--data=http://127.0.0.1:{port}/", "--data.cache=cache/fetched"]
-        place.run("ragdist.train", *words, "--out=remote", "--images=64")
+        place.run("ragdist.train", *words, "--out=remote", "--samples=64")
         files = {file: file.stat().st_size for file in (place.path / "cache/fetched").rglob("*")}
         for file in sorted((file for file in files if files[file] > 10_000), key=files.get)[1:]:
             file.unlink()  # one shard is enough

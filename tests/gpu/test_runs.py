@@ -31,7 +31,7 @@ def prepared(config: Config, device: torch.device) -> tuple[Trainer, Monitor]:
         path.mkdir(parents=True, exist_ok=True)
     index = index_file.load(config.data.path)
     trainer = Trainer(config, World(0, 1, device), index, folder)
-    return trainer, Monitor(config, folder, index, trainer.images)
+    return trainer, Monitor(config, folder, index, trainer.seen)
 
 
 def train(config: Config, device: torch.device) -> dict:
@@ -48,16 +48,16 @@ def train(config: Config, device: torch.device) -> dict:
 @pytest.mark.parametrize("family", ["dcgan", "resnet", "mlp"])
 def test_the_same_bits_twice_and_after_a_restart(device, digits, tmp_path, family, precision):
     options = [f"--network.family={family}", f"--precision={precision}"]
-    whole = train(config_of(digits, tmp_path / "a", *options, "--images=640"), device)
-    assert equal(train(config_of(digits, tmp_path / "b", *options, "--images=640"), device), whole)
-    train(config_of(digits, tmp_path / "c", *options, "--images=320"), device)
-    assert equal(train(config_of(digits, tmp_path / "c", *options, "--images=640"), device), whole)
+    whole = train(config_of(digits, tmp_path / "a", *options, "--samples=640"), device)
+    assert equal(train(config_of(digits, tmp_path / "b", *options, "--samples=640"), device), whole)
+    train(config_of(digits, tmp_path / "c", *options, "--samples=320"), device)
+    assert equal(train(config_of(digits, tmp_path / "c", *options, "--samples=640"), device), whole)
 
 
 @pytest.mark.parametrize("family", ["dcgan", "resnet"])
 def test_a_run_is_that_of_a_cpu_but_for_rounding(device, digits, tmp_path, family):
     """Rates are small at first: Adam divides each gradient by its own size, even one that is nothing but rounding."""
-    options = [f"--network.family={family}", "--images=192", "--optim.warmup_images=100000"]
+    options = [f"--network.family={family}", "--samples=192", "--optim.warmup_samples=100000"]
     mine = train(config_of(digits, tmp_path / "a", *options), device)
     other = train(config_of(digits, tmp_path / "b", *options), torch.device("cpu"))
     for name in ("generator", "discriminator", "ema"):

@@ -28,9 +28,9 @@ def protocol_key(protocol: dict[str, Any]) -> str:
 
 
 def remember(folder: Path, found: Evaluation, since: float = 0.0, run: Path | None = None) -> list[dict[str, Any]]:
-    """Add an evaluation to the folder's file; all rows of its protocol, by images seen.
+    """Add an evaluation to the folder's file; all rows of its protocol, by samples seen.
 
-    One of the same protocol at the same images takes the other's place. What was written before the time
+    One of the same protocol at the same samples takes the other's place. What was written before the time
     ``since`` is dropped: it belongs to a run that was started anew.
 
     Args:
@@ -43,11 +43,11 @@ def remember(folder: Path, found: Evaluation, since: float = 0.0, run: Path | No
         Unreachable: another process keeps the file locked.
 
     Returns:
-        [{"images", "time", "protocol", "figures": {name: value}}, ...], those of the run's own folder among them.
+        [{"samples", "time", "protocol", "figures": {name: value}}, ...], those of the run's own folder among them.
     """
     if found.seen is None:
         return []
-    row = {"images": found.seen, "time": time.time(), "protocol": protocol_key(found.protocol)}
+    row = {"samples": found.seen, "time": time.time(), "protocol": protocol_key(found.protocol)}
     own = run is not None and run.resolve() == folder.resolve()
     if not own:
         row["of"] = found.samples["path"]
@@ -55,10 +55,10 @@ def remember(folder: Path, found: Evaluation, since: float = 0.0, run: Path | No
     rows = _add(folder, row, since)
     found_here = [old for old in rows if (old["protocol"], old.get("of")) == (row["protocol"], row.get("of"))]
     if run and not own:
-        here = {old["images"] for old in found_here}
+        here = {old["samples"] for old in found_here}
         theirs = [old for old in read_lines(run / FILE) if old.get("time", 0) >= since]
-        found_here += [old for old in theirs if old.get("protocol") == row["protocol"] and old["images"] not in here]
-    return sorted((old for old in found_here if old["images"] <= found.seen), key=lambda row: row["images"])
+        found_here += [old for old in theirs if old.get("protocol") == row["protocol"] and old["samples"] not in here]
+    return sorted((old for old in found_here if old["samples"] <= found.seen), key=lambda row: row["samples"])
 
 
 def _add(folder: Path, row: dict[str, Any], since: float) -> list[dict[str, Any]]:
@@ -69,13 +69,13 @@ def _add(folder: Path, row: dict[str, Any], since: float) -> list[dict[str, Any]
         except Busy as error:
             raise Unreachable(f"{path} is in use by {error}: wait for it or stop it") from error
         rows = [old for old in read_lines(path) if old.get("time", 0) >= since and not _same(old, row)]
-        rows = sorted([*rows, row], key=lambda row: row["images"])
+        rows = sorted([*rows, row], key=lambda row: row["samples"])
         write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
     return rows
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return all(one.get(name) == other.get(name) for name in ("images", "protocol", "of"))
+    return all(one.get(name) == other.get(name) for name in ("samples", "protocol", "of"))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -93,7 +93,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def curve(rows: list[dict[str, Any]], name: str, most: int = 300) -> list[tuple[float, float]]:
-    """The curve of a metric in rows of metrics.jsonl: (images, value), at most so many, evenly picked."""
-    points = [(row["images"], row[name]) for row in rows if isinstance(row.get(name), int | float) and "images" in row]
+    """The curve of a metric in rows of metrics.jsonl: (samples, value), at most so many, evenly picked."""
+    there = [row for row in rows if isinstance(row.get(name), int | float) and "samples" in row]
+    points = [(row["samples"], row[name]) for row in there]
     step = max(len(points) // most, 1)
     return points[::step]

@@ -162,7 +162,7 @@ def _curves(earlier: list[dict[str, Any]], metrics: list[dict[str, Any]], units:
     if len(earlier) > 1:
         for names in (("frechet_distance",), ("precision", "recall", "coverage"), ("memorization_ratio",)):
             series = {
-                name: [(row["images"], row["figures"][name]) for row in earlier if row["figures"].get(name) is not None]
+                name: [(row["samples"], value) for row in earlier if (value := row["figures"].get(name)) is not None]
                 for name in names
             }
             curves.append(charts.lines(series, units, names[0] if len(names) == 1 else ""))

@@ -10,17 +10,17 @@ class Console:
     """The terminal of a run on Ray workers, over all of its attempts.
 
     Args:
-        images: to train on.
+        samples: to train on.
         began: when the command began, by time.monotonic().
         ready: when it turned to Ray.
         units: what samples are called.
     """
 
-    def __init__(self, images: int, *, began: float, ready: float, units: str = "images"):
+    def __init__(self, samples: int, *, began: float, ready: float, units: str):
         self.units = units
-        self.images, self.began, self.ready = images, began, ready
+        self.samples, self.began, self.ready = samples, began, ready
         self.progress: Progress | None = None
-        self.furthest = -1  # images that the run has seen; -1: no update yet
+        self.furthest = -1  # samples that the run has seen; -1: no update yet
         self.joined_at: float | None = None  # all workers of the first attempt
         self.failed_at: float | None = None  # and no progress since
 
@@ -64,7 +64,7 @@ class Console:
             self.say(f"training again with {count(workers)}, {now - self.failed_at:.1f} s after the failure")
 
     def _advance(self, report: WorkerReport) -> None:
-        self.progress = self.progress or Progress(self.images, done=report.done, unit=self.units)
+        self.progress = self.progress or Progress(self.samples, done=report.done, unit=self.units)
         self.progress.advance(report.done - self.progress.done)
         if report.text != self.progress.text:
             self.progress.describe(report.text)

@@ -55,7 +55,7 @@ def run(config: Config, size: WorldSize, *, overwrite: bool, began: float) -> in
     place = run_at(config.out)
     with place.leased(config, overwrite=overwrite) as lease, StopOnSignal() as stop:
         summary = place.summary()
-        if summary and summary["images"] >= config.images:
+        if summary and summary["samples"] >= config.samples:
             print(already_finished(config, index, summary))
             return 0
         try:
@@ -63,7 +63,7 @@ def run(config: Config, size: WorldSize, *, overwrite: bool, began: float) -> in
                 ready = time.monotonic()
                 cluster.connect()
                 stop.listen()  # Ray's own handler of SIGTERM aborts the process
-                console = Console(config.images, began=began, ready=ready, units=modalities.making(index.codec).units)
+                console = Console(config.samples, began=began, ready=ready, units=modalities.making(index.codec).units)
                 driver = Driver(config, size, lease, stop, console, code=code, scratch=scratch)
                 outcome = driver.drive()
         except ray.exceptions.RayError as error:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 class WorkerReport(NamedTuple):
     """The state of an attempt, as the driver reads it."""
 
-    done: int  # images seen, of the present attempt; -1: no update yet
+    done: int  # samples seen, of the present attempt; -1: no update yet
     text: str  # what stands beside the progress
     lines: list[str]  # to print
     workers: dict[int, dict[str, Any]]  # by rank: node, address, process, placement group

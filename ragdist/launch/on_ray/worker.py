@@ -106,9 +106,9 @@ def _work(task: Task, context, channel: DriverChannel | None) -> None:
             for text in introduction(config, index, trainer):
                 channel.say(text)
         trainer.prepare(channel.say)
-        channel.begin(trainer.images)
+        channel.begin(trainer.seen)
         with os_errors_as_user_error(f"cannot write to {config.out} (the last checkpoint is kept)"):
-            monitor = Monitor(config, folder, index, trainer.images, progress=channel)
+            monitor = Monitor(config, folder, index, trainer.seen, progress=channel)
             with closing(monitor):
                 outcome = trainer.train(monitor, lambda: channel.stop)
                 if outcome.finished:
