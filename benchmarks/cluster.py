@@ -114,7 +114,7 @@ def _worker(lab, node: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=20_000)
+    parser.add_argument("--samples", "--images", type=int, default=20_000)
     own, rest = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -43,7 +43,7 @@ def train(folder: Path, name: str, arguments: list[str]) -> tuple[float, float, 
 def main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=32_000)
+    parser.add_argument("--samples", "--images", type=int, default=32_000)
     parser.add_argument("--every", type=int, default=8_000)
     own, rest = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as name:

@@ -1,6 +1,7 @@
 """``python -m tune.search``: find good values of a run's options, and say how sure that is."""
 
 import difflib
+import re
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -48,7 +49,10 @@ def parse(argv: list[str]) -> tuple[Plan, Path, bool]:
     own, others = migrations.SEARCH.words(own), migrations.OPTIONS.words(others)
     options = cli.build(SearchOptions, parser.parse_args(own))
     _known(others)
-    config, overwrite = settings.parse(others, _PROG)
+    try:
+        config, overwrite = settings.parse(others, _PROG)
+    except UserError as error:  # --samples of a search is another option
+        raise type(error)(re.sub(r"--samples(?= )", "--images", str(error))) from error
     if config.workers != "auto":
         raise UserError(f"--workers {config.workers}: of a search say --workers_per_trial")
     config = space.varied(config, {"workers": options.workers_per_trial})

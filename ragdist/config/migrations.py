@@ -170,7 +170,13 @@ OPTIONS = Table(
 )
 
 # A search's own options: in search.json and on the command line.
-SEARCH = Table((Renamed("0.2.0", "budget_images", "budget_samples"),))
+SEARCH = Table(
+    (
+        Renamed("0.2.0", "budget_images", "budget_samples"),
+        Added("0.2.0", "plugins", {}),
+        Added("0.2.0", "packages", {}),
+    )
+)
 
 # Keys of what is written on the way: meta.json, state.pt, summary.json, metrics.jsonl, evaluations.jsonl, trial.json, a
 # generator's metadata.

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import ragdist
 from ragdist.config import Config, cli, migrations, world_size
 from ragdist.config.option import check_limits
 from ragdist.config.run import flat
+from ragdist.metrics import FEATURES
 from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 
 DEFAULT = "digits"
 CONFIG = "config.yaml"
+_GROUPS = tuple(item.name for item in fields(Config) if is_dataclass(item.type))
 VERSION = "version"  # beside the options: which ragdist wrote them
 
 
@@ -31,7 +33,7 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
         UserError: an option, value or file that is wrong.
     """
     argv, _ = cli.one_plugin(migrations.OPTIONS.words(_expanded(argv)))
-    name, argv = _config_argument(argv)
+    name, argv = _config_argument(_groups_of_today(argv))
     parser = cli.Parser(
         prog=prog,
         description="Train a relatively augmented GAN. Started again, the same command continues the run.",
@@ -76,6 +78,29 @@ def _expanded(argv: list[str]) -> list[str]:
     return ["--data.path" if word == "--data" else word for word in words]
 
 
+def _groups_of_today(argv: list[str]) -> list[str]:
+    """The words of a command line, with groups that are said as a whole (``--optim FILE``) in the words of today."""
+    names = [word.removeprefix("--") if word.startswith("--") else "" for word in ("", *argv)]
+    found = (_group(name, word, Path()) if name in _GROUPS else word for name, word in zip(names, argv, strict=False))
+    return [word if isinstance(word, str) else yaml.safe_dump(word, default_flow_style=True) for word in found]
+
+
+def _group(name: str, value: str, folder: Path) -> dict[str, Any] | str:
+    """The options of a group that are said as a file in a folder, or as YAML, in the words of today.
+
+    What is neither is returned as it is: the parser says what is wrong with it.
+    """
+    try:
+        file = folder / value
+        said = yaml.safe_load(file.read_text() if file.is_file() else value)
+    except (OSError, ValueError, yaml.YAMLError):
+        return value
+    if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):
+        return value
+    found = migrations.OPTIONS.renamed({f"{name}.{key}": option for key, option in said.items()}, f"--{name} {value}")
+    return _nested(found)[name]
+
+
 def _config_argument(argv: list[str]) -> tuple[str | None, list[str]]:
     if "--config" not in argv:
         return None, argv
@@ -97,7 +122,12 @@ def _as_of_today(path: Path) -> str:
         return str(path)  # what is wrong with it is the parser's to say
     if not isinstance(tree, dict) or not all(isinstance(name, str) for name in tree):
         return str(path)
-    said = _flattened(tree)
+    said = _flattened(
+        {
+            name: _group(name, value, path.parent) if name in _GROUPS and isinstance(value, str) else value
+            for name, value in tree.items()
+        }
+    )
     version = said.pop(VERSION, None)
     found = migrations.OPTIONS.renamed(said, str(path))
     if migrations.newer(version):
@@ -118,6 +148,8 @@ def check(config: Config) -> None:
     """
     check_limits(config)
     world_size.parse(config.workers)
+    if (features := config.evaluate.features) != "auto":
+        FEATURES.check(features, f"--evaluate.features {features}")
     objective, optim = config.objective, config.optim
     if objective.lam_schedule != "constant" and objective.lam_samples <= 0:
         raise UserError(f"--objective.lam_samples {objective.lam_samples}: it must be above 0 for a lam_schedule")
@@ -197,12 +229,16 @@ def _nested(options: dict[str, Any]) -> dict[str, Any]:
 def load_plugins_of(path: Path) -> None:
     """Load the plugins of the run with this configuration, where they are still there, beside those of the command.
 
+    Not those in the run's own folder, or of a relative path: whoever hands over a run could have code executed there.
+
     Raises:
         UserError: one cannot be loaded.
     """
     if path.is_file():
-        files = [file for file in cli.plugin_files(read(path).get("plugin", "")) if not plugins.is_loaded(file)]
-        plugins.load(file for file in files if Path(file).expanduser().is_file())
+        files = [Path(file).expanduser() for file in cli.plugin_files(read(path).get("plugin", ""))]
+        own = path.parent.resolve()
+        files = [file for file in files if file.is_absolute() and own not in file.resolve().parents]
+        plugins.load(str(file) for file in files if file.is_file() and not plugins.is_loaded(str(file)))
 
 
 def differences(config: Config, saved: dict[str, Any]) -> list[str]:

@@ -52,7 +52,7 @@ class GeneratorSamples:
         labels = ("drawn as in the data" if shares is not None else "all classes in turn") if self.labelled else "none"
         self.about = {
             "kind": "generator", "path": str(path), "weights_sha256": exported.about["weights_sha256"],
-            "samples": self.seen, "labels": labels, "seed": seed,
+            "seen": self.seen, "labels": labels, "seed": seed,
         }  # fmt: skip
 
     def available(self, wanted: int) -> int:

@@ -29,7 +29,7 @@ from ragdist.tools.errors import UserError
 from ragdist.tools.ownership import abandoned, owner_name
 
 FORMAT, VERSION = "ragdist-checkpoint", 1
-_NAME = re.compile(r"(?:samples|images)-\d+")  # images: of version 0.1
+NAME = re.compile(r"(?:samples|images)-\d+")  # images: of version 0.1
 _PART = ".part-"  # of a checkpoint that is being written or deleted: NAME.OWNER follows
 
 
@@ -47,7 +47,7 @@ def path_of(folder: Path, seen: int) -> Path:
 
 def listed(folder: Path) -> list[Path]:
     """Paths of the checkpoints in a folder, valid or not, oldest first."""
-    return sorted((path for path in folder.glob("*-*") if _NAME.fullmatch(path.name) and path.is_dir()), key=age)
+    return sorted((path for path in folder.glob("*-*") if NAME.fullmatch(path.name) and path.is_dir()), key=age)
 
 
 def seen_at(path: Path) -> int:

@@ -91,7 +91,10 @@ class Mirror:
             if name in _CONTINUED or name.startswith("samples/"):
                 self.remote.get(name, self.local / name)
         # One without a manifest is an upload or a deletion that broke off.
-        self._whole = {name.split("/")[1] for name in names if name.endswith("/manifest.json")}
+        manifests = (name.split("/") for name in names if name.endswith("/manifest.json"))
+        self._whole = {
+            step for folder, step, *rest in manifests if folder == "checkpoints" and checkpoint.NAME.fullmatch(step)
+        }
         for step in sorted(self._whole, key=checkpoint.age, reverse=True):
             for name in names:
                 if name.startswith(f"checkpoints/{step}/"):

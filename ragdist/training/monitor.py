@@ -4,6 +4,7 @@ The device is read once every few seconds; in between, metrics are summed on it.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from ragdist.tools.progress import Progress
 from ragdist.training.update import STATISTICS
 
 GRID_COLUMNS, GRID_ROWS = 10, 8
+_GRID = re.compile(r"(?:images|samples)-(\d+)\.png")  # "images" sorts first: of two the newer name wins
 _NORMS = ("grad_norm_g", "grad_norm_d")
 _PENALTIES = ("r1", "r2")  # are computed on some updates only
 _GROUPS = {"loss": "loss", "logit": "logits", "relative": "relative", "distance": "relative", "coverage": "relative"}
@@ -186,9 +188,8 @@ class Monitor:
 
     def _grids(self) -> dict[int, Path]:
         """The run's sample grids by samples seen; those of version 0.1 are called images-*."""
-        folder = self.folder.samples
-        found = [*folder.glob("images-*.png"), *folder.glob("samples-*.png")]
-        return {int(path.stem.partition("-")[2]): path for path in found}
+        found = ((path, _GRID.fullmatch(path.name)) for path in sorted(self.folder.samples.glob("*.png")))
+        return {int(name[1]): path for path, name in found if name}  # others are the user's
 
     def close(self) -> None:
         self.progress.close()

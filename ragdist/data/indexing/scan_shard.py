@@ -48,7 +48,7 @@ class Plan:
     @property
     def payloads(self) -> Payloads:
         making = modalities.making(self.modality)
-        return Payloads(making.payload, making.unit)
+        return Payloads(making.payload, making.unit, making.units)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def make_plan(found: list[Tar], scratch: Path, options: IndexOptions) -> Plan:
             samples = _samples(tar.place, data)[0]
             modality = options.modality or _modality(tar.place, samples, said)
             making = modalities.making(modality)
-            payloads = Payloads(making.payload, making.unit)
+            payloads = Payloads(making.payload, making.unit, making.units)
             chosen = said or payloads.choose(samples)
             if chosen is None:
                 raise UserError(

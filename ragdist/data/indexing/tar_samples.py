@@ -67,11 +67,11 @@ class Payloads:
 
     Args:
         kinds: extensions of the modality's payloads, the usual ones first.
-        unit: what a sample is, for messages: "image".
+        unit, units: what a sample is, for messages: "image", "images".
     """
 
-    def __init__(self, kinds: tuple[str, ...], unit: str):
-        self.kinds, self.unit = kinds, unit
+    def __init__(self, kinds: tuple[str, ...], unit: str, units: str):
+        self.kinds, self.unit, self.units = kinds, unit, units
 
     def choose(self, samples: list[Sample]) -> str | None:
         """Choose the extension to read: empty where no sample has more than one; None where nothing is fit."""
@@ -91,7 +91,7 @@ class Payloads:
         if len(found) == 1:
             return sample.members[found[0]]
         if found:
-            raise ValueError(f"it has several {self.unit} files ({has}): say which with --payload {found[0]}")
+            raise ValueError(f"it has several {self.units} ({has}): say which with --payload {found[0]}")
         dotted = [extension for extension in sample.members if self.is_dotted(extension)]
         if dotted:
             raise ValueError(

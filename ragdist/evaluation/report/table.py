@@ -37,7 +37,7 @@ def protocol_lines(found: Evaluation) -> list[str]:
     features, data = protocol["features"], protocol["data"]
     what = f"{samples['path']}: "
     what += (
-        f"generator after {samples['samples']:,} {modalities.making(found.data.index.codec).units}"
+        f"generator after {samples['seen']:,} {modalities.making(found.data.index.codec).units}"
         if samples["kind"] == "generator"
         else f"{samples['files']:,} files"
     )
