@@ -1,8 +1,8 @@
 # syntax=docker/dockerfile:1
 # One image for every node and for the driver: Ray wants the same Python and the same Ray on all of them.
 #
-#   docker build -t ragdist:0.1.0 .                                                            CUDA, for GPUs
-#   docker build -t ragdist:0.1.0-cpu --build-arg TORCH=cpu --build-arg TORCH_INDEX_URL=URL .  URL: PyTorch's CPU builds
+#   docker build -t ragdist:0.2.0 .                                                            CUDA, for GPUs
+#   docker build -t ragdist:0.2.0-cpu --build-arg TORCH=cpu --build-arg TORCH_INDEX_URL=URL .  URL: PyTorch's CPU builds
 #
 # A package index that wants a password: --secret id=pip,src=pip.conf. It is in no layer.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
@@ -59,7 +59,7 @@ HEALTHCHECK --interval=60s --timeout=30s --start-period=60s --retries=3 \
 # it themselves, would just end.
 ENTRYPOINT ["tini", "--"]
 CMD ["python", "-m", "ragdist.train", "--help"]
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="ragdist" \
       org.opencontainers.image.description="Train relatively augmented GANs" \

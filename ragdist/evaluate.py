@@ -39,9 +39,11 @@ def run(where: str, options: EvaluateOptions) -> None:
     from ragdist.runs.folder import RunFolder
     from ragdist.runs.local_copy import local_copy
     from ragdist.storage.files import os_errors_as_user_error
+    from ragdist.storage.store import scheme
 
     with local_copy(where, *WANTED) as source:
-        settings.load_plugins_of(RunFolder(source if source.is_dir() else source.parent).config)
+        if scheme(where) is None:  # what was fetched may name no code of this machine
+            settings.load_plugins_of(RunFolder(source if source.is_dir() else source.parent).config)
         opened, steps = local_workers.share(options.workers, options.device, gather, source, where, options)
         found = measure(steps)
         found.result.notes += opened.notes

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     values = parser.parse_args(argv)
     options = cli.build(GenerateOptions, values)
     check_limits(options)
-    with local_copy(values.run, "generator.safetensors", "config.yaml") as run:
+    with local_copy(values.run, "generator.safetensors") as run:
         draw(run, values.chosen, values.interpolate, options)
 
 

@@ -107,7 +107,7 @@ def print_indexed(summary, plugin: str = "") -> None:
     making = modalities.making(plan.modality)
     payload = f".{plan.payload}" if plan.payload else f"the one {making.unit} of each sample"
     print(f"{out}: {found.samples:,} samples {list(found.shape)} in {len(found.shards)} shards, {labels}")
-    print(f"read {payload}; all are like the first, {plan.first}")
+    print(f"read {payload}; their form is that of {plan.first}")
     if summary.bad_count:
         print(f"left out {summary.bad_count:,} samples:")
         for line in summary.bad[:20]:

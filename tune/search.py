@@ -11,6 +11,7 @@ from ragdist.config.evaluation import BEST
 from ragdist.config.option import check_limits
 from ragdist.config.run import flat
 from ragdist.launch.on_ray import environment
+from ragdist.metrics import FEATURES
 from ragdist.tools.errors import UserError, run_command
 from tune import metrics, space
 from tune import plan as plans
@@ -70,6 +71,8 @@ def check(options: SearchOptions) -> None:
     """
     check_limits(options)
     metrics.check(options.metric)
+    if options.features != "auto":
+        FEATURES.check(options.features, f"--features {options.features}")
     if options.workers_per_trial == "auto":
         raise UserError("--workers_per_trial auto: say how many, as 4, or a range as 2:8, or 0")
     try:

@@ -234,8 +234,13 @@ def load_plugins_of(path: Path) -> None:
     Raises:
         UserError: one cannot be loaded.
     """
-    if path.is_file():
-        files = [Path(file).expanduser() for file in cli.plugin_files(read(path).get("plugin", ""))]
+    try:
+        said = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError):  # none, or none of ours: what it is beside need not have one
+        return
+    value = said.get("plugin") if isinstance(said, dict) else None
+    if isinstance(value, str):
+        files = [Path(file).expanduser() for file in cli.plugin_files(value)]
         own = path.parent.resolve()
         files = [file for file in files if file.is_absolute() and own not in file.resolve().parents]
         plugins.load(str(file) for file in files if file.is_file() and not plugins.is_loaded(str(file)))

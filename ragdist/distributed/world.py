@@ -103,9 +103,13 @@ class World:
         padded = torch.zeros(max(counts), *shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
         if counts[self.rank]:
             padded[: counts[self.rank]] = values
-        parts = [torch.empty_like(padded) for _ in counts] if self.rank == 0 else None
-        dist.gather(padded, parts, dst=0, group=self.group)
-        return None if parts is None else torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
+        sent = padded.flatten().view(torch.uint8)  # as bytes: gloo does not know every type
+        parts = [torch.empty_like(sent) for _ in counts] if self.rank == 0 else None
+        dist.gather(sent, parts, dst=0, group=self.group)
+        if parts is None:
+            return None
+        received = [part.view(padded.dtype).view(padded.shape) for part in parts]
+        return torch.cat([part[:n] for part, n in zip(received, counts, strict=True)])
 
 
 def shares(batch: int, size: int) -> list[range]:

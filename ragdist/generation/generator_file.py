@@ -112,8 +112,12 @@ def load(path: Path, device: torch.device) -> Exported:
     check_spec(about["codec"], about["spec"], str(path), about.get("ragdist"))
     modality = modalities.training(about["codec"])
     shape = modality.network_shape(Form(tuple(about["sample_shape"]), about["spec"]))
-    generator = build_generator(network, shape, num_classes(network, about["classes"]), head=modality.head)
-    generator.load_state_dict(state)
+    try:
+        generator = build_generator(network, shape, num_classes(network, about["classes"]), head=modality.head)
+        generator.load_state_dict(state)
+    except (RuntimeError, ValueError, TypeError) as error:
+        changed = "; ".join(identity.changed(about)) or str(error).splitlines()[0]
+        raise UserError(f"{path} does not fit the network family '{network['family']}' ({changed})") from error
     return Exported(generator.to(device).eval().requires_grad_(False), about)
 
 

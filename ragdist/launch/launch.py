@@ -11,6 +11,7 @@ from pathlib import Path
 from ragdist.config import Config, cli, world_size
 from ragdist.launch.on_ray import environment
 from ragdist.launch.on_ray.ray_internals import WORKING_DIRECTORIES
+from ragdist.tools.errors import UserError
 
 
 def launch(config: Config, *, overwrite: bool = False) -> int:
@@ -42,6 +43,8 @@ def with_paths_of_plugins(config: Config) -> Config:
     files = cli.plugin_files(config.plugin)
     if WORKING_DIRECTORIES not in os.getcwd():
         files = [str(Path(file).expanduser().absolute()) for file in files]
+    if odd := next((file for file in files if "," in file), None):
+        raise UserError(f"--plugin {odd}: a comma separates plugins: move it to a folder without one in its name")
     return replace(config, plugin=",".join(files))
 
 

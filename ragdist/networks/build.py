@@ -34,6 +34,7 @@ def build_generator(options: dict, sample_shape, num_classes: int, *, seed: int 
         torch.manual_seed(2 * seed)
         kind = FAMILIES[options["family"]][0]
         network = _build(kind, sample_shape, options, options["g_width"], num_classes)
+    HEADS.check(head, "the modality")
     network.head = HEADS[head]
     return network.to(memory_format=torch.channels_last)
 

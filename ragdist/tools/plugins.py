@@ -55,7 +55,7 @@ def read(paths: Iterable[str]) -> list[Plugin]:
     found = []
     for path in paths:
         try:
-            found.append(Plugin(path, Path(path).expanduser().read_text("utf-8")))
+            found.append(Plugin(path, Path(path).expanduser().read_text("utf-8-sig")))
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is no text in UTF-8"
             raise UserError(f"--plugin {path} cannot be read ({why})") from error

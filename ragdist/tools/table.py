@@ -1,7 +1,7 @@
 """Tables of choices by name: a row is imported when it is first used, and others' packages and plugins may add rows."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import reduce
+from functools import partial, reduce
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -36,14 +36,19 @@ class Table(Mapping[str, Any]):
     def _load(self, name: str) -> Any:
         if name in self._rows:
             row = self._rows[name]
-            return imported(row) if isinstance(row, str) else row
-        point = self.installed[name]
+            if not isinstance(row, str):
+                return row
+            if name in self.own:
+                return imported(row)
+            load, whose = partial(imported, row), "a plugin"
+        else:
+            point = self.installed[name]
+            load, whose = point.load, f"the package {_distribution(point)}"
         try:
-            return point.load()
-        except Exception as error:  # whatever a package does when it is imported
+            return load()
+        except Exception as error:  # whatever others' code does when it is imported
             raise UserError(
-                f"the {self.what} '{name}' of the package {_distribution(point)} cannot be imported "
-                f"({type(error).__name__}: {error})"
+                f"the {self.what} '{name}' of {whose} cannot be imported ({type(error).__name__}: {error})"
             ) from error
 
     @property

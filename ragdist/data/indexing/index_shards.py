@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from ragdist import modalities
 from ragdist.config.option import check_limits
 from ragdist.config.shards import IndexOptions
 from ragdist.data import index as index_file
@@ -25,6 +26,7 @@ from ragdist.data.indexing.tar_walk import printable
 from ragdist.data.parallel import each
 from ragdist.storage.files import os_errors_as_user_error, write_whole
 from ragdist.storage.store import Store
+from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 from ragdist.tools.progress import Progress
 
@@ -59,6 +61,8 @@ def index_shards(patterns: list[str], options: IndexOptions, *, overwrite: bool 
         UserError: nothing to read, a damaged shard, a bad sample (unless they are skipped), or nowhere to write.
     """
     check_limits(options)
+    if options.modality:
+        modalities.MODALITIES.check(options.modality, f"--modality {options.modality}")
     places = tars(patterns)
     out = _out(places, options.out, overwrite)
     with os_errors_as_user_error(f"cannot write an index to {out}"):
@@ -96,8 +100,10 @@ def _jobs(found: list[Tar], notes: Path, options: IndexOptions) -> list[Job]:
     # Where nothing tells whether a tar is the same one, a note on it is of use to this command alone.
     marks = [tar.mark or os.urandom(8).hex() for tar in found]
     identity = [(tar.place, tar.size, mark) for tar, mark in zip(found, marks, strict=True)]
-    plan = _plan(found, notes, options, _name(identity, options.payload, options.channels, options.modality))
-    asked = (asdict(plan), options.label)
+    code = plugins.digests()  # which may read samples otherwise than they did
+    asked = (options.payload, options.channels, options.modality, *code)
+    plan = _plan(found, notes, options, _name(identity, *asked))
+    asked = (asdict(plan), options.label, *code)
     return [
         Job(tar, plan, options, notes / f"{_name(which, *asked)}.npz", notes)
         for tar, which in zip(found, identity, strict=True)

@@ -110,7 +110,7 @@ class Driver:
         self.attempts = self.failures = 0
         self.last_size = 0  # of an attempt that trained, and its nodes
         self.known_good_nodes: set[str] = set()
-        self.held: Counter[str] = Counter()  # workers of the last attempt on each node
+        self.held: Counter[str] | None = None  # workers of the last attempt on each node, where all of them joined
         self._open_mailbox()
         self.survey = Survey(config, size)
 
@@ -128,7 +128,8 @@ class Driver:
             while workers := self._await_room():
                 attempt = self._start(workers)
                 report = self._watch(attempt)
-                self.held = Counter(worker["node"] for worker in report.workers.values())
+                joined = Counter(worker["node"] for worker in report.workers.values())
+                self.held = joined if joined.total() == attempt.workers else None
                 if report.refused:
                     raise UserError(report.refused)
                 self.lease.check()
@@ -159,7 +160,7 @@ class Driver:
                 survey.request_workers()
             workers, free = survey.choose(survey.fits()), survey.fits(free=True)
             # What ended workers held becomes free a little later, node by node; what other runs hold does not.
-            settled = 0 < self.last_size <= free and survey.returned(self.held)
+            settled = self.held is not None and 0 < self.last_size <= free and survey.returned(self.held)
             if free < workers and (settled or time.monotonic() - began > _SETTLE):
                 workers = survey.choose(free)
             if workers and free >= workers:
