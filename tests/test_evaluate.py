@@ -53,7 +53,7 @@ def test_a_run_is_judged_and_the_second_time_the_reals_are_there(place):
     assert first.returncode == 0, first.stderr
     assert "features computed" in first.stdout
     content = json.loads((place / "run/evaluation.json").read_text())
-    assert content["judged"]["samples"] == 960
+    assert content["judged"]["seen"] == 960
     protocol = content["protocol"]
     assert (protocol["samples"], protocol["reals"], protocol["of_reals"], protocol["seed"]) == (400, 1797, 1797, 0)
     assert protocol["features"]["name"] == "classifier"

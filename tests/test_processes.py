@@ -14,7 +14,7 @@ from ragdist.distributed import local_workers
 from ragdist.distributed.world import World, full_precision, pick_device
 from ragdist.tools.errors import UserError
 from tests.conftest import TINY, begin, command, refused
-from tests.fork_server import Command, fork_server
+from tests.fork_server import Command
 
 pytestmark = pytest.mark.usefixtures("warm_processes")
 LONG = ["--samples=1_000_000_000", "--metrics=frechet"]  # hours
@@ -54,12 +54,13 @@ def test_the_figures_are_those_of_one_process(place):
 
 def begun(place: Path, size: int, *, until: str) -> tuple[Command, list[psutil.Process]]:
     """A command that takes long, and its other workers: started, connected with each other, or making samples."""
-    running = begin("ragdist.evaluate", *options(*LONG, f"--workers={size}"), cwd=place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAGDIST_TEST_COLD", "1")  # signals and ends are to be those of the workers themselves
+        running = begin("ragdist.evaluate", *options(*LONG, f"--workers={size}"), cwd=place)
     end, met = time.monotonic() + HANGS, {}
     while time.monotonic() < end:
         assert running.poll() is None, running.communicate()
-        started = [child for child in psutil.Process(running.pid).children() if _is_worker(child)]
-        workers = fork_server().forked(started)
+        workers = [child for child in psutil.Process(running.pid).children() if _is_worker(child)]
         for worker in workers:
             if worker.pid not in met and worker.net_connections():
                 met[worker.pid] = sum(worker.cpu_times()[:2])
