@@ -40,6 +40,9 @@ def run_command(command: Callable[[], int | None]) -> None:
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        # Where it came while a string was executed, as in making a dataclass, Python remembers that and ends by SIGINT
+        # whatever the exit code is (`unhandled_keyboard_interrupt`), unless it has executed another string since.
+        exec("", {})
         code = 130
     except BrokenPipeError:  # `... --help | head`: the reader has seen enough; a run was cut short, though
         sys.stderr.close()
