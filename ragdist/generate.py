@@ -8,6 +8,7 @@ from ragdist import modalities
 from ragdist.config import cli
 from ragdist.config.option import check_limits, option
 from ragdist.runs.local_copy import local_copy
+from ragdist.storage.store import scheme
 from ragdist.tools.errors import UserError, nearest, run_command
 
 if TYPE_CHECKING:
@@ -47,12 +48,12 @@ def main(argv: list[str] | None = None) -> None:
     values = parser.parse_args(argv)
     options = cli.build(GenerateOptions, values)
     check_limits(options)
-    with local_copy(values.run, "generator.safetensors") as run:
-        draw(run, values.chosen, values.interpolate, options)
+    with local_copy(values.run, "generator.safetensors", "config.yaml") as run:
+        draw(run, values.chosen, values.interpolate, options, fetched=scheme(values.run) is not None)
 
 
-def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions) -> None:
-    """Load the generator and write what was asked for."""
+def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions, *, fetched: bool = False) -> None:
+    """Load the generator and write what was asked for; ``fetched``: the run is a copy of somewhere else's."""
     from ragdist.config import identity, settings
     from ragdist.runs.folder import RunFolder
     from ragdist.storage.files import os_errors_as_user_error
@@ -62,7 +63,8 @@ def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions)
         raise UserError(f"no run and no file at {run}")
     if run.is_dir() and not path.is_file():
         raise UserError(f"{run} holds no {path.name}: it appears with the run's first checkpoint")
-    settings.load_plugins_of(RunFolder(run if run.is_dir() else run.parent).config)
+    if not fetched:  # what was fetched may name no code of this machine
+        settings.load_plugins_of(RunFolder(run if run.is_dir() else run.parent).config)
 
     from ragdist.distributed.world import pick_device
     from ragdist.generation import generator_file

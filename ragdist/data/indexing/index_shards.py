@@ -100,7 +100,7 @@ def _jobs(found: list[Tar], notes: Path, options: IndexOptions) -> list[Job]:
     # Where nothing tells whether a tar is the same one, a note on it is of use to this command alone.
     marks = [tar.mark or os.urandom(8).hex() for tar in found]
     identity = [(tar.place, tar.size, mark) for tar, mark in zip(found, marks, strict=True)]
-    code = plugins.digests()  # which may read samples otherwise than they did
+    code = sorted(plugin.sha256 for plugin in plugins.loaded())  # which may read samples otherwise than they did
     asked = (options.payload, options.channels, options.modality, *code)
     plan = _plan(found, notes, options, _name(identity, *asked))
     asked = (asdict(plan), options.label, *code)
