@@ -15,7 +15,7 @@ from ragdist.data.shard_files import ShardFiles
 from ragdist.distributed.world import World
 from ragdist.storage.cache import Cache
 from ragdist.tools.errors import UserError
-from ragdist.training.update import Batch
+from ragdist.training.batch import Batch
 
 
 class TrainingLoader:
