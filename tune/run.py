@@ -31,7 +31,7 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
     """Run or continue a search; the exit code. ``began`` is when the command did, by time.monotonic().
 
     Raises:
-        UserError: see the parts.
+        UserError: a mistake that the user can mend: damaged data, a folder in use, no such device.
     """
     place = SearchFolder(out)
     config = with_paths_of_plugins(plan.config)
@@ -102,7 +102,7 @@ def _execute(search: SearchState, stop: StopOnSignal, table: Table) -> str:
 
 
 def _clear(place: SearchFolder) -> None:
-    """Delete what a search writes."""
+    """Delete the files of a search, and nothing else."""
     for folder in (place.trials, place.board, place.scratch):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (place.search, place.csv, place.best, place.report):

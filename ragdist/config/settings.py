@@ -79,14 +79,14 @@ def _expanded(argv: list[str]) -> list[str]:
 
 
 def _groups_of_today(argv: list[str]) -> list[str]:
-    """The words of a command line, with groups that are said as a whole (``--optim FILE``) in the words of today."""
+    """The words of a command line, with groups that are said as a whole (``--optim FILE``) by today's names."""
     names = [word.removeprefix("--") if word.startswith("--") else "" for word in ("", *argv)]
     found = (_group(name, word, Path()) if name in _GROUPS else word for name, word in zip(names, argv, strict=False))
     return [word if isinstance(word, str) else yaml.safe_dump(word, default_flow_style=True) for word in found]
 
 
 def _group(name: str, value: str, folder: Path) -> dict[str, Any] | str:
-    """The options of a group that are said as a file in a folder, or as YAML, in the words of today.
+    """The options of a group that are said as a file in a folder, or as YAML, by today's names.
 
     What is neither is returned as it is: the parser says what is wrong with it.
     """
@@ -111,7 +111,7 @@ def _config_argument(argv: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _as_of_today(path: Path) -> str:
-    """What the parser is given for a file: its path; its content in the words of today where these are others.
+    """What the parser is given for a file: its path; its content by today's names where these are others.
 
     Raises:
         UserError: it is of a newer version, and has options that there are none of here.
@@ -190,7 +190,7 @@ def loads(text: str, path: str) -> dict[str, Any]:
 
 
 def of_today(saved: Mapping[str, Any], where: str, version: str | None = None) -> dict[str, Any]:
-    """Options as a run, a generator or a search of any version wrote them down, in the words of today.
+    """Options as a run, a generator or a search of any version wrote them down, by today's names.
 
     Args:
         saved: by their full names.
@@ -247,6 +247,6 @@ def load_plugins_of(path: Path) -> None:
 
 
 def differences(config: Config, saved: dict[str, Any]) -> list[str]:
-    """What of the saved configuration, in the words of today, a continuation may not change: ``key: old -> new``."""
+    """What of the saved configuration, by today's names, a continuation may not change: ``key: old -> new``."""
     mine = flat(config, free=False)
     return [f"{key} {saved.get(key)} -> {value}" for key, value in mine.items() if saved.get(key) != value]

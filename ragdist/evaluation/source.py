@@ -33,7 +33,7 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
 
     Args:
         source: the path.
-        options: as of the command.
+        options: the options of `ragdist.evaluate`.
         device: of the generator.
         where: what the user calls it, where that is a URL of which ``source`` is a copy.
 

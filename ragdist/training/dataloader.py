@@ -22,9 +22,9 @@ class TrainingLoader:
     """The loader of one worker's slots, update by update.
 
     Args:
-        config: the run's.
+        config: the run's configuration.
         world: this worker's place.
-        index: the data's.
+        index: the data set's index.
         labels: whether batches have the labels.
 
     Raises:

@@ -113,16 +113,19 @@ class Local:
         self.work = self.out.with_name(f".{self.out.name}.part")
 
     def check(self, overwrite: bool) -> None:
+        """Refuse a folder that holds something and may not be overwritten."""
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())) and not overwrite:
             raise UserError(f"{self.name} already exists and is not empty: choose another folder, or give --overwrite")
 
     def begin(self, work: WorkFolder, records: dict[str, Record]) -> dict[str, Record]:
+        """Records of the shards that need not be written again: all that are finished."""
         return records
 
     def store(self, work: WorkFolder, record: Record) -> None:
-        pass
+        """Do nothing: a finished shard stays in the work folder until all are."""
 
     def finish(self, work: WorkFolder, index: str, names: set[str]) -> None:
+        """Write the index, and give the work folder's shards their final place."""
         write_whole(work.shards / index_file.INDEX, index)
         old = work.root / "old"
         if self.out.is_dir():
@@ -134,7 +137,7 @@ class Local:
         shutil.rmtree(old, ignore_errors=True)
 
     def close(self) -> None:
-        pass
+        """Do nothing: no thread or connection is open."""
 
 
 def _write(
