@@ -34,6 +34,29 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
     """
     argv, _ = cli.one_plugin(migrations.OPTIONS.words(_expanded(argv)))
     name, argv = _config_argument(_groups_of_today(argv))
+    if "--data.path" in argv and "--data.source" not in argv:
+        argv = [*argv, "--data.source", ""]  # a mistyped folder must not be filled with the preset's data
+    if name is None and not {"-h", "--help"} & set(argv):
+        out = next((b for a, b in pairwise(argv) if a == "--out"), None)
+        own = Path(out) / CONFIG if out else None
+        name = str(own) if own and own.is_file() else DEFAULT
+    if name is not None:
+        argv = ["--config", _as_of_today(cli.config_file(name)), *argv]
+    try:
+        values = _parser(prog).parse_args(argv)
+    except UserError as error:
+        if "Problems parsing config" not in str(error):
+            raise
+        raise UserError(f"--config {name}: it is no YAML ({str(error).partition(': ')[2]})") from error
+    config = cli.build(Config, values)
+    plugins.load(cli.plugin_files(config.plugin))  # before choices are checked, which they add to
+    if not config.out:
+        config.out = str(Path("runs") / Path(name).stem)
+    check(config)
+    return config, values.overwrite
+
+
+def _parser(prog: str) -> cli.Parser:
     parser = cli.Parser(
         prog=prog,
         description="Train a relatively augmented GAN. Started again, the same command continues the run.",
@@ -47,26 +70,7 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
             action.metavar, action.help = "WHERE", "folder of shards or its URL, short for --data.path"
         if action.option_strings == ["--print_config"]:
             action.help = "print the configuration as the YAML that --config takes, and end"
-    if "--data.path" in argv and "--data.source" not in argv:
-        argv = [*argv, "--data.source", ""]  # a mistyped folder must not be filled with the preset's data
-    if name is None and not {"-h", "--help"} & set(argv):
-        out = next((b for a, b in pairwise(argv) if a == "--out"), None)
-        own = Path(out) / CONFIG if out else None
-        name = str(own) if own and own.is_file() else DEFAULT
-    if name is not None:
-        argv = ["--config", _as_of_today(cli.config_file(name)), *argv]
-    try:
-        values = parser.parse_args(argv)
-    except UserError as error:
-        if "Problems parsing config" not in str(error):
-            raise
-        raise UserError(f"--config {name}: it is no YAML ({str(error).partition(': ')[2]})") from error
-    config = cli.build(Config, values)
-    plugins.load(cli.plugin_files(config.plugin))  # before choices are checked, which they add to
-    if not config.out:
-        config.out = str(Path("runs") / Path(name).stem)
-    check(config)
-    return config, values.overwrite
+    return parser
 
 
 def _expanded(argv: list[str]) -> list[str]:
