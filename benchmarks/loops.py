@@ -177,7 +177,7 @@ def _reduce(setup: Setup, network: nn.Module) -> None:
 
 
 def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: int = 0) -> OneUpdate:
-    """What `ragdist.training.trainer` does in an update, the relative term and the moving average included."""
+    """The update of `ragdist.training.trainer`, the relative term and the moving average included."""
     config = setup.config
     objective = config.objective if penalties else replace(config.objective, r1=0.0, r2=0.0)
     (generator, discriminator), (average, _) = setup.networks(), setup.networks()

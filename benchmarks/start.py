@@ -15,7 +15,7 @@ TIMES = 5
 
 
 def seconds(*argv: str) -> float:
-    """The fastest of some starts: a machine does other things beside."""
+    """Seconds of a command, the least of some starts: a machine does other things beside."""
     found = []
     for _ in range(TIMES):
         start = time.perf_counter()

@@ -20,7 +20,7 @@ def help_seconds() -> float:
 
 
 def first_update_seconds(folder: Path) -> float:
-    """From the command to the first logged update; shards are written on the way."""
+    """Seconds from the command to the first logged update; shards are written on the way."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "ragdist.train"], cwd=folder, stdout=subprocess.DEVNULL)
     metrics = folder / "runs" / "digits" / "metrics.jsonl"

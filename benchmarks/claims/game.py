@@ -83,7 +83,7 @@ def play(
 
 @torch.no_grad()
 def samples(generator: Generator, count: int, seed: int, batch: int = 2048) -> Tensor:
-    """float32 [count, *shape] in [-1, 1]."""
+    """Draw samples, float32 [count, *shape] in [-1, 1], by the seed."""
     random = torch.Generator().manual_seed(1_000_003 + seed)
     z = torch.randn(count, generator.z_dim, generator=random)
     return torch.cat([generator(part) for part in z.split(batch)])

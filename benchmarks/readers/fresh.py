@@ -1,4 +1,4 @@
-"""What only a fresh process shows of a reader: its imports, its first batch, its memory.
+"""Figures of a reader that only a fresh process shows: imports, the first batch, memory.
 
 python -m benchmarks.readers.fresh JSON        what `measure` starts; prints its figures and waits
 """
