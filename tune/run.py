@@ -31,14 +31,9 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
     """Run or continue a search; the exit code. ``began`` is when the command did, by time.monotonic().
 
     Raises:
-        UserError: see the parts.
+        UserError: a mistake that the user can mend: damaged data, a folder in use, no such device.
     """
-    place = SearchFolder(out)
-    config = with_paths_of_plugins(plan.config)
-    absolute_path(str(out), "--out")
-    config = space.varied(config, {"data.path": absolute_path(config.data.path, "--data")})
-    judged_by = absolute_path(plan.options.judged_by, "--judged_by")
-    plan = plans.make(config, replace(plan.options, judged_by=judged_by), plan.axes)
+    place, plan = SearchFolder(out), _understood_everywhere(plan, out)
     with place.locked(), StopOnSignal() as stop:
         if overwrite:
             _clear(place)
@@ -49,9 +44,9 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
         search = SearchState(plan, place)
         with os_errors_as_user_error(f"cannot write the search to {out}"):
             write_whole(place.search, json.dumps(plan.content(), indent=1) + "\n")
-        search.units = modalities.making(open_data(config).codec).units
+        search.units = modalities.making(open_data(plan.config).codec).units
         remote = plan.options.workers_per_trial != "0"
-        metric = TrialEvaluator(plan, _device(config, remote), print).text
+        metric = TrialEvaluator(plan, _device(plan.config, remote), print).text
         torch.cuda.empty_cache()  # a trial may be on the same GPU
         for axis in plan.axes:
             print(f"{axis.name}: {axis.text()}")
@@ -69,6 +64,15 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
         results.write(search)
         print(*results.summary(search, time.monotonic() - began), sep="\n")
     return 0
+
+
+def _understood_everywhere(plan: Plan, out: Path) -> Plan:
+    """The plan with absolute paths. Raises UserError for relative ones in a Ray job."""
+    config = with_paths_of_plugins(plan.config)
+    absolute_path(str(out), "--out")
+    config = space.varied(config, {"data.path": absolute_path(config.data.path, "--data")})
+    judged_by = absolute_path(plan.options.judged_by, "--judged_by")
+    return plans.make(config, replace(plan.options, judged_by=judged_by), plan.axes)
 
 
 def _device(config: Config, remote: bool) -> torch.device:
@@ -102,7 +106,7 @@ def _execute(search: SearchState, stop: StopOnSignal, table: Table) -> str:
 
 
 def _clear(place: SearchFolder) -> None:
-    """Delete what a search writes."""
+    """Delete the files of a search, and nothing else."""
     for folder in (place.trials, place.board, place.scratch):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (place.search, place.csv, place.best, place.report):

@@ -67,7 +67,7 @@ class ClassifierFeatures(Extractor):
     """A trained classifier's last hidden layer, and its logits.
 
     Args:
-        content: its file.
+        content: of the classifier's file.
 
     Raises:
         TooNew: the file is of a newer version.
