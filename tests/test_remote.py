@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -164,10 +163,8 @@ def test_loader_processes_ask_an_object_store_by_themselves(tmp_path, data, s3, 
     for path in data.iterdir():
         s3_client(s3).upload_file(str(path), "bucket", f"loaders/{path.name}")
     # In a process of its own: loaders have the environment that the first one of a process was started with.
-    code = "import sys; from pathlib import Path; from tests.test_remote import Reading\n"
-    code += "print(Reading('s3://bucket/loaders', Path(sys.argv[1])).read(loader_workers=3))"
-    said = subprocess.run([sys.executable, "-c", code, tmp_path / "cache"], stdout=subprocess.PIPE, text=True)
-    assert said.stdout.strip() == expected
+    found = command("tests.test_remote", "s3://bucket/loaders", tmp_path / "cache", cwd=Path(__file__).parents[1])
+    assert found.stdout.strip() == expected, found.stderr
     assert len(cached(tmp_path / "cache")) == 36
 
 
@@ -363,3 +360,7 @@ def test_an_index_with_other_types_gets_one_line(nginx, change):
     (nginx.root / "index.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="is damaged"):
         index_file.load(nginx.url)
+
+
+if __name__ == "__main__":
+    print(Reading(sys.argv[1], Path(sys.argv[2])).read(loader_workers=3))
