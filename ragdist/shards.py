@@ -52,8 +52,8 @@ def _add_options_of_modalities(parser: cli.Parser, taken: set[str]) -> None:
         UserError: one has the name of another option.
     """
     owner = dict.fromkeys(taken, "the command itself")
-    for name in modalities.MODALITIES:
-        kind = modalities.making(name).options
+    for name, making in modalities.all_making().items():
+        kind = making.options
         for item in fields(kind):
             if item.name in owner:
                 raise UserError(

@@ -74,3 +74,17 @@ def install(folder: Path, version: str = "1.2") -> None:
         "[ragdist.losses]\ntoy_loss = toys:NONSATURATING\n\n"
         "[ragdist.modalities]\ntoy_image = toys\n"
     )
+
+
+def install_broken(folder: Path) -> None:
+    """Install the package "wrecks", none of whose rows can be imported, in a folder of `sys.path`."""
+    (folder / "wrecks.py").write_text("raise RuntimeError('its library\\nis of another version')\n")
+    (folder / "hull").mkdir()
+    (folder / "hull/__init__.py").touch()  # what it lacks are its faces
+    about = folder / "wrecks-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: wrecks\nVersion: 0.1\n")
+    (about / "entry_points.txt").write_text(
+        "[ragdist.modalities]\nwreck = wrecks\nhull = hull\n\n"
+        "[ragdist.features]\nsunk = wrecks:SUNK\n\n[ragdist.measures]\ndepth = wrecks:DEPTH\n"
+    )

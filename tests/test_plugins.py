@@ -14,7 +14,7 @@ from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 from ragdist.tools.table import Table
 from tests import plugin
-from tests.conftest import TINY, begin, command, refused
+from tests.conftest import TINY, begin, command, picture, refused
 
 TRAIN, EVALUATE, GENERATE = "ragdist.train", "ragdist.evaluate", "ragdist.generate"
 SMALL = [word for word in TINY if not word.startswith("--network.family")]
@@ -228,6 +228,62 @@ def test_another_version_of_a_package_is_another_run(installed, tmp_path):
 def test_a_package_that_cannot_be_imported_is_named(installed):
     said = refused(command(TRAIN, "--network.family=broken", "--data=shards", "--out=broken", cwd=installed))
     assert "the network family 'broken' of the package toys 1.2 cannot be imported (AttributeError:" in said
+
+
+@pytest.fixture(scope="module")
+def wrecked(trained, digits) -> Path:
+    """The folder of the run with the plugin, beside a package none of whose rows can be imported."""
+    cwd = trained.parent / "wrecked"
+    shutil.copytree(trained, cwd)
+    plugin.install_broken(cwd)
+    (cwd / "pictures").mkdir()
+    for number in range(2):
+        picture(number).save(cwd / f"pictures/{number}.png")
+    return cwd
+
+
+BROKEN = {
+    name: f"the {what} '{name}' of the package wrecks 0.1 cannot be imported ({why}"
+    for what, name, why in (
+        ("modality", "wreck", "RuntimeError: its library is of another version)"),
+        ("modality", "hull", "ModuleNotFoundError: No module named 'hull."),
+        ("measure", "depth", "RuntimeError: its library is of another version)"),
+        ("kind of features", "sunk", "RuntimeError: its library is of another version)"),
+    )
+}
+
+
+@pytest.mark.parametrize(("argv", "names"), [
+    (["ragdist.shards", "pictures", "made"], ["wreck", "hull"]),
+    (["ragdist.shards", "index", "{digits}", "--out=indexed"], ["wreck", "hull"]),
+    ([EVALUATE, "run", *FEW, "--workers=2", "--out=all"], ["wreck", "hull", "depth"]),
+    ([EVALUATE, "run", *FEW, "--metrics=frechet", "--out=one"], []),
+    ([TRAIN, *TINY, "--data={digits}", "--samples=32", "--out=new", "--evaluate_every=32", "--evaluate.samples=64",
+      "--evaluate.reals=64", "--evaluate.features=means", "--evaluate.best=brightness", "--plugin=my.py",
+      "--evaluate.metrics=brightness"], ["wreck", "hull", "depth"]),
+])  # fmt: skip
+def test_what_cannot_be_imported_and_nobody_asked_for_is_left_out(wrecked, digits, argv, names):
+    result = command(*(word.format(digits=digits) for word in argv), cwd=wrecked)
+    assert result.returncode == 0, result.stderr
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == len(names), result.stderr
+    for line, name in zip(sorted(warnings), sorted(names, key=lambda name: BROKEN[name]), strict=True):
+        assert line.startswith(f"warning: {BROKEN[name]}")
+        assert line.endswith(", and is left out")
+
+
+@pytest.mark.parametrize(("argv", "name"), [
+    (["ragdist.shards", "pictures", "no", "--modality=wreck"], "wreck"),
+    (["ragdist.shards", "index", "{digits}", "--out=no", "--modality=hull"], "hull"),
+    ([EVALUATE, "run", *FEW, "--metrics=depth", "--out=no"], "depth"),
+    ([EVALUATE, "run", *FEW, "--features=sunk", "--out=no"], "sunk"),
+])  # fmt: skip
+def test_what_cannot_be_imported_and_was_asked_for_is_one_clear_line(wrecked, digits, argv, name):
+    result = command(*(word.format(digits=digits) for word in argv), cwd=wrecked)
+    assert result.returncode == 2
+    *others, last = result.stderr.splitlines()
+    assert last.startswith(f"error: {BROKEN[name]}")
+    assert all(line.startswith("warning: ") for line in others), result.stderr
 
 
 # In this process.

@@ -1,6 +1,7 @@
 """Tables of choices by name: what listing them costs, whose names they are, and that each row is there."""
 
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -148,6 +149,27 @@ def test_a_package_that_cannot_be_imported_is_one_line_that_names_it(installed, 
     line = rf"^the colour '{name}' of the package paints 1.2 cannot be imported \({says}: .*\)$"
     with pytest.raises(UserError, match=line):
         installed[name]
+
+
+def test_who_asks_for_all_gets_those_that_work_and_a_line_for_each_other(installed, capsys):
+    installed.add("dull", "no_such_module:DULL")
+    with pytest.raises(ModuleNotFoundError, match="colours_"):  # the project's own row
+        installed.working()
+    for _ in range(2):
+        found = installed.working(lambda name: None if name == "none" else installed[name])
+        assert ({*found}, found["ochre"]) == ({*installed.own, "ochre"}, "ochre")
+    lines = sorted(capsys.readouterr().err.splitlines())
+    for line, name, whose, what in zip(
+        lines,
+        ("dull", "gone", "wet"),
+        ("a plugin", "the package paints 1.2", "the package paints 1.2"),
+        ("ModuleNotFoundError: No module named 'no_such_module'", "AttributeError: .*", "ZeroDivisionError: .*"),
+        strict=True,
+    ):
+        whole = rf"warning: the colour '{name}' of {whose} cannot be imported \({what}\), and is left out"
+        assert re.fullmatch(whole, line)
+    with pytest.raises(UserError, match=r"'wet' of the package paints 1\.2"):
+        installed["wet"]
 
 
 @pytest.mark.parametrize("place", ["math", "math:pi", "pathlib:Path.home"])

@@ -42,8 +42,8 @@ def best_by(figure: str) -> tuple[str, str] | None:
 
 def figures_to_rank_by() -> dict[str, tuple[str, str]]:
     """`BEST`, and the figures of measures that plugins and installed packages add."""
-    added = [name for name in MEASURES if name not in MEASURES.own]
-    return BEST | {figure: (name, better) for name in added for figure, better in MEASURES[name].best.items()}
+    added = MEASURES.working(lambda name: {} if name in MEASURES.own else MEASURES[name].best)
+    return BEST | {figure: (name, better) for name, best in added.items() for figure, better in best.items()}
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """Tables of choices by name: a row is imported when it is first used, and others' packages and plugins may add rows."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial, reduce
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -26,6 +28,7 @@ class Table(Mapping[str, Any]):
         self._rows: dict[str, Any] = dict(rows)
         self._found: dict[str, Any] = {}  # what was imported
         self._installed: dict[str, EntryPoint] | None = None  # once they were looked for, which takes a while
+        self._left_out: dict[str, str] = {}  # by `working`, and why
 
     def __getitem__(self, name: str) -> Any:
         """The choice of a name. Raises KeyError where there is none, UserError where a package's cannot be imported."""
@@ -34,22 +37,48 @@ class Table(Mapping[str, Any]):
         return self._found[name]
 
     def _load(self, name: str) -> Any:
-        if name in self._rows:
-            row = self._rows[name]
-            if not isinstance(row, str):
-                return row
-            if name in self.own:
-                return imported(row)
-            load, whose = partial(imported, row), "a plugin"
-        else:
-            point = self.installed[name]
-            load, whose = point.load, f"the package {_distribution(point)}"
-        try:
+        row = self._rows.get(name)
+        if row is not None and not isinstance(row, str):
+            return row
+        load = self.installed[name].load if row is None else partial(imported, row)
+        with self.blamed(name):
             return load()
+
+    @contextmanager
+    def blamed(self, name: str) -> Iterator[None]:
+        """A context in which a choice is imported.
+
+        Raises:
+            UserError: a package's or a plugin's fails, which it names. What fails of the project's own comes as it is.
+        """
+        try:
+            yield
         except Exception as error:  # whatever others' code does when it is imported
-            raise UserError(
-                f"the {self.what} '{name}' of {whose} cannot be imported ({type(error).__name__}: {error})"
-            ) from error
+            if name in self.own:
+                raise
+            whose = "a plugin" if name in self._rows else f"the package {_distribution(self.installed[name])}"
+            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UserError(f"the {self.what} '{name}' of {whose} cannot be imported ({what})") from error
+
+    def working(self, get: Callable[[str], Any] | None = None) -> dict[str, Any]:
+        """All choices by name, without those of packages and plugins that cannot be imported.
+
+        What is left out is named on stderr, once a process: who asks for all has not asked for that one.
+
+        Args:
+            get: gives what is wanted of a choice, by its name; None: the choice itself.
+        """
+        found = {}
+        for name in self:
+            try:
+                if name not in self._left_out:
+                    found[name] = (get or self.__getitem__)(name)
+            except UserError as error:
+                if name in self.own:
+                    raise
+                self._left_out[name] = str(error)
+                print(f"warning: {error}, and is left out", file=sys.stderr, flush=True)
+        return found
 
     @property
     def installed(self) -> dict[str, EntryPoint]:

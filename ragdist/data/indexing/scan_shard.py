@@ -129,8 +129,7 @@ def _modality(place: str, samples: list[Sample], payload: str) -> str:
     """
     count = {
         name: sum(any(e in sample.members for e in making.payload) for sample in samples) + (payload in making.payload)
-        for name in modalities.MODALITIES
-        if (making := modalities.making(name))
+        for name, making in modalities.all_making().items()
     }
     return modalities.most_likely(place, count)
 

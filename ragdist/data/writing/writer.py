@@ -95,8 +95,7 @@ def _options_of(modality: str, given: Any, where: str) -> Any:
         own = given
     else:
         own = kind(**{item.name: given[item.name] for item in fields(kind) if item.name in given})
-        for other in modalities.MODALITIES:
-            theirs = modalities.making(other)
+        for other, theirs in modalities.all_making().items():
             for item in fields(theirs.options) if other != modality else ():
                 if given.get(item.name, item.default) != item.default:
                     units = modalities.making(modality).units
