@@ -58,11 +58,18 @@ def write(folder: Path, text: str = TEXT, name: str = "my.py") -> Path:
 
 
 def install(folder: Path, version: str = "1.2") -> None:
-    """Install the package "toys", with a network family, a loss and a modality, in a folder of `sys.path`."""
+    """Install the package "toys", with a row for each table but that of pairings, in a folder of `sys.path`."""
     (folder / "toys.py").write_text(
-        "from ragdist.modalities.image import judging, making, training\n"
+        "from ragdist.evaluation.measures import KID\n"
+        "from ragdist.modalities.image import judging, making\n"
+        "from ragdist.modalities.image import training as images\n"
+        "from ragdist.modalities.image.features import PIXELS\n"
+        "from ragdist.networks.heads import tanh\n"
         "from ragdist.networks.mlp import FAMILY\n"
         "from ragdist.objective.adversarial import NONSATURATING\n"
+        "class training:\n    head = 'toy_tanh'\n"
+        "for name in ('families', *filter(lambda name: callable(getattr(images, name)), vars(images))):\n"
+        "    setattr(training, name, getattr(images, name))\n"
     )
     for old in folder.glob("toys-*.dist-info"):
         shutil.rmtree(old)
@@ -72,7 +79,8 @@ def install(folder: Path, version: str = "1.2") -> None:
     (about / "entry_points.txt").write_text(
         "[ragdist.networks]\ntoy = toys:FAMILY\nbroken = toys:NOTHING\n\n"
         "[ragdist.losses]\ntoy_loss = toys:NONSATURATING\n\n"
-        "[ragdist.modalities]\ntoy_image = toys\n"
+        "[ragdist.modalities]\ntoy_image = toys\n\n[ragdist.heads]\ntoy_tanh = toys:tanh\n\n"
+        "[ragdist.features]\ntoy_pixels = toys:PIXELS\n\n[ragdist.measures]\ntoy_kid = toys:KID\n"
     )
 
 

@@ -84,19 +84,12 @@ def test_a_name_that_is_missing_is_a_key_error_and_a_mistake_that_names_the_near
     colours.check("quartz", "--colour quartz")
 
 
-def test_rows_that_are_added_come_last_and_can_be_removed(colours):
+def test_rows_that_are_added_come_last(colours):
     blue = object()
     colours.add("blue", blue)
     colours.add("dark", colours._rows["red"])
-    assert colours.added == ("blue", "dark")
-    assert list(colours)[-2:] == ["blue", "dark"]
+    assert list(colours) == [*colours.own, "blue", "dark"]
     assert (colours["blue"], colours["dark"], colours.provenance("blue")) == (blue, "#800000", "")
-    colours.remove(["blue", "dark"])
-    assert (colours.added, list(colours)) == ((), list(colours.own))
-    with pytest.raises(KeyError):
-        colours["blue"]
-    with pytest.raises(AssertionError):
-        colours.remove(["red"])
 
 
 @settings(max_examples=30)
@@ -114,7 +107,7 @@ def test_a_name_is_given_once(own, more):
             table.add(name, place)
             there.append(name)
             assert table[name] == place
-    assert (list(table), len(table), list(table.own), list(table.added)) == (there, len(there), own, there[len(own) :])
+    assert (list(table), len(table), list(table.own)) == (there, len(there), own)
 
 
 @pytest.fixture
@@ -140,7 +133,6 @@ def test_a_packages_rows_are_found_by_its_entry_points_and_ours_stay_ours(instal
     assert installed["ochre"] == "ochre"
     assert installed.provenance("ochre") == "paints 1.2"
     assert (installed["red"], installed.provenance("red")) == ("#800000", "")
-    assert installed.added == ()
 
 
 @pytest.mark.parametrize(("name", "says"), [("wet", "ZeroDivisionError"), ("gone", "AttributeError")])

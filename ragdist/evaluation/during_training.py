@@ -226,7 +226,7 @@ class EvaluationDuringTraining:
         improved = value is not None and self._improves(value)
         if improved:
             self.best = {"figure": self.best_by, "value": value, "protocol": self.key, "samples": self.seen}
-            about = {"evaluation": self.best, **identity.code_of(self.config, self.index.package)}
+            about = {"evaluation": self.best, **identity.code_of(self.config, self.index.packages)}
             network = asdict(self.config.network)
             generator_file.save(self.folder.best, self.generator, network, self.index, self.seen, **about)
         self.log(self.seen, figures)

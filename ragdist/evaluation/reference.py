@@ -90,14 +90,14 @@ class Reference:
 
     def _gather_reals(self) -> None:
         """Gather the reals' features on rank 0; each rank computes its share of what is not in the cache."""
-        options, world = self.options, self.world
-        self.reals = ReferenceFeatures(self.data, self.extractor, options.reals, self.cache, world.device)
+        options, world, how = self.options, self.world, (self.cache, self.world.device, FEATURES.code(self.kind))
+        self.reals = ReferenceFeatures(self.data, self.extractor, options.reals, *how)
         self.feature_set = self.reals.feature_set(
             options.batch, world, lambda total: progress(total, f"real {self.making.units}")
         )
         self.held = None
         if self.held_out and "memorization" in self.names:
-            held = ReferenceFeatures(self.held_out, self.extractor, options.neighbours, self.cache, world.device)
+            held = ReferenceFeatures(self.held_out, self.extractor, options.neighbours, *how)
             self.held = held.feature_set(
                 options.batch, world, lambda total: progress(total, f"held-out {self.making.units}")
             )
@@ -140,7 +140,16 @@ class Reference:
             "flips": "none",
             "seed": self.options.seed,
             "reals_cached": self.reals.cached,
+            **({"code": code} if (code := self._code()) else {}),
         }
+
+    def _code(self) -> dict[str, str]:
+        """The code of others that figures are from, as `Table.code`, by what it is: "features", "measure spread"."""
+        found = {"features": FEATURES.code(self.kind)}
+        if self.labels_matter:
+            found["classifier"] = FEATURES.code(self.judging.classifier)
+        found |= {f"measure {name}": MEASURES.code(name) for name in self.names}
+        return {what: code for what, code in found.items() if code}
 
 
 def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple[str, list[str]]:

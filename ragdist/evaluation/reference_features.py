@@ -32,9 +32,12 @@ class ReferenceFeatures:
         count: samples drawn from it; 0: all.
         cache: folder of what was computed before.
         device: on which; another kind's features differ in their last bits, and copies would be none.
+        code: of others that the features are from, as `Table.code`.
     """
 
-    def __init__(self, data: DataSet, extractor: Extractor, count: int, cache: Path, device: torch.device = _CPU):
+    def __init__(
+        self, data: DataSet, extractor: Extractor, count: int, cache: Path, device: torch.device = _CPU, code: str = "",
+    ):  # fmt: skip
         self.data, self.extractor = data, extractor
         self.numbers = data.drawn(count)
         self.folder = cache / "evaluation"
@@ -48,6 +51,8 @@ class ReferenceFeatures:
         }
         if device.type != "cpu":
             self.about["device"] = device.type
+        if code:
+            self.about["code"] = code
         self.cached = True  # whether nothing had to be computed
 
     def feature_set(

@@ -1,13 +1,14 @@
 """Tables of choices by name: a row is imported when it is first used, and others' packages and plugins may add rows."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, reduce
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from ragdist.tools import plugins
 from ragdist.tools.errors import UserError, nearest
 
 
@@ -28,6 +29,7 @@ class Table(Mapping[str, Any]):
         self._rows: dict[str, Any] = dict(rows)
         self._found: dict[str, Any] = {}  # what was imported
         self._installed: dict[str, EntryPoint] | None = None  # once they were looked for, which takes a while
+        self._plugins: dict[str, plugins.Plugin] = {}  # that rows were added by
         self._left_out: dict[str, str] = {}  # by `working`, and why
 
     def __getitem__(self, name: str) -> Any:
@@ -110,18 +112,8 @@ class Table(Mapping[str, Any]):
         if name in self:
             raise UserError(f"there is a {self.what} '{name}' already: choose another name for the plugin's")
         self._rows[name] = choice
-
-    def remove(self, names: Iterable[str]) -> None:
-        """Remove rows that were added."""
-        for name in names:
-            assert name not in self.own, f"{name} is no plugin's"
-            del self._rows[name]
-            self._found.pop(name, None)
-
-    @property
-    def added(self) -> tuple[str, ...]:
-        """Names of the rows that plugins added."""
-        return tuple(self._rows)[len(self.own) :]
+        if plugin := plugins.executing():
+            self._plugins[name] = plugin
 
     def check(self, name: str, option: str) -> None:
         """Check that there is a choice of a name; ``option`` is what it was given as, for messages.
@@ -135,6 +127,10 @@ class Table(Mapping[str, Any]):
     def provenance(self, name: str) -> str:
         """Which installed package a choice comes from, as "package 1.2"; empty: the project, or a plugin file."""
         return "" if name in self._rows else _distribution(self.installed[name])
+
+    def code(self, name: str) -> str:
+        """Which code of others a choice is: "package 1.2", or the SHA-256 of a plugin; empty: the project's."""
+        return self._plugins[name].sha256 if name in self._plugins else self.provenance(name)
 
 
 def imported(place: str) -> Any:
