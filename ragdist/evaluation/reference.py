@@ -56,10 +56,8 @@ class Reference:
         self.cache = Path(options.cache).expanduser()
         self.making, self.judging = modalities.making(data.index.codec), modalities.judging(data.index.codec)
         # What is installed on the nodes may differ: all do what rank 0 can.
-        self.kind, self.names = world.decide(lambda: choose(options, data, option))
+        self.kind, self.names = world.decide(lambda: suitable(options, data, count, option))
         self.keeps_samples = any(MEASURES[name].of_samples for name in self.names)
-        reals = min(options.reals or len(data), len(data))
-        check_counts(self.names, count, reals, options.neighbours, option)
         _check_alike(data, held_out)
         self.labels_matter = "classes" in self.names
         self._make_features()
@@ -150,6 +148,17 @@ class Reference:
             found["classifier"] = FEATURES.code(self.judging.classifier)
         found |= {f"measure {name}": MEASURES.code(name) for name in self.names}
         return {what: code for what, code in found.items() if code}
+
+
+def suitable(options: EvaluateOptions, data: DataSet, count: int, option: str = "--") -> tuple[str, list[str]]:
+    """Choose features and measures, as `choose`, for so many samples; nothing is computed.
+
+    Raises:
+        UserError: as `choose`, or there are too few samples or reals for a measure.
+    """
+    kind, names = choose(options, data, option)
+    check_counts(names, count, min(options.reals or len(data), len(data)), options.neighbours, option)
+    return kind, names
 
 
 def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple[str, list[str]]:
