@@ -25,6 +25,7 @@ from ragdist.data.shard_files import ShardFiles
 from ragdist.data.writing.writer import write_shards
 from ragdist.evaluation.report import history
 from ragdist.generation import generator_file
+from ragdist.modalities import base
 from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 from tests import warm
@@ -116,7 +117,6 @@ def test_shards_of_an_array_with_an_option_of_the_modality(place, tmp_path):
     index = index_file.load(tmp_path / "data")
     assert (index.codec, index.shape, index.spec) == ("vectors", (D,), FORM | {"scale": 2.5})
     assert as_set(sample for sample, _ in read(tmp_path / "data", index)) == as_set(values()[0])
-    assert "--scale SCALE" in said(command(SHARDS, "--help", PLUGIN, cwd=tmp_path))
 
 
 def test_shards_of_files_keep_values_and_labels(data):
@@ -180,6 +180,28 @@ def test_mistakes_in_sources(arrange, says, vectors, tmp_path):
     assert says in str(error.value)
 
 
+def test_what_an_index_could_not_say_is_refused_before_anything_is_written(place, vectors, tmp_path, monkeypatch):
+    monkeypatch.setattr(vectors.Making, "spec", frozenset(("dtype",)))
+    said_of = r"^the modality 'vectors' says of its samples scale, and its `spec` does not list that$"
+    with pytest.raises(UserError, match=said_of):
+        write_shards(str(place / "files"), tmp_path / "out", ShardOptions())
+    with tarfile.open(tmp_path / "theirs.tar", "w") as tar:
+        tar.add(place / "files/a/000.vec", "0.vec")
+    with pytest.raises(UserError, match=said_of):
+        index_shards([str(tmp_path)], IndexOptions())
+    monkeypatch.setattr(vectors.Making, "spec", frozenset(("dtype", "scale")))
+    monkeypatch.setattr(
+        vectors, "form_of", lambda payload: base.Form((D,), {"dtype": "float32", "scale": float("nan")})
+    )
+    for attempt in (
+        lambda: write_shards(str(place / "files"), tmp_path / "out", ShardOptions(bad="skip")),
+        lambda: index_shards([str(tmp_path)], IndexOptions(bad="skip")),
+    ):
+        with pytest.raises(UserError, match=r"^a modality says of its samples {'dtype': 'float32', 'scale': nan}, "):
+            attempt()
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs.tar"]
+
+
 def test_options_of_other_samples_are_refused(place, tmp_path):
     result = command(SHARDS, place / "vectors.npy", "data", PLUGIN, "--size=8", cwd=tmp_path)
     assert "--size: " in (line := refused(result))
@@ -226,6 +248,9 @@ def test_an_option_whose_name_is_taken_has_its_modality_before_it(place, tmp_pat
     """Two modalities with the same options and files, and one option that the command has, too."""
     (tmp_path / "other.py").write_text(TWIN)
     both = f"{PLUGIN},other.py"
+    said_of = " ".join(said(command(SHARDS, "--help", both, cwd=tmp_path)).split())
+    assert "--scale SCALE of vectors" in said_of, "it is marked as one that is used often"
+    assert "--oth_er.seed" not in said_of
     said_of = " ".join(said(command(SHARDS, "--help", "all", both, cwd=tmp_path)).split())
     assert "--scale SCALE of vectors" in said_of
     assert "--oth_er.scale SCALE for others (--scale is for vectors): of others (default: 0.0)" in said_of

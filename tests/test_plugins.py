@@ -162,8 +162,9 @@ def test_it_is_judged_and_drawn_from_without_naming_the_plugin(again):
 
 def test_a_run_whose_plugin_is_gone_is_one_clear_line(again):
     (again / "my.py").unlink()
-    for argv in ([GENERATE, "run", "--n=1"], [EVALUATE, "run", *FEW], [EVALUATE, "run", *FEW, "--workers=2"]):
-        said = refused(command(*argv, cwd=again))
+    for said in each_refused(
+        again, [GENERATE, "run", "--n=1"], [EVALUATE, "run", *FEW], [EVALUATE, "run", *FEW, "--workers=2"]
+    ):
         assert said == (
             "error: run/generator.safetensors was made by the network family 'mine', which is not here: give the "
             "plugin that it is from, my.py, with --plugin FILE"

@@ -82,10 +82,7 @@ class Index:
     def packages(self) -> dict[str, str]:
         """The installed packages that the modality and G's output head are from; empty: the project, or a plugin."""
         head = modalities.training(self.codec).head
-        return {
-            "modality": MODALITIES.provenance(self.codec),
-            "head": HEADS.provenance(head) if head in HEADS else "",
-        }
+        return {"modality": MODALITIES.provenance(self.codec), "head": HEADS.provenance(head) if head in HEADS else ""}
 
     @property
     def samples(self) -> int:

@@ -41,6 +41,13 @@ def all_judging() -> dict[str, Judging]:
     return MODALITIES.working(judging)
 
 
+def check_said(name: str, spec: Mapping[str, Any]) -> None:
+    """Raises UserError where a modality says of its samples what reading them again would refuse."""
+    if unknown := sorted(spec.keys() - making(name).spec):
+        what = ", ".join(unknown)
+        raise UserError(f"the modality '{name}' says of its samples {what}, and its `spec` does not list that")
+
+
 def most_likely(where: str, counts: Mapping[str, int]) -> str:
     """The modality of a source by its name -> how much of the source can be such samples; of nothing, the first.
 

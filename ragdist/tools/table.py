@@ -30,7 +30,7 @@ class Table(Mapping[str, Any]):
         self._found: dict[str, Any] = {}  # what was imported
         self._installed: dict[str, EntryPoint] | None = None  # once they were looked for, which takes a while
         self._plugins: dict[str, plugins.Plugin] = {}  # that rows were added by
-        self._left_out: dict[str, str] = {}  # by `working`, and why
+        self._left_out: dict[tuple[str, Any], str] = {}  # by `working`: (name, what was wanted of it), and why
 
     def __getitem__(self, name: str) -> Any:
         """The choice of a name. Raises KeyError where there is none, UserError where a package's cannot be imported."""
@@ -73,13 +73,14 @@ class Table(Mapping[str, Any]):
         found = {}
         for name in self:
             try:
-                if name not in self._left_out:
+                if (name, get) not in self._left_out:
                     found[name] = (get or self.__getitem__)(name)
             except UserError as error:
                 if name in self.own:
                     raise
-                self._left_out[name] = str(error)
-                print(f"warning: {error}, and is left out", file=sys.stderr, flush=True)
+                if (why := str(error)) not in self._left_out.values():
+                    print(f"warning: {why}, and is left out", file=sys.stderr, flush=True)
+                self._left_out[name, get] = why
         return found
 
     @property

@@ -124,6 +124,7 @@ def make_plan(found: list[Tar], scratch: Path, options: IndexOptions, own: Calla
                 except ValueError as error:
                     why = why or f"the first is {printable(sample.key)} of {tar.place}: {error}"
                     continue
+                modalities.check_said(modality, form.spec)
                 first, look = f"{printable(sample.key)} of {tar.place}", making.loses(form, mine)
                 return Plan(modality, chosen, form.shape, first, look, dict(form.spec))
     raise UserError(f"no sample can be read: {why or 'there is none in the shards'}")

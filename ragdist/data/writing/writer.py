@@ -173,6 +173,7 @@ def _first(source: Source, order: np.ndarray, options: ShardOptions, own: Any) -
             try:
                 item = source.read(source.places[i])
                 encoded = making.encode(item, own)
+                modalities.check_said(source.modality, encoded.spec)
                 return (source.names[i], encoded.form), len(item if isinstance(item, bytes) else encoded.data)
             except (OSError, ValueError) as error:
                 if options.bad == "fail":
