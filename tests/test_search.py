@@ -207,7 +207,7 @@ def test_mistakes(argv, says, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("argv", "says"), [
     (["--metric=inception_score"], "--metrics inception_score needs --features inception, not pixels"),
-    (["--metric=label_accuracy"], "--metric label_accuracy needs --network.labels true"),
+    (["--metric=label_accuracy", "--network.labels=false"], "--metric label_accuracy needs --network.labels true"),
     (["--samples=2", "--metric=coverage"], "2 samples are too few for the measure density_coverage, which needs 6"),
 ])  # fmt: skip
 @pytest.mark.parametrize("overwrite", [False, True])
