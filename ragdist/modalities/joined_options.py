@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ragdist import modalities
 from ragdist.config.option import check_limits
 from ragdist.config.shards import IndexOptions, ShardOptions
+from ragdist.modalities.base import NoOptions
 from ragdist.tools.errors import UserError
 
 if TYPE_CHECKING:
@@ -91,9 +92,14 @@ class JoinedOptions:
 
 def of_writing() -> JoinedOptions:
     """The options with which modalities make samples, beside those of `ragdist.shards SOURCE OUT`."""
-    return JoinedOptions({name: making.options for name, making in modalities.all_making().items()}, _WRITING)
+    return JoinedOptions(_kinds("options"), _WRITING)
 
 
 def of_indexing() -> JoinedOptions:
     """The options with which modalities read what others packed, beside those of `ragdist.shards index`."""
-    return JoinedOptions({name: making.index_options for name, making in modalities.all_making().items()}, _INDEXING)
+    return JoinedOptions(_kinds("index_options"), _INDEXING)
+
+
+def _kinds(attribute: str) -> dict[str, type]:
+    # A face that is a module has no defaults of the protocol's.
+    return {name: getattr(making, attribute, NoOptions) for name, making in modalities.all_making().items()}
