@@ -143,7 +143,7 @@ import json, sys
 from importlib import import_module
 from ragdist.tools.errors import UserError
 
-for module, *argv in json.loads(sys.argv[1]):
+for module, *argv in json.loads(sys.argv[1]) if __name__ == "__main__" else ():  # and not for its own processes
     try:
         import_module(module).main(argv)
         sys.exit(f"{module} was not refused")
