@@ -234,7 +234,9 @@ def installed(tmp_path_factory, digits) -> Path:
     plugin.install(cwd)
     ran("ragdist.shards", "index", str(digits), "--out=shards", "--modality=toy_image", cwd=cwd)
     tiny = [*SMALL, "--network.family=toy", "--objective.adversarial=toy_loss", "--samples=64"]
-    ran(TRAIN, *tiny, "--data=shards", "--out=run", "--data.loader_workers=1", cwd=cwd)
+    evaluating = ["--evaluate_every=64", "--evaluate.features=toy_pixels", "--evaluate.metrics=toy_kid,frechet"]
+    evaluating += ["--evaluate.samples=64", "--evaluate.reals=64", "--evaluate.cache=cache"]
+    ran(TRAIN, *tiny, *evaluating, "--data=shards", "--out=run", "--data.loader_workers=1", cwd=cwd)
     return cwd
 
 
@@ -245,23 +247,17 @@ def test_choices_of_packages_are_used_by_name_and_written_down(installed):
     assert about(installed / "run/generator.safetensors")["packages"] == expected
 
 
-def test_figures_of_another_version_of_a_package_are_other_figures(installed, tmp_path):
-    cwd = shutil.copytree(installed, tmp_path / "judged")
-    judging = ["--data=shards", "--features=toy_pixels", "--metrics=toy_kid", "--cache=cache"]
-    for version in ("1.2", "1.3"):
-        plugin.install(cwd, version)
-        assert "features computed" in ran(EVALUATE, "run", *FEW, *judging, cwd=cwd)
-        code = protocol(cwd / "run")["code"]
-        assert code == {"features": f"toys {version}", "measure toy_kid": f"toys {version}"}
-    assert len({*curves(cwd / "run")}) == 2
-
-
-def test_another_version_of_a_package_is_another_run(installed, tmp_path):
+def test_another_version_of_a_package_is_another_run_and_its_figures_are_others(installed, tmp_path):
     cwd = shutil.copytree(installed, tmp_path / "updated")
     plugin.install(cwd, "1.3")
     ran(GENERATE, "run", "--n=2", cwd=cwd)
     said = refused(command(TRAIN, "--out=run", "--samples=96", cwd=cwd))
     assert "network.family is from toys 1.3, and was from toys 1.2" in said
+    assert len(before := curves(cwd / "run")) == 1
+    judging = ["--data=shards", "--features=toy_pixels", "--metrics=toy_kid,frechet", "--cache=cache"]
+    assert "features computed" in ran(EVALUATE, "run", *FEW, *judging, cwd=cwd), "those of toys 1.2 are in the cache"
+    assert protocol(cwd / "run")["code"] == {"features": "toys 1.3", "measure toy_kid": "toys 1.3"}
+    assert len({*before, *curves(cwd / "run")}) == 2
     shutil.rmtree(cwd / "toys-1.3.dist-info")
     said = refused(command(GENERATE, "run", "--n=2", cwd=cwd))
     assert said.endswith("made by the network family 'toy', which is not here: install toys 1.2")
