@@ -13,7 +13,6 @@ written when it ends, so that a run that is stopped keeps what it had. CIFAR-10'
 shards/cifar10; some commands need root (a cluster in network namespaces).
 """
 
-import argparse
 import re
 import shlex
 import subprocess
@@ -21,6 +20,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks import options as command_line
 from ragdist.storage.files import write_whole
 
 BLOCK = re.compile(r"<!-- measured: (?P<command>.+?) -->\n.*?<!-- end -->", re.DOTALL)
@@ -38,7 +38,7 @@ def replaced(text: str, command: str, output: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Run the docs' benchmarks anew and write their tables.")
+    parser = command_line.parser("all", __doc__)
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="commands with one of these words")
     parser.add_argument("--pages", nargs="+", type=Path, default=sorted(Path("docs").glob("*.md")))
     options = parser.parse_args()

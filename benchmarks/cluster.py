@@ -6,7 +6,6 @@ Runs of both kinds in turn. A step's time is the median of the readings in metri
 timed from submitting a job to its first update, a restart from what hurts an elastic run to its next update.
 """
 
-import argparse
 import json
 import os
 import re
@@ -18,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import options as command_line
 from benchmarks.measure import machine, spread, table
 
 HERE = Path(__file__).parents[1]
@@ -112,7 +112,7 @@ def _worker(lab, node: str) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = command_line.parser("cluster", __doc__, of_runs=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--samples", "--images", type=int, default=20_000)
     own, rest = parser.parse_known_args()

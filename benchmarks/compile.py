@@ -6,7 +6,6 @@ The cifar10 preset's networks, on a CPU with a batch of 64. A round is as many u
 that those, which run uncompiled, count at their share.
 """
 
-import argparse
 import os
 import sys
 import tempfile
@@ -14,14 +13,16 @@ from dataclasses import asdict, replace
 
 import torch
 
+from benchmarks import options as command_line
 from benchmarks.measure import machine, paired, seconds, spread, table
 from ragdist.config import Config, settings
 from ragdist.distributed.world import pick_device
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.tools.memory import keep_freed_memory
+from ragdist.training.batch import Batch
 from ragdist.training.gradient_reduction import NoReduction
 from ragdist.training.optimizers import Optimizers
-from ragdist.training.update import ONE_PASS, STATISTICS, Batch, Update
+from ragdist.training.update import ONE_PASS, STATISTICS, Update
 from ragdist.training.worker_signals import SIGNALS
 
 
@@ -64,7 +65,7 @@ class Work:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = command_line.parser("compile", __doc__, of_runs=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shape", type=int, nargs=3, default=[3, 32, 32])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])

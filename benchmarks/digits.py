@@ -3,21 +3,26 @@
 python -m benchmarks.digits [RUN]
 """
 
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.svm import SVC
 
+from benchmarks import options as command_line
 from benchmarks.measure import machine, table
 from ragdist.generation import generator_file, sampling
 from ragdist.runs.folder import RunFolder
 
+if TYPE_CHECKING:
+    from sklearn.svm import SVC
 
-def judge() -> tuple[SVC, float]:
+
+def judge() -> "tuple[SVC, float]":
     """A classifier of 8x8 digits, and its accuracy on a fifth that it has not seen."""
+    from sklearn.datasets import load_digits  # scikit-learn takes seconds, which --help does not need
+    from sklearn.svm import SVC
+
     data = load_digits()
     order = np.random.RandomState(0).permutation(len(data.target))
     train, test = order[359:], order[:359]
@@ -25,7 +30,7 @@ def judge() -> tuple[SVC, float]:
     return classifier, classifier.score(data.data[test], data.target[test])
 
 
-def classify(classifier: SVC, samples: torch.Tensor) -> np.ndarray:
+def classify(classifier: "SVC", samples: torch.Tensor) -> np.ndarray:
     """The digits that samples [n, 1, s, s] in [-1, 1] show."""
     small = torch.nn.functional.adaptive_avg_pool2d(samples, 8)
     return classifier.predict(small.add(1).mul(8).flatten(1).numpy())
@@ -43,7 +48,9 @@ def shares(run: Path, per_class: int = 100) -> tuple[list[float], float]:
 
 
 def main() -> None:
-    run = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/digits")
+    parser = command_line.parser("digits", __doc__)
+    parser.add_argument("run", nargs="?", type=Path, default=Path("runs/digits"), help="a run of the digits preset")
+    run = parser.parse_args().run
     found, accuracy = shares(run)
     print(f"{machine()}; {run}; the judge reads {accuracy:.1%} of unseen real digits right\n")
     print(table(["digit", *map(str, range(10))], [["read as it", *(f"{share:.0%}" for share in found)]]))

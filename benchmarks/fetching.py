@@ -4,7 +4,6 @@
 `AWS_ENDPOINT_URL` and the like lead to, it reads the `*.tar` of a data set there as they are.
 """
 
-import argparse
 import os
 import tempfile
 import time
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks import options as command_line
 from ragdist.storage.store import Store
 
 SHARDS, BYTES = 8, 64_000_000
@@ -43,7 +43,7 @@ def measure(url: str, at_once: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line.parser("fetching", __doc__)
     parser.add_argument("url", nargs="?", help="folder of a data set with at least eight shards")
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()

@@ -8,13 +8,13 @@ Evaluations are steps of the training's own thread, so the share of its time tha
 are (`evaluation_share`), which a comparison of whole runs on a noisy machine is too coarse for.
 """
 
-import argparse
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import options as command_line
 from benchmarks.measure import machine, spread, table
 
 HERE = Path(__file__).parents[1]
@@ -41,7 +41,7 @@ def train(folder: Path, name: str, arguments: list[str]) -> tuple[float, float, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = command_line.parser("inrun", __doc__, of_runs=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--samples", "--images", type=int, default=32_000)
     parser.add_argument("--every", type=int, default=8_000)

@@ -5,7 +5,6 @@
 nginx runs in a network namespace of its own behind a virtual link that the kernel limits to the rate.
 """
 
-import argparse
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import options as command_line
 from benchmarks.measure import machine, seconds, spread, table
 from benchmarks.served import nginx
 from ragdist.config.run import DataOptions
@@ -82,7 +82,7 @@ def read(where: str, index, cache: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line.parser("link", __doc__)
     parser.add_argument("shards", type=Path)
     parser.add_argument("--megabytes", type=int, default=50, help="MB/s of the link")
     parser.add_argument("--rounds", type=int, default=3)

@@ -23,9 +23,10 @@ from ragdist.distributed.world import World, pick_device
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.networks.conv import penalized
 from ragdist.objective.relative import group_size
+from ragdist.training.batch import Batch, at_a_time
 from ragdist.training.gradient_reduction import DDPReduction, FlatReduction, NoReduction
 from ragdist.training.optimizers import Optimizers
-from ragdist.training.update import ALTERNATING, ONE_PASS, Batch, Update, at_a_time
+from ragdist.training.update import ALTERNATING, ONE_PASS, Update
 from ragdist.training.worker_signals import SIGNALS
 
 OneUpdate = Callable[[int], None]
@@ -75,7 +76,7 @@ def tutorial(setup: Setup) -> OneUpdate:
 
 
 def fabric(setup: Setup) -> OneUpdate:
-    """The same loop under Lightning Fabric, which wraps networks and optimizers and does the backward."""
+    """The tutorial's loop under Lightning Fabric, which wraps networks and optimizers and does the backward."""
     from lightning_fabric import Fabric
 
     kind = {"cpu": "cpu", "cuda": "cuda"}[setup.device.type]
@@ -121,9 +122,9 @@ def _tutorial(setup: Setup, generator, discriminator, g_optim, d_optim, backward
 
 
 def two_phase(setup: Setup, penalty_every: int, *, stock: bool = False) -> OneUpdate:
-    """R3GAN's: a generator phase that needs reals too, then a discriminator phase with R1 and R2.
+    """R3GAN's loop: a generator phase that needs reals too, then a discriminator phase with R1 and R2.
 
-    Its penalties get the fast second derivative of our networks' convolutions; ``stock``: PyTorch's own.
+    The penalties get the fast second derivative of our networks' convolutions; ``stock``: PyTorch's own.
     """
     generator, discriminator = setup.networks()
     average = setup.networks()[0].requires_grad_(False)
@@ -138,20 +139,11 @@ def two_phase(setup: Setup, penalty_every: int, *, stock: bool = False) -> OneUp
         with setup.autocast():
             return generator(setup.latents()).float()
 
-    def squared_slope(y: Tensor, x: Tensor) -> Tensor:
-        (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
-        return gradient.square().sum([1, 2, 3]) / 2
-
-    def reduce(network: nn.Module) -> None:
-        if setup.reduced:
-            flat = torch.cat([p.grad.flatten() for p in network.parameters()])
-            torch.distributed.all_reduce(flat)
-
     def update(number: int) -> None:
         discriminator.requires_grad_(False)
         g_optim.zero_grad()
         F.softplus(logits(setup.reals()) - logits(fakes())).mean().backward()
-        reduce(generator)
+        _reduce(setup, generator)
         g_optim.step()
         discriminator.requires_grad_(True)
         generator.requires_grad_(False)
@@ -161,10 +153,10 @@ def two_phase(setup: Setup, penalty_every: int, *, stock: bool = False) -> OneUp
         of_real, of_fake = logits(real, due), logits(fake, due)
         loss = F.softplus(of_fake - of_real)
         if due:
-            penalties = objective.r1 * squared_slope(of_real, real) + objective.r2 * squared_slope(of_fake, fake)
+            penalties = objective.r1 * _squared_slope(of_real, real) + objective.r2 * _squared_slope(of_fake, fake)
             loss = loss + penalty_every * penalties
         loss.mean().backward()
-        reduce(discriminator)
+        _reduce(setup, discriminator)
         d_optim.step()
         generator.requires_grad_(True)
         for mean, parameter in zip(average.parameters(), generator.parameters(), strict=True):
@@ -173,8 +165,19 @@ def two_phase(setup: Setup, penalty_every: int, *, stock: bool = False) -> OneUp
     return update
 
 
+def _squared_slope(y: Tensor, x: Tensor) -> Tensor:
+    """|grad_x y|^2 / 2 of each sample, differentiable."""
+    (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    return gradient.square().sum([1, 2, 3]) / 2
+
+
+def _reduce(setup: Setup, network: nn.Module) -> None:
+    if setup.reduced:
+        torch.distributed.all_reduce(torch.cat([p.grad.flatten() for p in network.parameters()]))
+
+
 def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: int = 0) -> OneUpdate:
-    """What `ragdist.training.trainer` does in an update, the relative term and the moving average included."""
+    """The update of `ragdist.training.trainer`, the relative term and the moving average included."""
     config = setup.config
     objective = config.objective if penalties else replace(config.objective, r1=0.0, r2=0.0)
     (generator, discriminator), (average, _) = setup.networks(), setup.networks()

@@ -37,7 +37,7 @@ def seconds(work: Callable[[], object]) -> float:
 def paired(works: dict[str, Callable[[], object]], rounds: int, *, title: str = "") -> dict[str, list[float]]:
     """Seconds of each work in each round, run in turn so that a drift of the machine meets them all.
 
-    A first round warms up and is not counted. With a title progress is said.
+    A first round warms up and is not counted. A title shows progress.
     """
     return in_turn({name: lambda work=work: seconds(work) for name, work in works.items()}, rounds, title=title)
 
@@ -45,7 +45,7 @@ def paired(works: dict[str, Callable[[], object]], rounds: int, *, title: str = 
 def in_turn(
     works: dict[Name, Callable[[], Figure]], rounds: int, *, warm: bool = True, title: str = ""
 ) -> dict[Name, list[Figure]]:
-    """What each work says in each round, after one that is not counted if ``warm``; with a title, progress is said."""
+    """Results of each work in each round, after one that is not counted if ``warm``; a title shows progress."""
     found: dict[Name, list[Figure]] = {name: [] for name in works}
     for round_number in range(1 - warm, rounds + 1):
         for name, work in works.items():

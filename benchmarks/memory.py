@@ -5,12 +5,12 @@
 Each measurement is a process of its own, with and without in turn: what an allocator was told stays.
 """
 
-import argparse
 import subprocess
 import sys
 
 import torch
 
+from benchmarks import options as command_line
 from benchmarks.loops import Setup, ours
 from benchmarks.measure import machine, seconds, spread, table
 from benchmarks.update import round_of
@@ -31,7 +31,7 @@ def measure(keep: bool, arguments: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = command_line.parser("memory", __doc__, of_runs=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--measure", choices=["keep", "default"])
     own, rest = parser.parse_known_args()

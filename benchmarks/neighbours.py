@@ -5,11 +5,11 @@ with Inception's 2,048 features. Three passes of blocks: within the reals (kept 
 within the fakes, and between them.
 """
 
-import argparse
 import time
 
 import torch
 
+from benchmarks import options as command_line
 from benchmarks.measure import machine, table
 from ragdist.metrics import density_coverage, memorization, precision_recall
 from ragdist.metrics.neighbours import crossing, nearest_others
@@ -17,7 +17,7 @@ from ragdist.tools.machine import peak_memory
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line.parser("neighbours", __doc__)
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--reals", type=int, default=10_000)
     parser.add_argument("--features", type=int, default=2_048)

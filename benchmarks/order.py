@@ -3,10 +3,10 @@
 python -m benchmarks.order [--samples 10000000]
 """
 
-import argparse
 import time
 import tracemalloc
 
+from benchmarks import options as command_line
 from benchmarks.measure import machine, table
 from ragdist.data import index as index_file
 from ragdist.data.index import Index, Shard
@@ -16,7 +16,7 @@ SHARD = 10_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line.parser("order", __doc__)
     parser.add_argument("--samples", type=int, default=10_000_000)
     options = parser.parse_args()
     shards = tuple(

@@ -8,7 +8,6 @@ checkpoint, or of one sample grid, over the samples that lie between two. On a G
 before and after, so the parts of a training that overlaps them take less.
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -19,8 +18,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import options as command_line
 from benchmarks.measure import machine, table
-from ragdist.config import settings
+from ragdist.config import Config, settings
 from ragdist.distributed.world import World, pick_device
 from ragdist.launch.session import open_data
 from ragdist.runs.open import run_at
@@ -89,7 +89,7 @@ class Clock:
 def relative_backward(trainer: Trainer, clock: Clock, rounds: int = 10) -> float:
     """Seconds of the relative term's own backward, which runs inside that of the networks."""
     config, device = trainer.config, trainer.world.device
-    if not config.objective.lam or config.objective.space != "pixel":
+    if not config.objective.lam or config.objective.space != "points":
         return 0.0
     slots = next(iter(trainer.loader.batches(0)))
     batch = trainer.loader.to_device(slots)
@@ -103,53 +103,76 @@ def relative_backward(trainer: Trainer, clock: Clock, rounds: int = 10) -> float
     return took / rounds
 
 
+def trained(config: Config, warm: int) -> tuple[dict[str, float], float]:
+    """Train a run and time its parts from sample number ``warm`` on.
+
+    Returns:
+        Seconds of each part, without those inside it; seconds of all.
+    """
+    device = pick_device(config.device, **config.kernels)
+    if device.type == "cpu":
+        keep_freed_memory()
+    clock, began = Clock(device), 0.0
+    for owner, name, part in PARTS:
+        setattr(owner, name, clock.measured(getattr(owner, name), part))
+    place, index = run_at(config.out), open_data(config)
+    with place.leased(config, overwrite=False), place.opened(config) as folder:
+        trainer = Trainer(config, World(0, 1, device), index, folder)
+
+        def after_warm_up() -> bool:
+            nonlocal began
+            if trainer.seen == warm:
+                clock.reset()
+                began = clock.now()
+            return False
+
+        with closing(Monitor(config, folder, index, 0)) as monitor, redirect_stdout(sys.stderr):
+            trainer.train(monitor, after_warm_up)
+        whole, seconds = clock.now() - began, dict(clock.seconds)
+        backward = relative_backward(trainer, clock) * (config.samples - warm) / config.batch_size
+    seconds["relative term"] += backward
+    seconds[NETWORKS] -= backward
+    return seconds, whole
+
+
+def at_their_rhythm(seconds: dict[str, float], whole: float, samples: int, rhythm: dict[str, int]) -> dict[str, float]:
+    """Seconds of all parts over so many samples, those that come rarely at their rhythm, the longest first.
+
+    Args:
+        seconds: of each part; of those in ``rhythm`` seconds of one.
+        whole: seconds of all.
+        samples: of the updates that were timed.
+        rhythm: samples between two of a part.
+    """
+    rare = {part: took for part, took in seconds.items() if part in rhythm}
+    found = {part: took for part, took in seconds.items() if part not in rhythm}
+    found["waiting for data, and the loop itself"] = whole - sum(seconds.values())
+    found |= {part: took * samples / rhythm[part] for part, took in rare.items()}
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = command_line.parser("parts", __doc__, of_runs=True)
     parser.add_argument("--updates", type=int, default=48)
-    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--plot", type=Path, help="SVG file to write")
     own, argv = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         rest = argv if "--config" in " ".join(argv) else ["--config", "cifar10", *argv]
         config, _ = settings.parse([*rest, "--out", f"{folder}/run"], "benchmarks.parts")
         rhythm = {"checkpoints": config.checkpoint.every, "sample grids": config.samples // 20}
         every = config.objective.penalty_every
-        warm, count = every, -(-own.updates // every) * every
-        config.samples = (warm + count) * config.batch_size
+        count = -(-own.updates // every) * every
+        config.samples = (every + count) * config.batch_size
         config.checkpoint.every = config.monitor.grid_every = 10**9  # at the end alone
-        device = pick_device(config.device, **config.kernels)
-        if device.type == "cpu":
-            keep_freed_memory()
-        clock = Clock(device)
-        for owner, name, part in PARTS:
-            setattr(owner, name, clock.measured(getattr(owner, name), part))
-        place, index = run_at(config.out), open_data(config)
-        with place.leased(config, overwrite=False), place.opened(config) as run_folder:
-            trainer = Trainer(config, World(0, 1, device), index, run_folder)
-            began = 0.0
-
-            def after_warm_up() -> bool:
-                nonlocal began
-                if trainer.seen == warm * config.batch_size:
-                    clock.reset()
-                    began = clock.now()
-                return False
-
-            with closing(Monitor(config, run_folder, index, 0)) as monitor, redirect_stdout(sys.stderr):
-                trainer.train(monitor, after_warm_up)
-            whole = clock.now() - began
-            seconds = dict(clock.seconds)
-            backward = relative_backward(trainer, clock) * count
+        seconds, whole = trained(config, warm=every * config.batch_size)
     samples = count * config.batch_size
-    rare = {part: seconds.pop(part) for part in rhythm}
-    seconds["relative term"] += backward
-    seconds[NETWORKS] -= backward
-    seconds["waiting for data, and the loop itself"] = whole - sum(rare.values()) - sum(seconds.values())
-    seconds |= {part: took * samples / rhythm[part] for part, took in rare.items()}
+    seconds = at_their_rhythm(seconds, whole, samples, rhythm)
     total = sum(seconds.values())
-    shares = {part: took / total for part, took in sorted(seconds.items(), key=lambda item: -item[1])}
+    shares = {part: took / total for part, took in seconds.items()}
     rows = [[part, f"{1000 * share * total / count:.2f}", f"{share:.2%}"] for part, share in shares.items()]
     rows.append(["all but the networks", f"{1000 * (1 - shares[NETWORKS]) * total / count:.2f}",
                  f"**{1 - shares[NETWORKS]:.2%}**"])  # fmt: skip
+    device = pick_device(config.device, **config.kernels)
     print(f"{machine(device)}; {config.network.family}, batch {config.batch_size}, {config.precision}, "
           f"{count} updates, {samples / total:.1f} images/s\n")  # fmt: skip
     print(table(["part", "ms an update", "share"], rows))

@@ -6,7 +6,6 @@ Against webdataset's pipeline, MosaicML Streaming and torchvision's ImageFolder 
 bare decoder is the limit. What is not installed is left out: `pip install -e '.[benchmarks]'` brings them all.
 """
 
-import argparse
 import math
 import shutil
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import options as command_line
 from benchmarks.measure import in_turn, machine, rate, spread, table
 from benchmarks.readers import BATCH, BATCHES, ENTRIES, FRESH, SAMPLES, Data, fresh, installed, make
 from benchmarks.readers.prepare import RESUME, prepared, resume_at
@@ -118,7 +118,7 @@ def versions() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line.parser("reader", __doc__)
     parser.add_argument("shards", type=Path, help="folder of ragdist's shards: RGB JPEGs with labels")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2, help="that a reader is read for in a round")

@@ -20,14 +20,16 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from benchmarks import options as command_line
 from benchmarks.measure import machine, table
 from ragdist.config import Config, settings
 from ragdist.distributed.world import World
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.tools.memory import keep_freed_memory
+from ragdist.training.batch import Batch
 from ragdist.training.gradient_reduction import DDPReduction, FlatReduction, NoReduction
 from ragdist.training.optimizers import Optimizers
-from ragdist.training.update import Batch, Update
+from ragdist.training.update import Update
 from ragdist.training.worker_signals import SIGNALS
 
 PORT = 29511
@@ -135,58 +137,75 @@ def measure(lab, nodes: list[str], rounds: int, rest: list[str]) -> dict:
     return json.loads(out.splitlines()[-1])
 
 
+HEAD = ["nodes", "link", "computation s", "all-reduce alone s", "exposed, overlapped s", "exposed, flat s",
+        "ratio", "overlapped: measured / model", "flat: measured / model"]  # fmt: skip
+
+
+def row(name: str, count: int, found: dict) -> list[str]:
+    """A row of the table, under HEAD.
+
+    Args:
+        name: of the link.
+        count: hosts.
+        found: as of `measure`.
+    """
+    compute, overlapped, flat, alone = (
+        statistics.median(found[kind]) for kind in ("none", "overlapped", "flat", "all-reduce")
+    )
+    shares = [
+        (a - c) / max(b - c, 1e-9) for a, b, c in zip(found["overlapped"], found["flat"], found["none"], strict=True)
+    ]
+    if link := LINKS[name]:
+        rate, latency = link[1] / 8, 2 * link[0]
+    else:
+        rate, latency = 2 * (count - 1) / count * found["bytes"] / alone, 0
+    said = [predict(compute, found["bytes"], count, rate, latency, overlapped=o) for o in (True, False)]
+    return [
+        str(count), name, f"{compute:.2f}", f"{alone:.2f}", f"{overlapped - compute:+.2f}",
+        f"{flat - compute:+.2f}", f"{statistics.median(shares):.2f}", f"{overlapped:.2f} / {said[0]:.2f}",
+        f"{flat:.2f} / {said[1]:.2f}",
+    ]  # fmt: skip
+
+
+def compare(sizes: list[int], rounds: int, rest: list[str]) -> None:
+    """Print the table for clusters of these sizes, over each link."""
+    from cluster.lab import Lab
+
+    rows = []
+    with Lab.up("scaling", nodes=max(sizes), say=lambda text: print(text, file=sys.stderr)) as lab:
+        for count in sizes:
+            nodes = lab.nodes[:count]
+            for name, link in LINKS.items():
+                for node in nodes:
+                    lab.slow(node, **({"delay": link[0], "rate": link[1]} if link else {}))
+                found = measure(lab, nodes, rounds, rest)
+                rows.append(row(name, count, found))
+                print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
+    batch = settings.parse(rest, sys.argv[0])[0].batch_size
+    size = f"gradients of {found['bytes'] / 1e6:.1f} MB"
+    print(f"\n{machine()}; cifar10 networks, {size}, batch {batch}, {rounds} rounds\n")
+    print(table(HEAD, rows))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = command_line.parser("scaling", __doc__, of_runs=True)
     parser.add_argument("--nodes", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--predict", type=float, metavar="SECONDS")
-    parser.add_argument("--worker", nargs=3, metavar=("RANK", "SIZE", "ADDRESS"))
+    parser.add_argument("--worker", nargs=3, metavar=("RANK", "SIZE", "ADDRESS"), help=argparse.SUPPRESS)
     own, rest = parser.parse_known_args()
     if "--config" not in " ".join(rest):
         rest = ["--config", "cifar10", "--batch_size", "32", "--objective.group", "8", *rest]
     if own.worker:
         rank, size, address = own.worker
         worker(int(rank), int(size), address, own.rounds, rest)
-        return
-    if own.predict:
+    elif own.predict:
         config, _ = settings.parse(rest, sys.argv[0])
         nbytes = make(config, World(0, 1, torch.device("cpu")), "none")[1]
         print(f"{own.predict:g} s of computation an update, gradients of {nbytes / 1e6:.1f} MB\n")
         print(larger(own.predict, nbytes))
-        return
-    from cluster.lab import Lab
-
-    rows = []
-    with Lab.up("scaling", nodes=max(own.nodes), say=lambda text: print(text, file=sys.stderr)) as lab:
-        for count in own.nodes:
-            nodes = lab.nodes[:count]
-            for name, link in LINKS.items():
-                for node in nodes:
-                    lab.slow(node, **({"delay": link[0], "rate": link[1]} if link else {}))
-                found = measure(lab, nodes, own.rounds, rest)
-                compute, overlapped, flat, alone = (
-                    statistics.median(found[kind]) for kind in ("none", "overlapped", "flat", "all-reduce")
-                )
-                shares = [
-                    (a - c) / max(b - c, 1e-9)
-                    for a, b, c in zip(found["overlapped"], found["flat"], found["none"], strict=True)
-                ]
-                rate, latency = (
-                    (link[1] / 8, 2 * link[0]) if link else (2 * (count - 1) / count * found["bytes"] / alone, 0)
-                )
-                said = [predict(compute, found["bytes"], count, rate, latency, overlapped=o) for o in (True, False)]
-                rows.append([
-                    str(count), name, f"{compute:.2f}", f"{alone:.2f}", f"{overlapped - compute:+.2f}",
-                    f"{flat - compute:+.2f}", f"{statistics.median(shares):.2f}", f"{overlapped:.2f} / {said[0]:.2f}",
-                    f"{flat:.2f} / {said[1]:.2f}",
-                ])  # fmt: skip
-                print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
-    batch = settings.parse(rest, sys.argv[0])[0].batch_size
-    size = f"gradients of {found['bytes'] / 1e6:.1f} MB"
-    print(f"\n{machine()}; cifar10 networks, {size}, batch {batch}, {own.rounds} rounds\n")
-    head = ["nodes", "link", "computation s", "all-reduce alone s", "exposed, overlapped s", "exposed, flat s",
-            "ratio", "overlapped: measured / model", "flat: measured / model"]  # fmt: skip
-    print(table(head, rows))
+    else:
+        compare(own.nodes, own.rounds, rest)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 python -m benchmarks.search [TRIALS [SAMPLES]]
 """
 
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import options as command_line
 from benchmarks.measure import machine, table
 from tune import run, search
 from tune.folder import SearchFolder
@@ -17,8 +17,11 @@ _TINY = ["--network.family=mlp", "--network.g_width=64", "--network.d_width=64",
 
 
 def main() -> None:
-    trials = int(sys.argv[1]) if len(sys.argv) > 1 else 32
-    samples = int(sys.argv[2]) if len(sys.argv) > 2 else 16_000
+    parser = command_line.parser("search", __doc__)
+    parser.add_argument("trials", nargs="?", type=int, default=32)
+    parser.add_argument("samples", nargs="?", type=int, default=16_000, help="that each trial is trained on")
+    options = parser.parse_args()
+    trials, samples = options.trials, options.samples
     began, asked, judged = time.monotonic(), [], []
     _note(SearchState, "next", asked)
     _note(SearchState, "record", judged)

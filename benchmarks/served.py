@@ -38,7 +38,7 @@ def free_port() -> int:
 
 
 def _wait(host: str, port: int, server: subprocess.Popen, seconds: float = 20) -> None:
-    """Until the server takes connections."""
+    """Wait until the server takes connections."""
     end = time.monotonic() + seconds
     while True:
         assert server.poll() is None, "nginx ended"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+from benchmarks import options as command_line
 from benchmarks.measure import machine, table
 
 COMMANDS = ("train", "shards", "generate", "evaluate", "doctor")
@@ -14,7 +15,7 @@ TIMES = 5
 
 
 def seconds(*argv: str) -> float:
-    """The fastest of some starts: a machine does other things beside."""
+    """Seconds of a command, the least of some starts: a machine does other things beside."""
     found = []
     for _ in range(TIMES):
         start = time.perf_counter()
@@ -24,6 +25,7 @@ def seconds(*argv: str) -> float:
 
 
 def main() -> None:
+    command_line.parser("start", __doc__).parse_args()
     rows = [
         [f"ragdist.{name}", f"{seconds(f'ragdist.{name}', '--help'):.2f}", f"{seconds(f'ragdist.{name}', '--x=1'):.2f}"]
         for name in COMMANDS

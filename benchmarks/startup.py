@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import options as command_line
 from benchmarks.measure import machine, spread, table
 
 
@@ -19,7 +20,7 @@ def help_seconds() -> float:
 
 
 def first_update_seconds(folder: Path) -> float:
-    """From the command to the first logged update; shards are written on the way."""
+    """Seconds from the command to the first logged update; shards are written on the way."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "ragdist.train"], cwd=folder, stdout=subprocess.DEVNULL)
     metrics = folder / "runs" / "digits" / "metrics.jsonl"
@@ -34,6 +35,7 @@ def first_update_seconds(folder: Path) -> float:
 
 
 def main() -> None:
+    command_line.parser("startup", __doc__).parse_args()
     root = Path(__file__).parents[1]
     times = {"--help": [help_seconds() for _ in range(5)], "first update of the default": []}
     for _ in range(3):

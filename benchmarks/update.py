@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from benchmarks import options as command_line
 from benchmarks.loops import OneUpdate, Setup, loops
 from benchmarks.measure import machine, paired, spread, table
 from ragdist.config import settings
@@ -113,58 +114,96 @@ def memory(title: str, rest: list[str]) -> float:
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
 
 
+def memory_table(peaks: dict[str, float]) -> str:
+    """The table of peak memory in MB by the loops' titles, the first of which others are compared with."""
+    first, least = next(iter(peaks.items()))
+    rows = [[title, f"{peak:,.0f}", f"{peak / least:.2f}"] for title, peak in peaks.items()]
+    return table(["loop", "peak memory of updates, MB", f"to '{first}'"], rows)
+
+
+def speed_table(
+    found: dict[str, list[float]],
+    rates: dict[str, list[float]],
+    counts: dict[str, tuple[float, float]],
+    peaks: dict[str, float],
+) -> str:
+    """The table of all figures by the loops' titles, the first of which others are compared with.
+
+    Args:
+        found: seconds of each round.
+        rates: images a second in each round.
+        counts: as of `counted`.
+        peaks: MB.
+    """
+    first, rows = next(iter(found)), []
+    for title, took in found.items():
+        ratios = [theirs / mine for mine, theirs in zip(found[first], took, strict=True)]
+        flops, reduced = counts[title]
+        speed = flops * statistics.median(rates[title]) / 1e12
+        rows.append([title, spread(rates[title], 1), spread(ratios), f"{flops / 1e9:.2f}", f"{speed:.3g}",
+                     f"{reduced:.2f}", f"{peaks[title]:,.0f}"])  # fmt: skip
+    head = ["loop", "images/s", f"'{first}' is faster by", "GFLOPs an image", "TFLOP/s",
+            "reductions of all gradients an update", "peak memory of updates, MB"]  # fmt: skip
+    return table(head, rows)
+
+
+def chosen(makers: dict[str, Callable[[Setup], OneUpdate]], words: list[str]) -> dict[str, Callable]:
+    """The first loop, and those with one of the words in their title that can be run here."""
+    if importlib.util.find_spec("lightning_fabric") is None:
+        makers = {title: make for title, make in makers.items() if "Fabric" not in title}
+        print("lightning-fabric is not installed and is left out\n", file=sys.stderr)
+    first, *others = makers
+    return {t: makers[t] for t in [first, *(t for t in others if any(word in t for word in words))]}
+
+
+def compare(setup: Setup, makers: dict[str, Callable], rounds: int, rest: list[str]) -> dict[str, list[float]]:
+    """Print the table of these loops; images a second in each round by title, none where memory alone is measured.
+
+    Args:
+        setup: what they share.
+        makers: by their titles.
+        rounds: 0: peak memory alone.
+        rest: options of the run.
+    """
+    config, every = setup.config, setup.config.objective.penalty_every
+    counts, peaks = {}, {}
+    for title, make in makers.items():
+        print(f"counting: {title}", file=sys.stderr, flush=True)
+        counts[title] = counted(setup, make, every) if rounds else (0.0, 0.0)
+        peaks[title] = memory(title, ["--shape", *map(str, setup.shape), *rest])
+    about = f"{machine(setup.device)}; {config.network.family}, batch {config.batch_size}, {config.precision}"
+    if not rounds:
+        print(f"{about}\n\n{memory_table(peaks)}")
+        return {}
+    works = {title: round_of(make(setup), every) for title, make in makers.items()}
+    found = paired(works, rounds, title="updates")
+    rates = {title: sorted(every * config.batch_size / t for t in took) for title, took in found.items()}
+    print(f"{about}, lazy penalties every {every} updates, {rounds} rounds\n")
+    print(speed_table(found, rates, counts, peaks))
+    return rates
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = command_line.parser("update", __doc__, of_runs=True)
     parser.add_argument("--rounds", type=int, default=5, help="0: peak memory alone")
     parser.add_argument("--shape", type=int, nargs=3, default=[3, 32, 32])
-    parser.add_argument("--only", nargs="+", default=[""])
-    parser.add_argument("--plot", type=Path)
-    parser.add_argument("--memory")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="loops with one of these words")
+    parser.add_argument("--plot", type=Path, help="SVG file to write")
+    parser.add_argument("--memory", help=argparse.SUPPRESS)
     own, rest = parser.parse_known_args()
     if "--config" not in " ".join(rest):
         rest = ["--config", "cifar10", *rest]
     config, _ = settings.parse(rest, sys.argv[0])
     device = pick_device(config.device, **config.kernels)
-    setup, every = Setup(config, tuple(own.shape), device), config.objective.penalty_every
-    makers = loops(config)
+    setup, makers = Setup(config, tuple(own.shape), device), loops(config)
     if own.memory:
-        print_memory(setup, own.memory, makers[own.memory], min(every, 3))
+        print_memory(setup, own.memory, makers[own.memory], min(config.objective.penalty_every, 3))
         return
-    if importlib.util.find_spec("lightning_fabric") is None:
-        makers = {title: make for title, make in makers.items() if "Fabric" not in title}
-        print("lightning-fabric is not installed and is left out\n", file=sys.stderr)
-    first, *others = makers
-    makers = {t: makers[t] for t in [first, *(t for t in others if any(word in t for word in own.only))]}
+    makers = chosen(makers, own.only)
     if device.type == "cpu":
         keep_freed_memory()
-    counts = {}
-    for title, make in makers.items():
-        print(f"counting: {title}", file=sys.stderr, flush=True)
-        operations = counted(setup, make, every) if own.rounds else (0.0, 0.0)
-        counts[title] = (*operations, memory(title, ["--shape", *map(str, own.shape), *rest]))
-    if not own.rounds:
-        least = counts[first][2]
-        print(f"{machine(device)}; {config.network.family}, batch {config.batch_size}, {config.precision}\n")
-        rows = [[title, f"{peak:,.0f}", f"{peak / least:.2f}"] for title, (*_, peak) in counts.items()]
-        print(table(["loop", "peak memory of updates, MB", f"to '{first}'"], rows))
-        return
-    works = {title: round_of(make(setup), every) for title, make in makers.items()}
-    found = paired(works, own.rounds, title="updates")
-    images = every * config.batch_size
-    rows, rates = [], {}
-    for title, took in found.items():
-        ratios = [theirs / mine for mine, theirs in zip(found[first], took, strict=True)]
-        rates[title] = sorted(images / t for t in took)
-        flops, reduced, peak = counts[title]
-        speed = flops * statistics.median(rates[title]) / 1e12
-        rows.append([title, spread(rates[title], 1), spread(ratios), f"{flops / 1e9:.2f}", f"{speed:.3g}",
-                     f"{reduced:.2f}", f"{peak:,.0f}"])  # fmt: skip
-    print(f"{machine(device)}; {config.network.family}, batch {config.batch_size}, {config.precision}, "
-          f"lazy penalties every {every} updates, {own.rounds} rounds\n")  # fmt: skip
-    head = ["loop", "images/s", f"'{first}' is faster by", "GFLOPs an image", "TFLOP/s",
-            "reductions of all gradients an update", "peak memory of updates, MB"]  # fmt: skip
-    print(table(head, rows))
-    if own.plot:
+    rates = compare(setup, makers, own.rounds, rest)
+    if own.plot and rates:
         own.plot.write_text(charts.median_bars({"": rates}, "images/s"))
 
 

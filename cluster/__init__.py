@@ -1,1 +1,1 @@
-"""What it takes to get a Ray cluster."""
+"""Ways to a Ray cluster: manifests for KubeRay, configurations of Ray's launcher, Slurm scripts, and the lab."""

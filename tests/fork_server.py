@@ -27,10 +27,12 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-
-import psutil
+from typing import TYPE_CHECKING
 
 from tests import warm
+
+if TYPE_CHECKING:
+    import psutil
 
 WARM = sys.platform == "linux"  # what commands start is forked, too
 READ_AT_START = ("PYTHON", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "LD_", "MALLOC_", "GLIBC_", "TORCH", "PYTORCH_", "CUDA_",
@@ -46,16 +48,19 @@ class ForkServer:
 
     Args:
         imports: the module that it imports first, for all it starts.
+        environment: that it starts with; None: this process's.
     """
 
-    def __init__(self, imports: str):
+    def __init__(self, imports: str, environment: dict[str, str] | None = None):
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.folder = tempfile.TemporaryDirectory(prefix="warm-", dir="/tmp")  # short, as a socket's path must be
         self.address, self.python = warm.write_launcher(self.folder.name)
         argv = [sys.executable, "-m", "tests.fork_server", str(theirs.fileno()), imports, self.address, self.python]
         root = Path(__file__).parents[1]
-        self.environment = dict(os.environ)
-        self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], cwd=root, stdin=subprocess.DEVNULL)
+        self.environment = dict(os.environ if environment is None else environment)
+        self.process = subprocess.Popen(
+            argv, pass_fds=[theirs.fileno()], cwd=root, env=self.environment, stdin=subprocess.DEVNULL
+        )
         theirs.close()
         atexit.register(self.stop)
 
@@ -75,8 +80,10 @@ class ForkServer:
             time.sleep(0.05)
         return self.python if WARM else sys.executable
 
-    def forked(self, launchers: list[psutil.Process]) -> list[psutil.Process]:
+    def forked(self, launchers: list["psutil.Process"]) -> list["psutil.Process"]:
         """The processes that run what these, started by commands, stand for; of some there may be none yet."""
+        import psutil
+
         if not WARM:
             return launchers
         found = {}
@@ -221,8 +228,7 @@ def main() -> None:
     pid = os.fork()
     if not pid:
         os.close(answer)
-        become(request, out, err)
-        return
+        warm.end(warm.code_of(lambda: become(request, out, err)))
     for descriptor in (request, out, err):
         os.close(descriptor)
     with socket.socket(fileno=answer) as answers, contextlib.suppress(BrokenPipeError):

@@ -8,8 +8,14 @@ import torch
 
 from benchmarks.all import commands, replaced
 from benchmarks.loops import Setup, fabric, loops
+from benchmarks.parts import Clock, at_their_rhythm, relative_backward
 from benchmarks.update import Counter, counted
 from ragdist.config import settings
+from ragdist.distributed.world import World
+from ragdist.launch.session import open_data
+from ragdist.runs.open import run_at
+from ragdist.training.trainer import Trainer
+from tests.conftest import TINY
 
 SMALL = ["--config", "cifar10", "--batch_size", "8", "--objective.group", "4", "--objective.penalty_every", "2",
          "--network.g_width", "8", "--network.d_width", "8", "--network.max_width", "8"]  # fmt: skip
@@ -80,3 +86,20 @@ def test_a_grouped_convolution_has_twice_its_flops_backward():
         y.sum().backward()
     assert forward == 2 * 2 * 8 * 64 * 2 * 9
     assert counter.flops == 3 * forward
+
+
+def test_what_comes_rarely_counts_at_its_rhythm():
+    seconds = {"networks": 6.0, "grids": 2.0}
+    found = at_their_rhythm(seconds, whole=9.0, samples=100, rhythm={"grids": 400})
+    assert found == {"networks": 6.0, "waiting for data, and the loop itself": 1.0, "grids": 0.5}
+    assert list(found) == ["networks", "waiting for data, and the loop itself", "grids"]
+
+
+def test_the_relative_term_has_a_backward_of_its_own(digits, tmp_path):
+    config, _ = settings.parse([*TINY, "--data", str(digits), "--out", str(tmp_path / "run")], "test")
+    place, index = run_at(config.out), open_data(config)
+    with place.leased(config, overwrite=False), place.opened(config) as folder:
+        trainer = Trainer(config, World(0, 1, torch.device("cpu")), index, folder)
+        assert relative_backward(trainer, Clock(torch.device("cpu")), rounds=1) > 0
+        config.objective.lam = 0.0
+        assert relative_backward(trainer, Clock(torch.device("cpu")), rounds=1) == 0

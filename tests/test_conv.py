@@ -10,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ragdist.config.run import NetworkOptions, ObjectiveOptions
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.networks.conv import Conv2d, penalized
-from ragdist.training.update import Batch, Update
+from ragdist.training.batch import Batch
+from ragdist.training.update import Update
 from tests.test_networks import options
 
 HOW = {

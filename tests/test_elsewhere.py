@@ -15,17 +15,20 @@ import numpy as np
 import pytest
 
 from tests.conftest import TINY, command
+from tests.fork_server import ForkServer
 
 ROOT = Path(__file__).parents[1]
 CODE = os.environ.get("ELSEWHERE_CODE", str(ROOT))  # other code than this, to see it fail
 TRAIN = ["ragdist.train", *(option for option in TINY if "loader" not in option), "--data.loader_workers=1"]
 
 
+PATH = os.pathsep.join([str(ROOT / "tests/elsewhere"), CODE])
+ENVIRONMENT = os.environ | {"PYTHONPATH": PATH, "ELSEWHERE": "darwin"}
+
+
 def elsewhere(*argv: str, cwd: Path) -> subprocess.Popen:
-    path = os.pathsep.join([str(ROOT / "tests/elsewhere"), CODE])
-    environment = os.environ | {"PYTHONPATH": path, "ELSEWHERE": "darwin"}
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, *argv], cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen([sys.executable, *argv], cwd=cwd, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True)
 
 
 def said(process: subprocess.Popen) -> str:
@@ -35,10 +38,24 @@ def said(process: subprocess.Popen) -> str:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def ran():
+    """Run a command from a server of its own, which has imported there; what it starts starts by itself."""
+    server = ForkServer("tests.imported", ENVIRONMENT)
+
+    def run(*argv: str, cwd: Path) -> str:
+        result = server.run([*map(str, argv)], cwd, ENVIRONMENT, 300)
+        assert result.returncode == 0, (argv, result.stdout, result.stderr)
+        return result.stdout
+
+    yield run
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, ran) -> Path:
     """A folder with a finished run of the default command."""
     place = tmp_path_factory.mktemp("elsewhere")
-    output = said(elsewhere("-m", *TRAIN, "--samples=640", "--out=run", cwd=place))
+    output = ran(*TRAIN, "--samples=640", "--out=run", cwd=place)
     assert "640 images in" in output
     return place
 
@@ -58,25 +75,27 @@ for attempt in (lambda: open("/proc/self/stat"), lambda: os.listdir("/dev/shm"),
     assert output.splitlines() == ["darwin False False ", "FileNotFoundError", "FileNotFoundError", "AttributeError"]
 
 
-def test_a_run_goes_on_and_its_weights_are_those_of_linux(place):
-    said(elsewhere("-m", *TRAIN, "--samples=1280", "--out=run", cwd=place))
+def test_a_run_goes_on_and_its_weights_are_those_of_linux(place, ran):
+    ran(*TRAIN, "--samples=1280", "--out=run", cwd=place)
     here = command(*TRAIN, "--samples=1280", "--out=here", cwd=place)
     assert here.returncode == 0, here.stderr
     runs = [json.loads((place / name / "summary.json").read_text()) for name in ("run", "here")]
     assert runs[0]["weights_sha256"] == runs[1]["weights_sha256"]
 
 
-def test_generate_and_evaluate_on_two_workers(place):
-    said(elsewhere("-m", "ragdist.generate", "run", "--n=4", "--out=grid.png", cwd=place))
-    output = said(elsewhere("-m", "ragdist.evaluate", "run", "--samples=128", "--workers=2", cwd=place))
+def test_generate_and_evaluate_on_two_workers(place, ran):
+    ran("ragdist.generate", "run", "--n=4", "--out=grid.png", cwd=place)
+    output = ran(
+        "ragdist.evaluate", "run", "--samples=128", "--workers=2", "--features=pixels", "--metrics=frechet", cwd=place
+    )
     assert "evaluation.html" in output
 
 
-def test_shards_are_made_and_checked_by_several_processes(tmp_path):
+def test_shards_are_made_and_checked_by_several_processes(tmp_path, ran):
     images = np.random.default_rng(0).integers(0, 256, (5000, 8, 8, 3), dtype=np.uint8)  # fewer would be one's work
     np.savez(tmp_path / "a.npz", images=images)
-    said(elsewhere("-m", "ragdist.shards", "a.npz", "made", "--shard_samples=2500", cwd=tmp_path))
-    checked = said(elsewhere("-m", "ragdist.shards", "check", "made", "--processes=2", cwd=tmp_path))
+    ran("ragdist.shards", "a.npz", "made", "--shard_samples=2500", cwd=tmp_path)
+    checked = ran("ragdist.shards", "check", "made", "--processes=2", cwd=tmp_path)
     assert "all is well: 5,000 samples in 2 shards" in checked
 
 

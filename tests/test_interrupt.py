@@ -10,6 +10,8 @@ COMMAND = """
 import os, signal, time
 from ragdist.tools.errors import run_command
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells have what they run beside them ignore
+
 def main():
     {statement}
 

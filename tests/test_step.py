@@ -1,8 +1,12 @@
 """Our Adam is PyTorch's: the same bits, the same state, and steps that are skipped on the device."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 
+from ragdist.tools.optimizer import without_compile
 from ragdist.training.optimizers import Adam
 
 RATES = {"lr": 1e-2, "betas": (0.5, 0.9), "fused": True}
@@ -53,3 +57,19 @@ def test_a_step_that_is_not_finite_changes_nothing(bad):
     before = [parameter.clone() for parameter in network.parameters()]
     step(network, optimizer, 1, bad)
     assert all(map(torch.equal, before, network.parameters())) == bool(bad)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+def test_no_method_imports_what_compiles(kind):
+    """Not those that PyTorch may add a decorator to later, either."""
+
+    def decorators(method: object) -> Iterator[str]:
+        while code := getattr(method, "__code__", None):
+            yield Path(code.co_filename).name
+            method = getattr(method, "__wrapped__", None)
+
+    def decorated(kind: type) -> list[str]:
+        return [name for name in dir(kind) if "_compile.py" in decorators(getattr(kind, name))]
+
+    assert decorated(kind)
+    assert not decorated(without_compile(kind))

@@ -13,7 +13,8 @@ from ragdist.distributed.world import World
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.objective import ADVERSARIAL
 from ragdist.objective.relative import group_size
-from ragdist.training.update import STATISTICS, Batch, Update, at_a_time
+from ragdist.training.batch import Batch, at_a_time
+from ragdist.training.update import STATISTICS, Update
 from tests.ranks import on_ranks
 
 B = 16

@@ -287,7 +287,7 @@ def _run(arguments: list[str]) -> None:
         runpy.run_path(kind, run_name="__main__")
 
 
-def _code_of(program: Callable[[], None]) -> int:
+def code_of(program: Callable[[], None]) -> int:
     """The exit code of an interpreter that runs a program."""
     try:
         program()
@@ -296,13 +296,18 @@ def _code_of(program: Callable[[], None]) -> int:
             return end.code or 0
         print(end.code, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        sys.excepthook(*sys.exc_info())
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+        raise
     except BaseException:
         sys.excepthook(*sys.exc_info())
         return 1
     return 0
 
 
-def _end(code: int) -> None:
+def end(code: int) -> None:
     """As an interpreter ends, but for the teardown of all that the server has imported, which takes seconds."""
     threading._shutdown()
     atexit._run_exitfuncs()
@@ -318,7 +323,7 @@ def serve(address: str, ready: Callable[[], None], become: Callable[[Request], N
     server = Server(address)
     ready()
     if request := server.run():
-        _end(_code_of(lambda: become(request)))
+        end(code_of(lambda: become(request)))
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ class TrialEvaluator:
     """An evaluator of trials, with the same samples, reals and features for all.
 
     Args:
-        plan: the search's.
+        plan: the search's plan.
         device: of the features' networks.
         say: prints a line about what takes long, once.
 

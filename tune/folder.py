@@ -39,6 +39,7 @@ class Trial:
 
     @property
     def seen(self) -> int:
+        """Samples of the last rung; 0 before the first."""
         return self.rungs[-1].samples if self.rungs else 0
 
     @property
@@ -90,6 +91,7 @@ class SearchFolder:
             yield
 
     def trial(self, number: int) -> Path:
+        """The folder of a trial."""
         return self.trials / f"{number:04d}"
 
     def run(self, number: int, seed: int) -> Path:
@@ -105,6 +107,7 @@ class SearchFolder:
         return [self.read_one(path) for path in sorted(self.trials.glob("*/trial.json"))]
 
     def read_one(self, path: Path) -> Trial:
+        """Read a trial's record. Raises UserError where it is damaged."""
         try:
             content = migrations.RECORDS.migrated(json.loads(path.read_text()), str(path))
             rungs = [migrations.RECORDS.migrated(rung, str(path)) for rung in content["rungs"]]

@@ -12,7 +12,7 @@ LEAST = 6  # trials, below which it would be chance
 def importance(
     axes: Sequence[Axis], trials: Sequence[Trial], rungs: Sequence[int], sign: int
 ) -> tuple[dict[str, float], int, int]:
-    """The options' shares, of values after how many samples, of how many trials; no shares where trials are too few.
+    """Importance by option, samples after which metrics were taken, and trials counted; none where these are too few.
 
     It is taken where most is known: at the last rung that half of the trials came to.
     """

@@ -5,7 +5,7 @@ from ragdist.tools.errors import UserError, nearest
 
 
 def check(metric: str) -> None:
-    """Raises UserError for a metric that there is none of."""
+    """Refuse an unknown metric: raises UserError."""
     if not best_by(metric):
         known = figures_to_rank_by()
         close = nearest(metric, known).partition(" there are:")[0]
@@ -18,5 +18,5 @@ def sign(metric: str) -> int:
 
 
 def measure(metric: str) -> str:
-    """The measure of `ragdist.evaluate` that gives it."""
+    """The measure of `ragdist.evaluate` that gives a metric."""
     return best_by(metric)[0]

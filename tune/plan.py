@@ -27,7 +27,7 @@ _CHECKPOINTS = 8  # of a trial: what a kill costs at most is an eighth of its bu
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of a search. ``config`` is the run's, with --images as the user would train in the end."""
+    """The plan of a search. ``config`` is the run's, with the --samples of the training that is to follow."""
 
     config: Config
     axes: list[Axis]
@@ -149,7 +149,7 @@ def check_code(plan: Plan, path: Path) -> None:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """A search's file, whichever version wrote it, in the words of today."""
+    """A search's file, whichever version wrote it, by today's names."""
     try:
         saved = json.loads(path.read_text())
         if saved["format"] != FORMAT:

@@ -31,21 +31,16 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
     """Run or continue a search; the exit code. ``began`` is when the command did, by time.monotonic().
 
     Raises:
-        UserError: see the parts.
+        UserError: a mistake that the user can mend: damaged data, a folder in use, no such device.
     """
-    place = SearchFolder(out)
-    config = with_paths_of_plugins(plan.config)
-    absolute_path(str(out), "--out")
-    config = space.varied(config, {"data.path": absolute_path(config.data.path, "--data")})
-    judged_by = absolute_path(plan.options.judged_by, "--judged_by")
-    plan = plans.make(config, replace(plan.options, judged_by=judged_by), plan.axes)
-    units = modalities.making(open_data(config).codec).units
+    place, plan = SearchFolder(out), _understood_everywhere(plan, out)
+    units = modalities.making(open_data(plan.config).codec).units
     check(plan)  # a start that is refused leaves nothing behind, and what was there before
     with place.locked(), StopOnSignal() as stop:
         if not overwrite:
             _check_same(plan, place)
         remote = plan.options.workers_per_trial != "0"
-        metric = TrialEvaluator(plan, _device(config, remote), print).text
+        metric = TrialEvaluator(plan, _device(plan.config, remote), print).text
         torch.cuda.empty_cache()  # a trial may be on the same GPU
         search = _begin(plan, place, overwrite=overwrite)
         search.units = units
@@ -65,6 +60,15 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
         results.write(search)
         print(*results.summary(search, time.monotonic() - began), sep="\n")
     return 0
+
+
+def _understood_everywhere(plan: Plan, out: Path) -> Plan:
+    """The plan with absolute paths. Raises UserError for relative ones in a Ray job."""
+    config = with_paths_of_plugins(plan.config)
+    absolute_path(str(out), "--out")
+    config = space.varied(config, {"data.path": absolute_path(config.data.path, "--data")})
+    judged_by = absolute_path(plan.options.judged_by, "--judged_by")
+    return plans.make(config, replace(plan.options, judged_by=judged_by), plan.axes)
 
 
 def _check_same(plan: Plan, place: SearchFolder) -> None:
@@ -115,7 +119,7 @@ def _execute(search: SearchState, stop: StopOnSignal, table: Table) -> str:
 
 
 def _clear(place: SearchFolder) -> None:
-    """Delete what a search writes."""
+    """Delete the files of a search, and nothing else."""
     for folder in (place.trials, place.board, place.scratch):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (place.search, place.csv, place.best, place.report):

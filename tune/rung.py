@@ -19,7 +19,7 @@ _PATIENCE = 60.0  # seconds in which a process of an earlier start, which was ki
 
 @dataclass
 class RungResult:
-    """How a trial's work ended: at a rung, or before."""
+    """The outcome of a trial's work: at a rung, or before it."""
 
     seen: int
     values: list[float] = field(default_factory=list)  # the metric of each seed
@@ -42,7 +42,7 @@ def advance(
     """Advance a trial from where its record says it is to its next rung.
 
     Args:
-        plan: the search's.
+        plan: the search's plan.
         place: its folder.
         number: the trial's.
         evaluate: gives the metric of a run.

@@ -62,6 +62,7 @@ class Axis:
         return self.low <= value <= self.high
 
     def text(self) -> str:
+        """The axis in words."""
         if self.kind == "choice":
             return f"choice of {', '.join(map(str, self.choices))}"
         return f"{self.kind} {self.low:g} to {self.high:g}"
@@ -72,7 +73,7 @@ class Axis:
 
 
 def default_space(config: Config) -> list[Axis]:
-    """λ and the two learning rates."""
+    """The space where no file is given: λ and the two learning rates."""
     rates = ((G_LR, config.optim.g_lr), (D_LR, config.optim.d_lr))
     return [
         Axis(LAM, "loguniform", *_RANGE_OF_LAM),
@@ -116,7 +117,7 @@ def parse(content: Any, config: Config, where: str) -> list[Axis]:
 
 
 def of_today(content: dict[str, Any], where: str) -> dict[str, Any]:
-    """What a space's file says of any version, {"objective.lam": {"choice": [0.1, 1]}, ...}, in the words of today."""
+    """What a space's file says of any version, {"objective.lam": {"choice": [0.1, 1]}, ...}, by today's names."""
     options = migrations.OPTIONS
     return {
         name: {kind: [options.value(name, value) for value in given] for kind, given in values.items()}

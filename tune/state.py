@@ -89,9 +89,11 @@ class SearchState:
         return trial.state == folder.RUNNING
 
     def diverged(self, number: int, reason: str) -> None:
+        """Record that a trial diverged, which ends it."""
         self._end(number, folder.DIVERGED, reason)
 
     def crashed(self, number: int, reason: str) -> None:
+        """Record that a trial's process died or failed, which ends it."""
         self._end(number, folder.CRASHED, reason)
 
     def _end(self, number: int, state: str, reason: str) -> None:

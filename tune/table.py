@@ -61,6 +61,7 @@ class Table:
             self._lines = None
 
     def rows(self) -> list[str]:
+        """The lines of the table."""
         trials = sorted(self.search.trials.values(), key=lambda trial: trial.number)
         return [self._text(self._cells(None)), *(self._text(self._cells(trial)) for trial in trials)]
 

@@ -30,7 +30,7 @@ def train(config: Config, device: torch.device, stop: Callable[[], bool], *, las
     """Train a run, or continue it, to ``config.samples``; whether it got there.
 
     Args:
-        config: of the run.
+        config: the run's configuration.
         device: where it computes.
         stop: asked after each update; a run that stops writes a checkpoint.
         last: whether the run ends there.
@@ -38,7 +38,7 @@ def train(config: Config, device: torch.device, stop: Callable[[], bool], *, las
     Raises:
         Diverged: too many updates were not finite.
         Unreachable: another process uses the run's folder.
-        UserError: see the parts.
+        UserError: a mistake that the user can mend: damaged data, a folder in use, no such device.
     """
     place = run_at(config.out)
     index = open_data(config)

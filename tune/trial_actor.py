@@ -28,6 +28,7 @@ class TrialActor(ray.tune.Trainable):
     """The actor of trials. Its configuration: the search's folder, the trial's number, plugins; all else is on disk."""
 
     def setup(self, config: dict[str, Any]) -> None:
+        """Take the first trial; called by Ray Tune."""
         self.number, self.place = config["number"], SearchFolder(config["where"])
         self.plan, self.evaluator, self.refused = None, None, ""
         self._looked, self._ending = 0.0, False
@@ -58,6 +59,7 @@ class TrialActor(ray.tune.Trainable):
         return not self.refused
 
     def step(self) -> dict[str, Any]:
+        """Advance the trial to its next rung; the result for `on_tune`."""
         if self.refused:
             return vars(RungResult(0, refused=self.refused))
         result = advance(
@@ -90,6 +92,8 @@ class TrialActor(ray.tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write nothing: a trial's state is its runs' checkpoints and its record."""
+
+        """Do nothing: see `save_checkpoint`."""
 
     def load_checkpoint(self, checkpoint: Any) -> None: ...
 

@@ -6,10 +6,10 @@ The results are lines of --out's claims.jsonl: started again, the command trains
 shards of grey digits with ten labels (MNIST's, say), --photographs any RGB shards with labels.
 """
 
-import argparse
 import statistics
 from pathlib import Path
 
+from benchmarks import options as command_line
 from benchmarks.claims import page, run
 from benchmarks.claims.plan import STUDIES, cells
 from ragdist.tools.errors import UserError, run_command
@@ -17,8 +17,9 @@ from ragdist.tools.progress import Progress
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.claims", description=__doc__.split("\n")[0])
-    parser.add_argument("--studies", nargs="+", default=list(STUDIES), metavar="STUDY", help=", ".join(STUDIES))
+    parser = command_line.parser("claims", __doc__)
+    parser.add_argument("--studies", nargs="+", default=list(STUDIES), metavar="STUDY",
+                        help=", ".join(STUDIES).replace("%", "%%"))  # fmt: skip
     parser.add_argument("--seeds", type=int, default=5, help="trainings of everything")
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--digits", default="shards/digits8", help="shards of grey digits with ten labels")

@@ -15,8 +15,9 @@ from ragdist.config import Config
 from ragdist.networks.base import Generator
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.tools.errors import Diverged
+from ragdist.training.batch import Batch
 from ragdist.training.optimizers import Optimizers
-from ragdist.training.update import ONE_PASS, Batch, Update
+from ragdist.training.update import ONE_PASS, Update
 
 # Draws n reals [n, *shape] in [-1, 1] with the generator of random numbers that it is given.
 Draw = Callable[[torch.Generator, int], Tensor]
@@ -82,7 +83,7 @@ def play(
 
 @torch.no_grad()
 def samples(generator: Generator, count: int, seed: int, batch: int = 2048) -> Tensor:
-    """float32 [count, *shape] in [-1, 1]."""
+    """Draw samples, float32 [count, *shape] in [-1, 1], by the seed."""
     random = torch.Generator().manual_seed(1_000_003 + seed)
     z = torch.randn(count, generator.z_dim, generator=random)
     return torch.cat([generator(part) for part in z.split(batch)])

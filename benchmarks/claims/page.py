@@ -24,7 +24,7 @@ MAIN = {"toy": "kl", "stacked": "kl", "scarce": "frechet"}  # what the spread ov
 
 
 def kind(study: Study) -> str:
-    """Which columns a study has."""
+    """The kind of a study, which decides the table's columns."""
     return {"digits": "scarce", "photographs": "scarce"}.get(study.task, study.task.partition(":")[0])
 
 

@@ -27,7 +27,7 @@ LOSSES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Study:
-    """A task, and what is tried on it."""
+    """A task, and the losses, variants and rates that are trained on it."""
 
     name: str
     task: str  # toy:grid, toy:ring, stacked, digits or photographs
@@ -85,7 +85,7 @@ STUDIES = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One training."""
+    """One training: a study, a loss, a variant of the relative term, a factor of the rates, a seed."""
 
     study: str
     loss: str
@@ -94,7 +94,7 @@ class Cell:
     seed: int
 
     def options(self) -> dict[str, Any]:
-        """Flat names of what differs from the trainer's defaults."""
+        """Options that differ from the trainer's defaults, {"objective.lam": 0.0, ...}."""
         study = STUDIES[self.study]
         found = {**study.options, **LOSSES[self.loss], **VARIANTS[self.variant]}
         for name in ("optim.g_lr", "optim.d_lr"):
@@ -102,7 +102,7 @@ class Cell:
         return found
 
     def fingerprint(self) -> int:
-        """Of all that decides the training beside code and data: a result with another one is no longer good."""
+        """A hash of all that decides the training beside code and data: results with another one are trained anew."""
         study = STUDIES[self.study]
         return zlib.crc32(repr((sorted(self.options().items()), study.task, study.updates, study.share)).encode())
 

@@ -34,10 +34,10 @@ def run(todo: list[Cell], path: Path, data: dict[str, str], jobs: int, said: Cal
 
     Args:
         todo: the cells.
-        path: of the file.
+        path: the file of results.
         data: shards by task, {"digits": ..., "photographs": ...}.
         jobs: processes, of one thread each.
-        said: told each result.
+        said: called with each cell and its row.
     """
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=begin) as pool:
         futures = {pool.submit(train, cell, data): cell for cell in todo}
@@ -51,14 +51,14 @@ def run(todo: list[Cell], path: Path, data: dict[str, str], jobs: int, said: Cal
 
 
 def begin() -> None:
-    """Of a process."""
+    """Set up a process that trains: one thread, and freed memory kept."""
     torch.set_num_threads(1)
     keep_freed_memory()
 
 
 @cache
 def task(name: str, share: float, where: str):
-    """The data and judge; kept in the process from one cell to the next. For each thing that draws and judges."""
+    """The data and the judge of a task, as `toys.Toy`, kept from one cell to the next."""
     kind, _, toy = name.partition(":")
     folder = Path("~/.cache/ragdist").expanduser()
     if kind == "toy":
@@ -71,7 +71,7 @@ def task(name: str, share: float, where: str):
 
 
 def train(cell: Cell, data: dict[str, str]) -> dict[str, Any]:
-    """One cell's row."""
+    """Train a cell; its row of results."""
     study = STUDIES[cell.study]
     where = data.get({"stacked": "digits"}.get(study.task, study.task), "")
     made, shape, count = task(study.task, study.share, where)

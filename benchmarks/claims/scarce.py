@@ -48,7 +48,7 @@ class Scarce:
         self.train_features = self._features(self.train)
 
     def draw(self, random: torch.Generator, count: int) -> Tensor:
-        """float32 [count, C, H, W] in [-1, 1]."""
+        """Draw reals at random, float32 [count, C, H, W] in [-1, 1]."""
         which = torch.randint(len(self.train), (count,), generator=random)
         reals = self.train[which].float() / 127.5 - 1
         if self.flip:
@@ -57,7 +57,7 @@ class Scarce:
         return reals
 
     def judge(self, samples: Tensor) -> dict[str, float]:
-        """frechet, precision, recall, density, coverage, memorization and classes of samples [n, C, H, W]."""
+        """Judge samples [n, C, H, W]: frechet, precision, recall, density, coverage, memorization, classes."""
         pixels = from_network(samples, Form(self.shape))
         features = self._features(pixels)
         as_many = features[: len(self.held_out)]

@@ -47,17 +47,17 @@ class Stacked:
 
     @property
     def accuracy(self) -> float:
-        """Of the classifier, on digits that it was not trained on."""
+        """The classifier's accuracy on digits that it was not trained on."""
         return self.classifier.about["accuracy"]
 
     def draw(self, random: torch.Generator, count: int) -> Tensor:
-        """float32 [count, 3, H, W] in [-1, 1]."""
+        """Draw reals at random, float32 [count, 3, H, W] in [-1, 1]."""
         which = torch.randint(len(self.images), (count, 3), generator=random)
         return self.images[which].float() / 127.5 - 1
 
     @torch.no_grad()
     def judge(self, samples: Tensor) -> dict[str, float]:
-        """modes and kl of samples [n, 3, H, W] in [-1, 1]."""
+        """Judge samples [n, 3, H, W] in [-1, 1]: modes and kl."""
         pixels = ((samples + 1) * 127.5).round().clamp(0, 255).byte().flatten(0, 1).unsqueeze(1)
         digit = torch.cat([self.classifier(part)[1].argmax(1) for part in pixels.split(4096)]).view(-1, 3)
         counts = classes.class_counts(digit @ torch.tensor([100, 10, 1]), 1000)

@@ -21,12 +21,12 @@ class Toy(NamedTuple):
     std: float
 
     def draw(self, random: torch.Generator, count: int) -> Tensor:
-        """float32 [count, 2]."""
+        """Draw reals at random, float32 [count, 2]."""
         which = torch.randint(len(self.centres), (count,), generator=random)
         return self.centres[which] + self.std * torch.randn(count, 2, generator=random)
 
     def judge(self, samples: Tensor) -> dict[str, float]:
-        """modes, high_quality and kl of samples [n, 2]."""
+        """Judge samples [n, 2]: modes, high_quality and kl."""
         distance, mode = torch.cdist(samples, self.centres, compute_mode="donot_use_mm_for_euclid_dist").min(1)
         good = distance <= 3 * self.std
         counts = torch.bincount(mode[good], minlength=len(self.centres)).double()

@@ -26,7 +26,7 @@ class Data:
 
 
 class Reader(Protocol):
-    """What is measured of each."""
+    """The interface of a reader that is measured."""
 
     def __init__(self, data: Data, kind: str): ...
 

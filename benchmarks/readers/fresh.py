@@ -1,4 +1,4 @@
-"""What only a fresh process shows of a reader: its imports, its first batch, its memory.
+"""Figures of a reader that only a fresh process shows: imports, the first batch, memory.
 
 python -m benchmarks.readers.fresh JSON        what `measure` starts; prints its figures and waits
 """
@@ -13,6 +13,7 @@ import sys  # noqa: E402
 import tempfile  # noqa: E402
 from dataclasses import asdict  # noqa: E402
 
+from benchmarks import options as command_line  # noqa: E402
 from benchmarks.readers import BATCH, Data, make  # noqa: E402
 
 
@@ -64,7 +65,9 @@ def memory(pid: int) -> dict[str, float]:
 
 
 def main() -> None:
-    task = json.loads(sys.argv[1])
+    parser = command_line.parser("readers.fresh", __doc__)
+    parser.add_argument("task", metavar="JSON", type=json.loads, help="the arguments of `measure`, as it writes them")
+    task = parser.parse_args().task
     reader = make(task["name"], Data(**task["data"]))
     import torch
 

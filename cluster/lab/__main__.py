@@ -78,7 +78,7 @@ def _exports(lab: Lab) -> list[str]:
 
 
 def env(argv: list[str]) -> None:
-    """Print what a shell on this machine needs: eval "$(python -m cluster.lab env)"."""
+    """Print the variables with which a shell reaches the cluster: eval "$(python -m cluster.lab env)"."""
     values = _parser("env").parse_args(argv)
     print("\n".join(_exports(Lab(values.name))))
 
@@ -103,25 +103,25 @@ def execute(argv: list[str]) -> int:
 
 
 def kill(argv: list[str]) -> None:
-    """NODE: SIGKILL everything on a host at once, as when its power fails."""
+    """NODE: kill all processes on a host at once by SIGKILL, like a power failure."""
     values = _parser("kill", node=True).parse_args(argv)
     Lab(values.name).kill(values.node)
 
 
 def cut(argv: list[str]) -> None:
-    """NODE: pull a host's cable: its packets vanish, its processes live on."""
+    """NODE: cut a host off from the network: packets are lost, processes keep running."""
     values = _parser("cut", node=True).parse_args(argv)
     Lab(values.name).cut(values.node)
 
 
 def heal(argv: list[str]) -> None:
-    """NODE: plug a host's cable in again."""
+    """NODE: connect a host to the network again."""
     values = _parser("heal", node=True).parse_args(argv)
     Lab(values.name).heal(values.node)
 
 
 def slow(argv: list[str]) -> None:
-    """NODE: delay a host's packets, limit its rate, in both directions; without options as fast as ever."""
+    """NODE: delay a host's packets and limit their rate, each way; without options remove all limits."""
     parser = _parser("slow", node=True)
     parser.add_argument("--delay", type=str, default="0", help="each way, such as 20ms or 0.1s")
     parser.add_argument("--rate", type=str | None, help="each way, such as 100mbit or 1gbit")
@@ -144,7 +144,7 @@ def _number(option: str, text: str, units: dict[str, float]) -> float:
 
 
 def preempt(argv: list[str]) -> None:
-    """NODE: SIGTERM to `ray start`, as a cloud does before it takes a machine back; the node drains."""
+    """NODE: send SIGTERM to `ray start`, as a cloud does before it takes a machine back; the node drains."""
     values = _parser("preempt", node=True).parse_args(argv)
     Lab(values.name).preempt(values.node)
 
@@ -159,7 +159,7 @@ def add(argv: list[str]) -> None:
 
 
 def status(argv: list[str]) -> None:
-    """Say of each node whether it is alive, what runs there and how its cable is."""
+    """List the nodes: whether each is alive, how many processes run there, and the condition of its link."""
     values = _parser("status").parse_args(argv)
     lab = Lab(values.name)
     known = lab.known()
@@ -172,7 +172,7 @@ def status(argv: list[str]) -> None:
 
 
 def down(argv: list[str]) -> None:
-    """Kill and delete everything of a lab; a second time is no error."""
+    """Kill and delete all of a lab; a second time is no error."""
     values = _parser("down").parse_args(argv)
     print(f"the lab '{values.name}' is down" if take_down(values.name) else f"there is no lab '{values.name}'")
 

@@ -1,4 +1,4 @@
-"""What the cluster knows of its nodes, by the dashboard's HTTP interface.
+"""The state of a cluster's nodes, read from the HTTP interface of Ray's dashboard.
 
 Not by a GCS client: a process has one Ray token for its life, and `import ray` costs seconds.
 """

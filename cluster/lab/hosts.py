@@ -23,16 +23,17 @@ DRAINS_ON_SIGTERM = (2, 57)  # the first Ray whose `ray start` does
 
 
 def ray(state: State) -> list[str]:
-    """The command ``ray``."""
+    """The command ``ray``, as words of a command line."""
     return [state.python, "-c", "from ray.scripts.scripts import main; main()"]
 
 
 def head_address(state: State) -> str:
+    """The head's IP address."""
     return network.address(state.subnet, 0)
 
 
 def client(state: State) -> dict[str, str]:
-    """What a Ray client on the machine itself needs in its environment, such as ``ray job submit``."""
+    """Environment variables with which a Ray client on the machine itself, such as ``ray job submit``, connects."""
     return {
         "RAY_ADDRESS": f"http://{head_address(state)}:{DASHBOARD_PORT}",
         "RAY_AUTH_MODE": "token",
@@ -59,7 +60,7 @@ def environment(state: State) -> dict[str, str]:
 
 
 def command(state: State, node: Node) -> list[str]:
-    """``ray start`` for a node."""
+    """The command line of a node's ``ray start``."""
     # Each host has its own folder: nodes that share one guess each other's socket names when started at once.
     start = [*ray(state), "start", "--block"]
     start += [f"--node-ip-address={node.address}", f"--node-name={node.name}"]
@@ -73,19 +74,19 @@ def command(state: State, node: Node) -> list[str]:
 
 
 def log(state: State, node: Node) -> Path:
-    """Where ``ray start`` of a node prints to."""
+    """The file with the output of a node's ``ray start``."""
     return state.folder / f"{node.name}.log"
 
 
 def start(state: State, node: Node) -> list[int]:
-    """Start a node's Ray, which then runs on its own; the identity of its ``ray start``."""
+    """Start a node's Ray, which outlives this process; the identity of its ``ray start`` (`processes.identity`)."""
     variables = environment(state)
     variables.pop("RAY_ADDRESS")  # `ray start` takes an address from there although it is given another
     return processes.spawn(inside(state.name, node.name, command(state, node)), log(state, node), variables)
 
 
 def notice(state: State, node: Node) -> list[str] | None:
-    """What drains a node and ends it when its time is over; None where `ray start` does so itself when told to end."""
+    """The command line that drains a node and ends it after the notice; None where `ray start` does so on SIGTERM."""
     if _ray_version(state) >= DRAINS_ON_SIGTERM:
         return None
     drain = [*ray(state), "drain-node", "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=notice"]

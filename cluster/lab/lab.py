@@ -1,4 +1,4 @@
-"""The lab as an object: make it, hurt it, take it down."""
+"""A lab as an object: start it, run commands on its hosts, inject faults, take it down."""
 
 import os
 import secrets
@@ -8,25 +8,24 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from cluster.lab import dashboard, hosts, making, network, processes, speed, state
-from cluster.lab.state import HEAD, Node, State
+from cluster.lab import dashboard, hosts, making, network, processes, speed, starting, state
+from cluster.lab.state import HEAD, State
 from ragdist.tools.errors import UserError
-
-_TOO_SLOW = "timed out during startup"  # says Ray of a node after 30 s, however busy the machine is: another try may do
 
 THIS_PROCESS = 0
 STARTING_SECONDS = 2.0  # a dashboard that is still starting may leave a question unanswered
 
 
 class Lab:
-    """A lab that is up. All methods can be called from any process of root; none of it is cached.
+    """A lab that is up. All methods can be called from any process of root; nothing is cached.
 
-    As a context manager it takes itself down at the end. Seconds are real time; node names are ``head``,
+    As a context manager it is taken down at the end. Seconds are real time; node names are ``head``,
     ``node1``, ``node2``, ...
     """
 
     def __init__(self, name: str = "lab"):
-        """
+        """Open the lab of this name, which is up.
+
         Raises:
             UserError: there is no such lab, or this machine can have none.
         """
@@ -60,7 +59,7 @@ class Lab:
             environment: additional variables of all processes on all hosts.
             python: the interpreter that runs Ray on all hosts.
             owner: PID of the process whose end, of whatever kind, takes the lab down; None for no one.
-            seconds: until which all must be alive.
+            seconds: within which all must be alive.
             say: is called with a line of progress.
 
         Raises:
@@ -79,26 +78,33 @@ class Lab:
             making.begin(values, owned)
         lab = cls(name)
         try:
-            lab._start()
-            lab._until(lambda: dashboard.answers(hosts.head_address(values), hosts.GCS_PORT), [HEAD], begin + seconds)
-            say(f"head: GCS answers after {time.monotonic() - begin:.1f} s")
-            for _ in range(nodes):
-                lab._start()
-            seen: set[str] = set()
-            everyone = [HEAD, *lab.nodes]
-
-            def complete() -> bool:
-                for node, known in (lab.known(STARTING_SECONDS) or {}).items():
-                    if known == "ALIVE" and node not in seen:
-                        seen.add(node)
-                        say(f"{node}: alive after {time.monotonic() - begin:.1f} s")
-                return seen.issuperset(everyone)
-
-            lab._until(complete, everyone, begin + seconds)
+            lab._start(nodes, begin, begin + seconds, say)
         except BaseException:
             lab.down()
             raise
         return lab
+
+    def _start(self, workers: int, begin: float, deadline: float, say: Callable[[str], None]) -> None:
+        """Start the head, then the workers, and wait until all are alive; times are by time.monotonic()."""
+        starting.add(self.name, self.id)
+        address = hosts.head_address(self.state)
+        starting.wait_until(
+            self.name, self.id, lambda: dashboard.answers(address, hosts.GCS_PORT), names=[HEAD], deadline=deadline
+        )
+        say(f"head: GCS answers after {time.monotonic() - begin:.1f} s")
+        for _ in range(workers):
+            starting.add(self.name, self.id)
+        seen: set[str] = set()
+        everyone = [HEAD, *self.nodes]
+
+        def complete() -> bool:
+            for node, known in (self.known(STARTING_SECONDS) or {}).items():
+                if known == "ALIVE" and node not in seen:
+                    seen.add(node)
+                    say(f"{node}: alive after {time.monotonic() - begin:.1f} s")
+            return seen.issuperset(everyone)
+
+        starting.wait_until(self.name, self.id, complete, names=everyone, deadline=deadline)
 
     def __enter__(self) -> "Lab":
         return self
@@ -106,19 +112,16 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self.down()
 
-    # What there is
+    # State
 
     @property
     def state(self) -> State:
-        """What is on disk now.
+        """The lab's state, as it is on disk now.
 
         Raises:
             UserError: the lab is down.
         """
-        values = making.load(self.name)
-        if values.id != self.id:
-            raise UserError(f"the lab '{self.name}' is another one meanwhile: this one is down")
-        return values
+        return making.load(self.name, self.id)
 
     @property
     def head(self) -> str:
@@ -147,14 +150,14 @@ class Lab:
         return {name: found[node.address] for name, node in values.nodes.items() if node.address in found}
 
     def alive(self) -> list[str]:
-        """The nodes that GCS holds for alive, in order; none if the head does not answer."""
+        """Names of the nodes that are alive according to GCS, in order; none if the head does not answer."""
         return [name for name, known in (self.known() or {}).items() if known == "ALIVE"]
 
     def wait_for(self, name: str, *, alive: bool, seconds: float = 60.0) -> float:
-        """Wait until GCS holds a node for alive, or for dead; the seconds that it took.
+        """Wait until a node is alive according to GCS, or dead; the seconds that it took.
 
         Raises:
-            TimeoutError: it does not.
+            TimeoutError: it is not after ``seconds``.
         """
         begin = time.monotonic()
         while (known := self.known()) is None or (known.get(name) == "ALIVE") != alive:
@@ -164,7 +167,7 @@ class Lab:
         return time.monotonic() - begin
 
     def cable(self, name: str) -> str:
-        """How a host's cable is: "up", "cut", or "slow" with delay and rate."""
+        """The condition of a host's link to the switch: "up", "cut", or "slow" with delay and rate."""
         values = self.state
         node = values.node(name)
         if not network.plugged(self.name, speed.port(node)):
@@ -173,10 +176,10 @@ class Lab:
         slow += [f"{node.rate / 1e6:g} Mbit/s"] if node.rate else []
         return " ".join(["slow", *slow]) if slow else "up"
 
-    # Running something
+    # Commands on hosts
 
     def environment(self) -> dict[str, str]:
-        """What a client on this machine, such as ``ray job submit``, needs in its environment."""
+        """Environment variables with which a client on this machine, such as ``ray job submit``, connects."""
         return hosts.client(self.state)
 
     def popen(
@@ -198,7 +201,13 @@ class Lab:
     def run(
         self, name: str, argv: Sequence[str], *, timeout: float | None = None, **options
     ) -> subprocess.CompletedProcess:
-        """`popen` and wait; output as text.
+        """Run a process on a host to its end; its output as text.
+
+        Args:
+            name: of the node.
+            argv: program and arguments.
+            timeout: seconds; None: no limit.
+            options: as of `popen`.
 
         Raises:
             subprocess.TimeoutExpired: the process, then killed, took longer than ``timeout`` seconds.
@@ -212,10 +221,10 @@ class Lab:
                 raise
         return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
-    # Hurting it
+    # Faults, new nodes, the end
 
     def kill(self, name: str) -> None:
-        """SIGKILL everything on a host at once, as when its power fails.
+        """Kill all processes on a host at once by SIGKILL, like a power failure.
 
         Raises:
             UserError: nothing runs there.
@@ -225,7 +234,7 @@ class Lab:
         processes.reap()
 
     def preempt(self, name: str) -> None:
-        """SIGTERM to ``ray start``, as a cloud does before it takes a machine back; the node then drains.
+        """Send SIGTERM to a host's ``ray start``, as a cloud does before it takes a machine back; the node then drains.
 
         A Ray before 2.57 would end at once: there the node is drained first, and SIGTERM comes at the end.
 
@@ -241,17 +250,17 @@ class Lab:
             raise UserError(f"`ray start` on {name} is dead already")
 
     def cut(self, name: str) -> None:
-        """Pull a host's cable: packets vanish, processes live on. Twice is no error."""
+        """Cut a host off from the network: packets are lost, processes keep running. Twice is no error."""
         with state.locked():
             network.unplug(self.name, speed.port(self.state.node(name)))
 
     def heal(self, name: str) -> None:
-        """Plug a host's cable in again. Twice is no error."""
+        """Connect a host to the network again. Twice is no error."""
         with state.locked():
             network.plug(self.name, speed.port(self.state.node(name)))
 
     def slow(self, name: str, *, delay: float = 0.0, rate: float | None = None) -> None:
-        """Delay a host's packets and limit their rate, each way; without either as fast as ever.
+        """Delay a host's packets and limit their rate, each way; without delay and rate remove all limits.
 
         Args:
             name: of the node.
@@ -274,60 +283,18 @@ class Lab:
                 values.save()  # a relay that runs is on record
 
     def add(self, *, seconds: float = 120.0) -> str:
-        """A new node, with the next number; returns its name when it is alive.
+        """Add a worker with the next number, and wait until it is alive; its name.
 
         Raises:
             UserError: Ray does not start there.
         """
-        name = self._start()
-        self._until(lambda: name in self.alive(), [name], time.monotonic() + seconds)
+        name, deadline = starting.add(self.name, self.id), time.monotonic() + seconds
+        starting.wait_until(self.name, self.id, lambda: name in self.alive(), names=[name], deadline=deadline)
         return name
 
     def down(self) -> None:
-        """Kill and delete everything; done twice, or on half a lab, it is no error."""
+        """Kill and delete all of the lab; done twice, or on a lab that is half made, it is no error."""
         making.take_down(self.name, self.id)
-
-    # Within
-
-    def _start(self) -> str:
-        """Make the next host and start Ray there; what is made is on disk first."""
-        with state.locked():
-            values = self.state
-            number = max((node.number + 1 for node in values.nodes.values()), default=0)
-            if number > network.MAX_NODES:
-                raise UserError(f"a lab has {network.MAX_NODES} nodes at most")
-            name = f"node{number}" if number else HEAD
-            node = Node(name, number, network.address(values.subnet, number))
-            values.nodes[name] = node
-            values.save()
-            network.make_host(self.name, name, values.subnet, number)
-            node.process = hosts.start(values, node)
-            values.save()
-        return name
-
-    def _until(self, done: Callable[[], bool], names: list[str], deadline: float) -> None:
-        """Wait for ``done`` while ``ray start`` of some nodes lives."""
-        while not done():
-            values = self.state
-            for name in names:
-                node = values.node(name)
-                if processes.alive(node.process):
-                    continue
-                words = processes.last_words(hosts.log(values, node))
-                if name == HEAD or _TOO_SLOW not in words:
-                    raise UserError(f"Ray does not start on {name}: {words}")
-                self._start_again(name)
-            if time.monotonic() > deadline:
-                raise UserError(f"Ray is not up in time on all of {', '.join(names)}: is the machine overloaded?")
-            time.sleep(0.25)
-
-    def _start_again(self, name: str) -> None:
-        processes.kill_inside(network.file(self.name, name))
-        with state.locked():
-            values = self.state
-            node = values.node(name)
-            node.process = hosts.start(values, node)
-            values.save()
 
     def _need_alive(self, name: str) -> None:
         if not self.pids(name):

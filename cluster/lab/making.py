@@ -1,4 +1,4 @@
-"""The ground of a lab: made with an owner from the first moment, and cleared away whatever state it is in."""
+"""Making of a lab without its nodes, owned by a process from the start, and removal in whatever state it is."""
 
 import importlib.util
 import os
@@ -12,7 +12,8 @@ from ragdist.tools.errors import UserError
 
 
 def check_machine() -> None:
-    """
+    """Check that this machine can have a lab.
+
     Raises:
         UserError: a lab cannot be made here.
     """
@@ -24,9 +25,16 @@ def check_machine() -> None:
 
 
 def check_ranges(nodes: int, cpus: int, notice: float, object_store: int) -> None:
-    """
+    """Check that the options of a lab are in range.
+
+    Args:
+        nodes: workers.
+        cpus: of each.
+        notice: seconds between a preempted node's SIGTERM and its end.
+        object_store: bytes of each node's.
+
     Raises:
-        UserError: an option of a lab is out of range.
+        UserError: naming the option.
     """
     for option, value, least, most in (
         ("--nodes", nodes, 0, network.MAX_NODES),
@@ -38,20 +46,35 @@ def check_ranges(nodes: int, cpus: int, notice: float, object_store: int) -> Non
             raise UserError(f"{option} {value}: {least:,} to {most:,}, please")
 
 
-def load(name: str) -> State:
-    """
+def load(name: str, identity: str | None = None) -> State:
+    """Load the state of the lab of that name.
+
+    Args:
+        name: of the lab.
+        identity: its id, where it must be one lab and no later one of that name.
+
     Raises:
-        UserError: there is no lab of that name.
+        UserError: there is none.
     """
     values = state.load(name)
     if values is None:
         known = ", ".join(state.names())
         raise UserError(f"no lab '{name}'; " + (f"there are: {known}" if known else "there is none"))
+    if identity and values.id != identity:
+        raise UserError(f"the lab '{name}' is another one meanwhile: this one is down")
     return values
 
 
 def begin(values: State, owner: list[int] | None) -> None:
-    """Folder, token, watcher, switch, in this order: a lab that dies half-made has an owner already."""
+    """Make a lab's folder, token, watcher and switch, in this order: one that is half made has an owner already.
+
+    Args:
+        values: the state of the lab, which gets a subnet.
+        owner: identity of the process whose end takes the lab down (`processes.identity`); None: no process.
+
+    Raises:
+        UserError: it is up already, or no subnet is free.
+    """
     old = state.load(values.name)
     if old and network.namespaces(values.name):
         raise UserError(f"the lab '{values.name}' is up already: `python -m cluster.lab down` takes it down")
@@ -77,7 +100,7 @@ def _lay(values: State, owner: list[int] | None) -> None:
 
 
 def take_down(name: str, only: str | None = None) -> bool:
-    """Kill and delete everything of a lab, half-made ones too; whether there was something.
+    """Kill and delete all of a lab, also one that is half made; whether there was one.
 
     Args:
         name: of the lab.

@@ -1,4 +1,4 @@
-"""The network: a switch with a cable to each host and one to this machine, which so reaches all hosts.
+"""The network of a lab: a switch with a cable (a veth pair) to each host, and one to this machine.
 
 Switch and hosts are network namespaces, ``ragdist-lab.NAME.switch`` and ``ragdist-lab.NAME.node2``. This
 machine has one link more, ``rlab7`` of lab number 7. The switch is a namespace of its own because what a bridge
@@ -36,6 +36,7 @@ def gateway(number: int) -> str:
 
 
 def address(number: int, node: int) -> str:
+    """The IP address of a node, by its number, in subnet ``number``."""
     return str(subnet(number)[2 + node])
 
 
@@ -50,25 +51,26 @@ def port(node: int) -> str:
 
 
 def namespace(lab: str, node: str) -> str:
+    """The name of a host's network namespace."""
     return f"ragdist-lab.{lab}.{node}"
 
 
 def file(lab: str, node: str) -> Path:
-    """The file that stands for a host's namespace."""
+    """The file of a host's namespace."""
     return NAMESPACES / namespace(lab, node)
 
 
 def namespaces(lab: str) -> list[str]:
-    """The nodes of which there is a namespace, and the switch."""
+    """Names of the nodes of a lab that have a namespace, and of the switch where that has one."""
     found = (re.fullmatch(rf"ragdist-lab\.{re.escape(lab)}\.(\w+)", path.name) for path in NAMESPACES.glob("*"))
     return [match[1] for match in found if match]
 
 
 def run(*command: object) -> str:
-    """Run ``ip`` or ``tc`` and return what it prints.
+    """Run ``ip`` or ``tc`` and return its output.
 
     Raises:
-        UserError: it fails; the text is its own.
+        UserError: it fails, with its own message.
     """
     words = [str(word) for word in command]
     done = subprocess.run(words, capture_output=True, text=True)
@@ -88,9 +90,10 @@ def at_switch(lab: str, *command: object) -> str:
 
 
 def check_tools() -> None:
-    """
+    """Check that ``ip`` and ``tc`` are installed.
+
     Raises:
-        UserError: iproute2 is not there.
+        UserError: the package iproute2 is missing.
     """
     for tool in ("ip", "tc"):
         if not shutil.which(tool):

@@ -1,4 +1,4 @@
-"""Processes: those of a network namespace, and single ones that are known by PID and start time.
+"""Processes of a network namespace, and single ones that are identified by PID and start time.
 
 A PID alone may by now be another process's; each signal here goes to a process that was identified after
 its file descriptor was opened.
@@ -53,12 +53,12 @@ def environment() -> dict[str, str]:
 
 
 def reap() -> None:
-    """Let the kernel forget those of our children that have ended."""
+    """Reap the ended children of this process."""
     _children[:] = [child for child in _children if child.poll() is None]
 
 
-def last_words(log: Path) -> str:
-    """The last line of a log, without its colours."""
+def last_line(log: Path) -> str:
+    """The last line of a log that is not empty, without colours."""
     try:
         text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
     except OSError:
@@ -67,10 +67,10 @@ def last_words(log: Path) -> str:
 
 
 def identity(pid: int) -> list[int]:
-    """What `alive` and `send` know a process by.
+    """The identity of a process: [PID, start time in clock ticks since the boot].
 
     Raises:
-        ProcessLookupError: it is gone.
+        ProcessLookupError: there is no such process.
     """
     start = process_started(pid)
     if start is None:
@@ -79,11 +79,12 @@ def identity(pid: int) -> list[int]:
 
 
 def alive(process: list[int] | None) -> bool:
+    """Whether the process of an identity lives."""
     return process is not None and process_alive(*process)
 
 
 def send(process: list[int] | None, number: int) -> bool:
-    """Send a signal; False if the process is gone."""
+    """Send a signal to the process of an identity; False if it is gone."""
     if process is None:
         return False
     try:
@@ -102,7 +103,7 @@ def send(process: list[int] | None, number: int) -> bool:
 
 
 def wait_for_end(process: list[int], seconds: float) -> bool:
-    """Wait for a process, which need not be a child; whether it ended in time."""
+    """Wait until the process of an identity ends, which need not be a child; whether it did in time."""
     try:
         descriptor = os.pidfd_open(process[0])
     except OSError:
@@ -131,7 +132,7 @@ def _is_in(pid: int, namespace: os.stat_result) -> bool:
 
 
 def kill_inside(namespace: Path, seconds: float = 20) -> None:
-    """SIGKILL every process of a network namespace, also those that they start meanwhile.
+    """Kill all processes of a network namespace by SIGKILL, also those that they start meanwhile.
 
     Raises:
         UserError: some are left after so many seconds, in a system call that cannot be interrupted.

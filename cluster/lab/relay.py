@@ -1,14 +1,14 @@
-"""``python -m cluster.lab.relay LINK LINK SECONDS``: pass Ethernet frames between two links, each so much later.
+"""``python -m cluster.lab.relay LINK LINK SECONDS``: pass Ethernet frames between two links with a delay.
 
 For kernels without netem. Frames come and go with the kernel's offload header, so that they may be 64 KiB
 segments without checksums, as they are inside the kernel; one costs about as much as one of 1500 bytes.
 """
 
+import argparse
 import errno
 import select
 import socket
 import struct
-import sys
 import time
 from collections import deque
 
@@ -25,7 +25,7 @@ READ_AT_ONCE = 64
 
 
 class Way:
-    """One direction: frames wait here until they are due."""
+    """One direction of the relay: a queue of frames that are passed on after so many seconds."""
 
     def __init__(self, source: socket.socket, target: socket.socket, seconds: float):
         self.source, self.target, self.seconds = source, target, seconds
@@ -33,6 +33,7 @@ class Way:
         self.bytes = 0
 
     def take(self) -> None:
+        """Read the frames that have arrived."""
         for _ in range(READ_AT_ONCE):
             try:
                 frame = self.source.recv(LARGEST)
@@ -43,6 +44,7 @@ class Way:
                 self.bytes += len(frame)
 
     def give(self) -> None:
+        """Send the frames that are due."""
         now = time.monotonic()
         while self.waiting and self.waiting[0][0] <= now:
             frame = self.waiting.popleft()[1]
@@ -54,11 +56,12 @@ class Way:
                     raise  # the link is gone
 
     def due(self) -> float:
-        """Seconds until the next frame is; a long time when none waits."""
+        """Seconds until the next frame is due; 60 when none waits."""
         return max(0.0, self.waiting[0][0] - time.monotonic()) if self.waiting else 60.0
 
 
 def open_link(name: str) -> socket.socket:
+    """Open a link for all frames that arrive there, and to send frames. Needs root."""
     link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     link.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
     link.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
@@ -71,7 +74,11 @@ def open_link(name: str) -> socket.socket:
 
 
 def main() -> None:
-    first, second, seconds = open_link(sys.argv[1]), open_link(sys.argv[2]), float(sys.argv[3])
+    parser = argparse.ArgumentParser("python -m cluster.lab.relay", description=__doc__.splitlines()[0])
+    parser.add_argument("links", nargs=2, metavar="LINK")
+    parser.add_argument("seconds", type=float, help="that each frame is delayed by")
+    options = parser.parse_args()
+    (first, second), seconds = map(open_link, options.links), options.seconds
     ways = {first: Way(first, second, seconds), second: Way(second, first, seconds)}
     print("ready", flush=True)
     while True:

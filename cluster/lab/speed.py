@@ -1,4 +1,4 @@
-"""How fast a host's cable is: delay and rate, in both directions.
+"""Delay and rate of a host's cable, in both directions.
 
 The kernel's netem delays where it is built in. Elsewhere the cable gets a detour through `relay`: instead of
 the cable's end ``n2`` the bridge holds ``d2``, whose other end ``e2`` the relay reads, as it does ``n2``.
@@ -15,7 +15,7 @@ from ragdist.tools.errors import UserError
 
 
 def port(node: Node) -> str:
-    """The link of a host that belongs into the bridge."""
+    """The link by which a host is attached to the bridge."""
     return _detour(node)[0] if node.relay else network.port(node.number)
 
 
@@ -37,7 +37,7 @@ def change(state: State, node: Node, delay: float, rate: float | None) -> None:
 
 
 def _ends(node: Node) -> list[tuple[str, str]]:
-    """Where, in which namespace and at which link, packets to and from a host queue."""
+    """(namespace, link) of the queues for packets to a host and from it."""
     return [(network.SWITCH, network.port(node.number)), (node.name, "eth0")]
 
 
@@ -47,7 +47,7 @@ def _add(state: State, node: Node, *queue: object) -> None:
 
 
 def _netem(state: State, node: Node, delay: float, rate: float | None) -> bool:
-    """Whether the kernel has netem; if so, it is set."""
+    """Set delay and rate by netem; whether the kernel has it."""
     limits = ["delay", f"{int(delay * 1e6)}us", "limit", 100_000]
     limits += [] if rate is None else ["rate", f"{int(rate)}bit"]
     try:
@@ -87,7 +87,7 @@ def _relay(state: State, node: Node, delay: float, plugged: bool) -> None:
     node.relay = processes.spawn(argv, log, processes.environment())
     while "ready" not in log.read_text():
         if not processes.alive(node.relay):
-            raise UserError(f"the relay of {node.name} does not start: {processes.last_words(log)}")
+            raise UserError(f"the relay of {node.name} does not start: {processes.last_line(log)}")
         time.sleep(0.02)
     if plugged:
         network.plug(state.name, outer)

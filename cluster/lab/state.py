@@ -1,4 +1,4 @@
-"""What a lab writes to disk before it makes anything, so that another process can take it down."""
+"""The state of a lab on disk, written before anything is made, so that another process can take the lab down."""
 
 import json
 import math
@@ -21,7 +21,7 @@ HEAD = "head"
 
 @dataclass
 class Node:
-    """One host."""
+    """A host of a lab."""
 
     name: str
     number: int  # 0 is the head
@@ -34,7 +34,7 @@ class Node:
 
 @dataclass
 class State:
-    """A lab: ``lab.json`` in its folder.
+    """The state of a lab, the content of lab.json in the lab's folder.
 
     Args:
         name: of the lab.
@@ -62,14 +62,16 @@ class State:
 
     @property
     def folder(self) -> Path:
+        """The lab's folder."""
         return folder(self.name)
 
     @property
     def token(self) -> Path:
+        """The file of the Ray cluster's token."""
         return self.folder / "token"
 
     def node(self, name: str) -> Node:
-        """A host.
+        """The node of a name.
 
         Raises:
             UserError: there is none of that name.
@@ -79,15 +81,18 @@ class State:
         return self.nodes[name]
 
     def save(self) -> None:
+        """Write lab.json whole."""
         files.write_whole(self.folder / "lab.json", json.dumps(asdict(self), indent=1))
 
 
 def folder(name: str) -> Path:
+    """The folder of the lab of that name."""
     return ROOT / name
 
 
 def check_name(name: str) -> None:
-    """
+    """Check the name of a lab.
+
     Raises:
         UserError: the name does not fit into paths and sockets' names.
     """
@@ -96,7 +101,7 @@ def check_name(name: str) -> None:
 
 
 def load(name: str) -> State | None:
-    """The lab of that name, if there is one; None also for one that died before it wrote anything."""
+    """Load the state of the lab of that name; None where there is no lab, or one that died before it wrote any."""
     check_name(name)
     try:
         values = json.loads((folder(name) / "lab.json").read_text())
@@ -107,24 +112,24 @@ def load(name: str) -> State | None:
 
 
 def names() -> list[str]:
-    """The labs that there are."""
+    """Names of all labs on this machine."""
     return sorted(path.parent.name for path in ROOT.glob("*/lab.json"))
 
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """Hold the lock of all labs: whoever makes or changes one does it alone."""
+    """Hold the lock of all labs, so that one process at a time makes or changes any; a context."""
     ROOT.mkdir(mode=0o700, exist_ok=True)
     with locks.locked(ROOT / "lock", seconds=math.inf):
         yield
 
 
 def write_token(path: Path, token: str) -> None:
-    """Write a secret that only this user can read, at no moment anyone else."""
+    """Write a secret to a new file that nobody but this user can read at any moment."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(token)
 
 
 def remove(name: str) -> None:
-    """Delete a lab's folder; what is half gone is no error."""
+    """Delete a lab's folder; a missing or half deleted one is no error."""
     shutil.rmtree(folder(name), ignore_errors=True)

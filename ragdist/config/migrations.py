@@ -104,7 +104,7 @@ class Table:
         return value
 
     def renamed(self, saved: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """What a file says, in the words of today; what it does not say stays unsaid. ``where`` is for messages.
+        """What a file says, by today's names; what it does not say stays unsaid. ``where`` is for messages.
 
         Raises:
             UserError: it says one thing under two names, or was made with an option's value that there is none of.
@@ -133,7 +133,7 @@ class Table:
         return self.missing | self.renamed(saved, where)
 
     def words(self, argv: list[str]) -> list[str]:
-        """A command line in the words of today: ``--lanes 8`` and ``--lanes=8`` as ``--strands ...``."""
+        """A command line by today's names: ``--lanes 8`` and ``--lanes=8`` as ``--strands ...``."""
         found, key = [], ""
         for word in argv:
             if not word.startswith("--"):

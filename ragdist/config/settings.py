@@ -34,6 +34,29 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
     """
     argv, _ = cli.one_plugin(migrations.OPTIONS.words(_expanded(argv)))
     name, argv = _config_argument(_groups_of_today(argv))
+    if "--data.path" in argv and "--data.source" not in argv:
+        argv = [*argv, "--data.source", ""]  # a mistyped folder must not be filled with the preset's data
+    if name is None and not {"-h", "--help"} & set(argv):
+        out = next((b for a, b in pairwise(argv) if a == "--out"), None)
+        own = Path(out) / CONFIG if out else None
+        name = str(own) if own and own.is_file() else DEFAULT
+    if name is not None:
+        argv = ["--config", _as_of_today(cli.config_file(name)), *argv]
+    try:
+        values = _parser(prog).parse_args(argv)
+    except UserError as error:
+        if "Problems parsing config" not in str(error):
+            raise
+        raise UserError(f"--config {name}: it is no YAML ({str(error).partition(': ')[2]})") from error
+    config = cli.build(Config, values)
+    plugins.load(cli.plugin_files(config.plugin))  # before choices are checked, which they add to
+    if not config.out:
+        config.out = str(Path("runs") / Path(name).stem)
+    check(config)
+    return config, values.overwrite
+
+
+def _parser(prog: str) -> cli.Parser:
     parser = cli.Parser(
         prog=prog,
         description="Train a relatively augmented GAN. Started again, the same command continues the run.",
@@ -47,26 +70,7 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
             action.metavar, action.help = "WHERE", "folder of shards or its URL, short for --data.path"
         if action.option_strings == ["--print_config"]:
             action.help = "print the configuration as the YAML that --config takes, and end"
-    if "--data.path" in argv and "--data.source" not in argv:
-        argv = [*argv, "--data.source", ""]  # a mistyped folder must not be filled with the preset's data
-    if name is None and not {"-h", "--help"} & set(argv):
-        out = next((b for a, b in pairwise(argv) if a == "--out"), None)
-        own = Path(out) / CONFIG if out else None
-        name = str(own) if own and own.is_file() else DEFAULT
-    if name is not None:
-        argv = ["--config", _as_of_today(cli.config_file(name)), *argv]
-    try:
-        values = parser.parse_args(argv)
-    except UserError as error:
-        if "Problems parsing config" not in str(error):
-            raise
-        raise UserError(f"--config {name}: it is no YAML ({str(error).partition(': ')[2]})") from error
-    config = cli.build(Config, values)
-    plugins.load(cli.plugin_files(config.plugin))  # before choices are checked, which they add to
-    if not config.out:
-        config.out = str(Path("runs") / Path(name).stem)
-    check(config)
-    return config, values.overwrite
+    return parser
 
 
 def _expanded(argv: list[str]) -> list[str]:
@@ -79,14 +83,14 @@ def _expanded(argv: list[str]) -> list[str]:
 
 
 def _groups_of_today(argv: list[str]) -> list[str]:
-    """The words of a command line, with groups that are said as a whole (``--optim FILE``) in the words of today."""
+    """The words of a command line, with groups that are said as a whole (``--optim FILE``) by today's names."""
     names = [word.removeprefix("--") if word.startswith("--") else "" for word in ("", *argv)]
     found = (_group(name, word, Path()) if name in _GROUPS else word for name, word in zip(names, argv, strict=False))
     return [word if isinstance(word, str) else yaml.safe_dump(word, default_flow_style=True) for word in found]
 
 
 def _group(name: str, value: str, folder: Path) -> dict[str, Any] | str:
-    """The options of a group that are said as a file in a folder, or as YAML, in the words of today.
+    """The options of a group that are said as a file in a folder, or as YAML, by today's names.
 
     What is neither is returned as it is: the parser says what is wrong with it.
     """
@@ -111,7 +115,7 @@ def _config_argument(argv: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _as_of_today(path: Path) -> str:
-    """What the parser is given for a file: its path; its content in the words of today where these are others.
+    """What the parser is given for a file: its path; its content by today's names where these are others.
 
     Raises:
         UserError: it is of a newer version, and has options that there are none of here.
@@ -190,7 +194,7 @@ def loads(text: str, path: str) -> dict[str, Any]:
 
 
 def of_today(saved: Mapping[str, Any], where: str, version: str | None = None) -> dict[str, Any]:
-    """Options as a run, a generator or a search of any version wrote them down, in the words of today.
+    """Options as a run, a generator or a search of any version wrote them down, by today's names.
 
     Args:
         saved: by their full names.
@@ -247,6 +251,6 @@ def load_plugins_of(path: Path) -> None:
 
 
 def differences(config: Config, saved: dict[str, Any]) -> list[str]:
-    """What of the saved configuration, in the words of today, a continuation may not change: ``key: old -> new``."""
+    """What of the saved configuration, by today's names, a continuation may not change: ``key: old -> new``."""
     mine = flat(config, free=False)
     return [f"{key} {saved.get(key)} -> {value}" for key, value in mine.items() if saved.get(key) != value]

@@ -59,7 +59,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Index:
-    """All that is known of a data set without reading a sample. A field that joins says ``since`` which version."""
+    """All that is known of a data set without reading a sample; later fields have ``since``, a version."""
 
     codec: str  # the modality: a name in `modalities.MODALITIES`
     shape: tuple[int, ...]  # stored: of a decoded sample, as (channels, height, width) of an image
@@ -75,7 +75,7 @@ class Index:
 
     @property
     def form(self) -> Form:
-        """The form of its samples."""
+        """The form of the samples."""
         return Form(self.shape, self.spec)
 
     @property
@@ -86,6 +86,7 @@ class Index:
 
     @property
     def samples(self) -> int:
+        """Samples of all shards."""
         return sum(shard.samples for shard in self.shards)
 
     @property
@@ -108,6 +109,7 @@ class Index:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def dumps(self) -> str:
+        """The text of index.json, with the digest."""
         return json.dumps({**self._content(), "digest": self.digest}, indent=1) + "\n"
 
 
@@ -148,7 +150,7 @@ def load(where: Path | str) -> Index:
 
 
 def find(store: Store) -> bytes:
-    """Read the file of the index.
+    """Read index.json from a folder.
 
     Raises:
         UserError: there is none; the line says what to do.
@@ -190,7 +192,7 @@ def loads(text: str | bytes, path: str) -> Index:
 
 
 def check_modality(name: str, where: str) -> None:
-    """Raises TooNew where there is no such modality here; ``where`` is the file that names it."""
+    """Refuse a modality that is not known here: raises TooNew. ``where`` is the file that names it."""
     if name not in MODALITIES:
         raise TooNew(
             f"{where} holds samples of the modality '{name}', which is not here: give the plugin that adds it, as "
@@ -199,7 +201,7 @@ def check_modality(name: str, where: str) -> None:
 
 
 def check_spec(codec: str, spec: dict[str, Any], where: str, version: str | None = None) -> None:
-    """Raises TooNew where a file says of its samples what their modality does not know; ``version`` wrote it."""
+    """Refuse a ``spec`` that the modality does not know: raises TooNew. ``version`` wrote the file ``where``."""
     known = modalities.making(codec).spec
     migrations.refuse_unknown([f"spec.{key}" for key in spec if key not in known], where, version)
 
@@ -210,7 +212,7 @@ def _known(content: dict, kind: type) -> dict[str, Any]:
 
 
 def _refuse_unknown(content: dict, path: str) -> None:
-    """Raises TooNew where a newer version says something that this one does not know; what is empty says nothing."""
+    """Refuse an index with fields that are not known here and not empty: raises TooNew."""
 
     def unknown(item: dict, known: Iterable[str]) -> set[str]:
         return {name for name, value in item.items() if value and name not in known}

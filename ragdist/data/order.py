@@ -26,7 +26,7 @@ class Order:
     Args:
         counts: samples of each shard.
         digest: the index's; other data get another order.
-        seed: the run's.
+        seed: the run's seed.
         lanes: contiguous parts read side by side.
         window: samples of a lane that are shuffled together.
     """

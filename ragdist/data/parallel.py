@@ -79,7 +79,7 @@ class Workers:
             yield name, result
 
     def in_order(self, jobs: Iterable[Job]) -> Iterator[Result]:
-        """The results in the jobs' order; of several errors, too, it is the first.
+        """Results in the order of the jobs; of several errors the first job's is raised.
 
         Raises:
             UserError: as `run`.

@@ -16,8 +16,8 @@ class Prefetcher:
     """Threads that keep the shards of the next samples in the cache; a context.
 
     Args:
-        files: the data set's.
-        order: the run's.
+        files: the data set's files.
+        order: the order of the run's samples.
         batch, slots: the global batch, and the slots of it that this worker computes.
         seen: gives the samples seen so far.
         stop: samples after which nothing is needed any more.

@@ -65,7 +65,7 @@ class ShardReader:
     """Samples of a data set by (shard, number), from mapped files.
 
     Args:
-        files: the data set's.
+        files: the data set's files.
         open_shards: how many are kept mapped.
     """
 
@@ -106,7 +106,7 @@ class ShardReader:
     def read_all(self, places: Iterable[tuple[int, int]]) -> tuple[Tensor, list[int]] | None:
         """Read and decode samples, stored [n, *shape], and their labels; None where any is bad, which `read` names.
 
-        The same as `read` of each, in less time.
+        Equal to `read` of each place, in less time.
 
         Raises:
             UserError: a shard cannot be had.

@@ -21,7 +21,7 @@ class ShardFiles:
 
     Args:
         where: the data set's folder, by path or URL.
-        index: its index.
+        index: the data set's index.
         cache: for what is not on a local disk.
     """
 

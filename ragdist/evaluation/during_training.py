@@ -37,11 +37,11 @@ class EvaluationDuringTraining:
     """Evaluations of a run's EMA generator during training, and the best one. Rank 0 prints and writes.
 
     Args:
-        config: the run's.
+        config: the run's configuration.
         world: the workers.
-        index: the data's.
-        folder: the run's, on rank 0.
-        ema: the generator; it is copied when its turn comes.
+        index: the data set's index.
+        folder: the run's folder, on rank 0.
+        ema: the EMA generator, which is copied when an evaluation begins.
         seen: samples seen so far.
         say: prints a line.
 
@@ -125,7 +125,7 @@ class EvaluationDuringTraining:
         return time.perf_counter() - self._began
 
     def wanted(self) -> bool:
-        """Whether there is a step to take and time for it; rank 0 decides."""
+        """Whether a step is due and within evaluations' share of the time; rank 0 decides."""
         if not (self.busy or self.missing):
             return False
         return self.share == 1 or self.spent + self._longest <= self.share * self.elapsed
@@ -250,7 +250,7 @@ class EvaluationDuringTraining:
             self.folder.protected = frozenset(kept)
 
     def conclude(self, seen: int, ema: Generator) -> None:
-        """Evaluate what is left, and the last generator, at once; all ranks must call, after the training."""
+        """Finish pending evaluations, then evaluate the last generator; all ranks must call, after the training."""
         while self.busy or self.missing:
             self._run_through()
         known = self.world.gather(self.world.rank == 0 and self._known(seen))[0]

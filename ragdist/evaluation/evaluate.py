@@ -24,10 +24,10 @@ def gather(
     """Make the samples on all workers and bring what measures need to rank 0.
 
     Args:
-        samples: what is evaluated.
-        data: what they should be distributed as.
-        options: as of the command.
-        held_out: more data of that kind, which the generator has not seen.
+        samples: the samples to evaluate.
+        data: the reference data.
+        options: the options of `ragdist.evaluate`.
+        held_out: data of that kind that the generator has not seen; None: there are none.
         world: the workers, which must all call; None: this process alone, on the CPU.
         say: prints a line about what takes long.
 

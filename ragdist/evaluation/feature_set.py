@@ -36,7 +36,7 @@ class Collector:
     """A collector of a feature set, batch by batch.
 
     Args:
-        extractor: of the features.
+        extractor: the feature extractor.
         keep: features are kept of the places below this; all others only count in the moments.
         device: where the extractor computes.
     """
@@ -61,7 +61,7 @@ class Collector:
         self.parts.append((features[kept], logits, batch.labels[kept], batch.places[kept]))
 
     def feature_set(self) -> FeatureSet:
-        """The feature set of what was added. Raises UserError where that is nothing."""
+        """The feature set of all batches that were added. Raises UserError where there is none."""
         if not self.parts:
             raise UserError("there is no sample that can be judged")
         features, logits, labels, places = (
@@ -72,11 +72,11 @@ class Collector:
     def gather(self, world: World, most: int, *, logits: bool) -> FeatureSet | None:
         """Gather the feature set of all workers on rank 0; None on the others. All must call.
 
-        Moments are summed. What goes to rank 0 whole is labels, the features of at most ``most`` samples, which
-        measures of pairs need, and with ``logits`` those.
+        Moments are summed. Rank 0 gets all labels, the features of at most ``most`` samples, which measures of pairs
+        need, and with ``logits`` all logits.
 
         Raises:
-            UserError: nobody has any; on all ranks.
+            UserError: there are no samples; on all ranks.
         """
         if world.size == 1:
             return self.feature_set()

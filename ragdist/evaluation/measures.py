@@ -83,27 +83,28 @@ def _memorization(material: Material, found: Neighbours, result: Result) -> None
         Figure("copies", f"samples that are training {units}", memorization.copies(to_train), None, "0", of),
         Figure("authenticity", "authenticity", within, None, "more", found.of),
     ]
-    if material.held_out is None:
-        result.notes.append(
-            f"no held-out data were given (--held_out): whether distances to the training {units} are natural can only "
-            "be judged by how far these are from each other"
-        )
+    if material.held_out is not None:
+        _held_out(material, found, result)
         return
+    result.notes.append(
+        f"no held-out data were given (--held_out): whether distances to the training {units} are natural can only "
+        "be judged by how far these are from each other"
+    )
+
+
+def _held_out(material: Material, found: Neighbours, result: Result) -> None:
+    """Compare the fakes' distances to the training data with those of held-out reals."""
+    assert material.held_out is not None
+    assert result.to_train is not None
+    reals, unit, units = material.reals.features, material.unit, material.units
     held = material.held_out.features[: found.count]
     held_to_train = nearest(held, reals)
     of = f"{material.features}, {found.count:,}, {len(held):,} held out, {len(reals):,}"
     natural = memorization.distances(held_to_train)
     title = f"held-out {unit} to nearest training {unit}, median"
-    ratio = memorization.memorization_ratio(to_train, held_to_train)
+    ratio = memorization.memorization_ratio(result.to_train, held_to_train)
     result.figures += [
-        Figure(
-            "held_out_to_train_median",
-            title,
-            natural.median,
-            None,
-            "",
-            of,
-        ),
+        Figure("held_out_to_train_median", title, natural.median, None, "", of),
         Figure("memorization_ratio", "memorization ratio", ratio, None, "1", of),
     ]
     if shared := memorization.copies(held_to_train):

@@ -23,13 +23,13 @@ SAMPLE_BYTES = 512 << 20  # most that kept samples take
 
 
 class Reference:
-    """What samples are compared with. Rank 0 has all of it, the others what their share of the samples needs.
+    """Features of the reals, extractors, and the measures to take. Rank 0 has all, others what their samples need.
 
     Args:
-        data: what samples should be distributed as.
-        options: as of the command.
+        data: the reference data.
+        options: the options of `ragdist.evaluate`.
         count: samples that will be evaluated.
-        held_out: more data of that kind, which the generator has not seen.
+        held_out: data of that kind that the generator has not seen; None: there are none.
         world: the workers, which must all build it, and the device of the features' networks.
         say: prints a line about what takes long, on rank 0.
         option: how an option is written, for messages.

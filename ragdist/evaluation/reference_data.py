@@ -28,12 +28,12 @@ class DataSet:
     """Samples of indexed shards.
 
     Args:
-        where: their folder, by path or URL.
+        where: the data set's folder, by path or URL.
         cache: folder for shards that are fetched.
         cache_gb: most gigabytes that are kept there.
 
     Raises:
-        UserError: there are none.
+        UserError: there are no shards.
     """
 
     def __init__(self, where: str, cache: Path, cache_gb: float = 100.0):

@@ -28,10 +28,11 @@ class ReferenceFeatures:
 
     Args:
         data: the data set.
-        extractor: of the features.
+        extractor: the feature extractor.
         count: samples drawn from it; 0: all.
-        cache: folder of what was computed before.
-        device: on which; another kind's features differ in their last bits, and copies would be none.
+        cache: folder in which features are kept.
+        device: where the extractor computes. On another kind of device features differ in their last bits, by which
+            copies of reals would not be recognized.
         code: of others that the features are from, as `Table.code`.
     """
 
@@ -92,7 +93,7 @@ class ReferenceFeatures:
         return found
 
     def spacing(self, features: FeatureSet, count: int) -> Tensor:
-        """Distances of the first ``count`` reals to their nearest among them: float64 [count, NEIGHBOURS]."""
+        """Distances of the first ``count`` reals to the nearest others of them: float64 [count, at most NEIGHBOURS]."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
         from safetensors.torch import save as to_bytes

@@ -34,7 +34,7 @@ class Samples(Protocol):
 
 
 class GeneratorSamples:
-    """Samples of a generator, rounded as `ragdist.generate` writes them.
+    """Samples of a generator, as stored samples: rounded as `ragdist.generate` writes them.
 
     Args:
         exported: the generator and its description.
@@ -93,7 +93,7 @@ class FolderSamples:
     Args:
         folder: of files that are payloads, as PNG.
         modality: of the data that they are compared with, a name.
-        form: of these data.
+        form: of those data.
         seed: of the order, and of which are taken where there are more than wanted.
 
     Raises:

@@ -10,6 +10,7 @@ from ragdist.config.evaluation import EvaluateOptions
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.samples import FolderSamples, GeneratorSamples, Samples
 from ragdist.generation import generator_file
+from ragdist.generation.generator_file import Exported
 from ragdist.metrics import classes
 from ragdist.runs.folder import RunFolder
 from ragdist.storage.store import scheme
@@ -33,7 +34,7 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
 
     Args:
         source: the path.
-        options: as of the command.
+        options: the options of `ragdist.evaluate`.
         device: of the generator.
         where: what the user calls it, where that is a URL of which ``source`` is a copy.
 
@@ -69,12 +70,16 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
             f"{shown} makes samples of shape {about['sample_shape']} ({about['codec']}), and those of {path} have "
             f"{list(index.shape)}: give the data that it was trained on, or like them"
         )
-    shares = None
-    if exported.generator.num_classes and about["classes"] == list(index.classes):
-        shares = classes.class_counts(data.labels, len(index.classes)).numpy()
-    name = f"{shown}/{generator.name}" if run else shown
-    samples, notes = GeneratorSamples(exported, name, options.seed, shares), identity.changed(about)
-    return Opened(samples, data, held_out, run, out, notes)
+    samples = _drawn(exported, data, f"{shown}/{generator.name}" if run else shown, options.seed)
+    return Opened(samples, data, held_out, run, out, identity.changed(about))
+
+
+def _drawn(exported: Exported, data: DataSet, name: str, seed: int) -> GeneratorSamples:
+    """Samples of a generator, with the data's shares of classes where it is conditioned on these."""
+    shares, names = None, data.index.classes
+    if exported.generator.num_classes and exported.about["classes"] == list(names):
+        shares = classes.class_counts(data.labels, len(names)).numpy()
+    return GeneratorSamples(exported, name, seed, shares)
 
 
 def _name(source: Path, remote: bool) -> str:

@@ -61,8 +61,8 @@ class EvaluationSteps:
     each sample has the same bits, and the figures are the same, in any world.
 
     Args:
-        samples: what is evaluated.
-        reference: what they are compared with.
+        samples: the samples to evaluate.
+        reference: the reference that the samples are compared with.
     """
 
     def __init__(self, samples: Samples, reference: Reference):

@@ -26,6 +26,8 @@ FORMAT, VERSION = "ragdist-generator", 1
 
 
 class Exported(NamedTuple):
+    """A generator and the metadata of its file."""
+
     generator: Generator
     about: dict[str, Any]  # network, sample_shape (stored), classes, codec, spec, samples, weights_sha256
 
@@ -125,7 +127,7 @@ def load(path: Path, device: torch.device) -> Exported:
 
 
 def _of_today(about: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Metadata in the words of today, those of the evaluation among them."""
+    """Metadata by today's names, those of the evaluation among them."""
     found = migrations.RECORDS.migrated(about, str(path))
     if evaluation := found.get("evaluation"):
         found["evaluation"] = migrations.RECORDS.migrated(evaluation, str(path))

@@ -18,7 +18,7 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
     """Run the configured training to its end, or until it is stopped; the exit code.
 
     Raises:
-        UserError: see the parts.
+        UserError: a mistake that the user can mend: damaged data, a folder in use, no such device.
     """
     began = time.monotonic()
     config = with_paths_of_plugins(config)

@@ -18,7 +18,7 @@ def run(config: Config, *, overwrite: bool) -> int:
     """Train to the end, or until Ctrl-C; the exit code.
 
     Raises:
-        UserError: see the parts.
+        UserError: a mistake that the user can mend: damaged data, a folder in use, no such device.
     """
     device = pick_device(config.device, **config.kernels)
     if device.type == "cpu":

@@ -101,6 +101,7 @@ def tensorboard(out: str) -> str:
 
 
 def closing_words(config: Config, index: Index, outcome: Outcome) -> str:
+    """The last line of a run: why it ended, and how to go on."""
     units, picture = modalities.making(index.codec).units, modalities.judging(index.codec).out
     if not outcome.finished:
         return (

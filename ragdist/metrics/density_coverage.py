@@ -10,6 +10,8 @@ K = 5  # of the paper
 
 
 class DensityCoverage(NamedTuple):
+    """Density, from 0 up, and coverage, in [0, 1]."""
+
     density: float
     coverage: float
 

@@ -40,7 +40,7 @@ class Extractor:
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """What features may be made from."""
+    """The source of an extractor: data to train it on, a cache, a device, a file of weights."""
 
     data: Any  # the reference data, `evaluation.reference_data.DataSet`
     cache: Path  # folder for what is made once
@@ -55,6 +55,7 @@ class FeatureSource:
 
     @property
     def spec(self) -> Mapping[str, Any]:
+        """The specification of the samples in the index; empty: none."""
         return self.data.index.spec
 
 

@@ -10,6 +10,8 @@ SPLITS = 10
 
 
 class InceptionScore(NamedTuple):
+    """The Inception score and how it varies."""
+
     value: float
     deviation: float  # standard deviation over the splits
 

@@ -11,6 +11,8 @@ _SUBSETS = 10  # at least, where there are few samples
 
 
 class Kid(NamedTuple):
+    """The kernel distance, and the subsets that it was computed of."""
+
     value: float
     error: float  # standard error of the value
     subsets: int

@@ -68,18 +68,22 @@ class Neighbours:
 
     @property
     def fakes(self) -> Tensor:
+        """Features of the fakes in the pass, [count, d]."""
         return self.material.fakes.features[: self.count]
 
     @property
     def reals(self) -> Tensor:
+        """Features of the reals in the pass, [count, d]."""
         return self.material.reals.features[: self.count]
 
     @property
     def of(self) -> str:
+        """The features and counts of the pass, for a figure."""
         return f"{self.material.features}, {self.count:,} + {self.count:,}"
 
     @property
     def spacing(self) -> Tensor:
+        """Distances of the reals in the pass to the nearest others of them, float64 [count, k]."""
         return self.material.spacing(self.count)
 
     @property

@@ -8,6 +8,8 @@ from ragdist.metrics.neighbours import Nearest
 
 
 class Distances(NamedTuple):
+    """Mean and median of distances, in the units of the features."""
+
     mean: float
     median: float
 

@@ -1,7 +1,7 @@
 """Nearest neighbours among features, block by block; exact where rounding would decide.
 
 Blocks of squared distances come from one matrix product in float32, |a|^2 + |b|^2 - 2 a.b, which loses
-the small ones to cancellation: a copy of a training image would not be at distance 0. So candidates are
+the small ones to cancellation: a copy of a training sample would not be at distance 0. So candidates are
 picked from the blocks and their distances computed anew from the differences, in float64; and where a
 block alone cannot say on which side of a radius a distance lies, that pair is computed anew, too. The
 results are those of brute force in float64, ties included, in the memory of a few blocks.

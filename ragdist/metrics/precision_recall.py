@@ -10,6 +10,8 @@ K = 3  # of the paper
 
 
 class PrecisionRecall(NamedTuple):
+    """Precision and recall, in [0, 1]."""
+
     precision: float
     recall: float
 

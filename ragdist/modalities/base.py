@@ -3,7 +3,7 @@
 A modality is an object, or a package, with the attributes ``making``, ``training`` and ``judging``: its faces. Each is
 a module, or any other object with the attributes below. What only training needs is imported with that face alone.
 
-A class of a face's may inherit it: methods with a body here are what suits most modalities.
+A face may be a class that inherits one of these: methods with a body here suit most modalities.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class Encoded:
 
     @property
     def form(self) -> Form:
+        """The form of the sample."""
         return Form(self.shape, self.spec)
 
 
@@ -103,7 +104,7 @@ class Making(Protocol):
         return row
 
     def check_array(self, shape: tuple[int, ...], dtype: np.dtype) -> str:
-        """Why an array of this shape, [N, ...], and type holds no samples, the end of a sentence; empty: it does."""
+        """The reason why an array [N, ...] holds no samples, as the end of a sentence; empty: it does."""
 
     def describe(self, payload: memoryview, options: Any) -> Form:
         """Read the form of a payload from its header, without unpacking it.
@@ -166,7 +167,7 @@ class Training(Protocol):
         """Turn samples [b, *network_shape] that are finite into stored ones [b, *form.shape], on their device."""
 
     def check_transforms(self, options: Any, form: Form) -> str:
-        """Why random transforms of the reals (`config.run.DataOptions`) cannot be, a sentence; empty: they can."""
+        """The reason against random transforms (`config.run.DataOptions`), a sentence; empty: they can be made."""
         if options.flip or options.crop_padding:
             return "--data.flip and --data.crop_padding are for images: leave them out"
         return ""
@@ -200,7 +201,7 @@ class Judging(Protocol):
         """A picture of samples, row by row in so many columns: see `pictures.grid`."""
 
     def check_out(self, out: Path, animate: bool) -> str:
-        """Why `write` or `animate` cannot write to a path, a sentence with what to do; empty: they can."""
+        """The reason why `write` or `animate` cannot write to a path, and what to do, a sentence; empty: they can."""
 
     def write(self, samples: Tensor, form: Form, out: Path, columns: int | None) -> str:
         """Write all samples as one file; returns what it holds, in words."""

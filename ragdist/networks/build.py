@@ -24,7 +24,7 @@ def build_generator(options: dict, sample_shape, num_classes: int, *, seed: int 
         options: family and sizes, `config.run.NetworkOptions` as a dict.
         sample_shape: as networks see samples.
         num_classes: that it is conditioned on; 0: none.
-        seed: the run's.
+        seed: the run's seed.
         head: of the modality, a name in `HEADS`.
 
     Raises:

@@ -34,6 +34,8 @@ _PART = ".part-"  # of a checkpoint that is being written or deleted: NAME.OWNER
 
 
 class Checkpoint(NamedTuple):
+    """A loaded checkpoint: its folder, and the content of state.pt and meta.json."""
+
     path: Path
     state: dict[str, Any]
     meta: dict[str, Any]

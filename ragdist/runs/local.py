@@ -21,7 +21,7 @@ from ragdist.tools.errors import UserError
 
 
 def summary_of(text: str | bytes) -> dict[str, Any]:
-    """The content of a run's summary.json, in the words of today."""
+    """The content of a run's summary.json, by today's names."""
     return migrations.RECORDS.migrated(json.loads(text), "summary.json")
 
 

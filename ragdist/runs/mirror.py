@@ -28,12 +28,14 @@ class RemoteFolder:
         service(url).check(url)
 
     def read(self, name: str) -> bytes | None:
+        """Read a small file; None where there is none."""
         try:
             return self.store.read(name)
         except FileNotFoundError:
             return None
 
     def write(self, name: str, data: bytes) -> None:
+        """Write a small file whole."""
         with self._explained():
             self.store.write(name, data)
 
@@ -52,6 +54,7 @@ class RemoteFolder:
             raise UserError(f"{self.url}: there is no such bucket or container: make it, or mend --out") from error
 
     def get(self, name: str, local: Path) -> None:
+        """Fetch a file to a local path."""
         local.parent.mkdir(parents=True, exist_ok=True)
         self.store.fetch(name, self.store.stat(name)[0], local)
 
@@ -150,6 +153,7 @@ class Mirror:
         self._now.set()
 
     def check(self) -> None:
+        """Raise the error of an earlier upload that failed for good."""
         if self._error:
             raise self._error
 

@@ -1,4 +1,4 @@
-"""How S3 is reached and with which credentials, as AWS tools have it: the environment, else a profile of ~/.aws.
+"""Endpoint and credentials of S3, found as AWS tools find them: in the environment, else in a profile of ~/.aws.
 
 obstore itself reads the environment's keys, web identities, containers' and instances' credentials.
 """
@@ -67,7 +67,7 @@ def _profile(name: str) -> dict[str, str]:
 
 
 def _credentials(root: str, name: str, profile: dict[str, str]) -> dict[str, Any]:
-    """Those of a profile; empty where it has none and the machine may have its own."""
+    """The credentials of a profile; empty where it has none and the machine may have its own."""
     assumed = any(key.startswith(("sso_", "role_")) for key in profile)  # which come before keys
     if {"aws_access_key_id", "aws_secret_access_key"} <= profile.keys() and not assumed:
         found = {key: profile[f"aws_{key}"] for key in ("access_key_id", "secret_access_key")}

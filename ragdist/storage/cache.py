@@ -39,6 +39,7 @@ class Cache:
         self.limit = limit
 
     def path(self, sha256: str) -> Path:
+        """The path of the file with this SHA-256, whether it is there or not."""
         assert is_sha256(sha256), sha256  # it becomes a file's name
         return self.folder / sha256[:2] / sha256
 
@@ -48,10 +49,10 @@ class Cache:
     def open(
         self, sha256: str, size: int, fetch: Callable[[Path], None], check: Callable[[Path], str | None]
     ) -> BinaryIO:
-        """The file of this content, opened; fetched first if it is not here.
+        """Open the file with this SHA-256, which is fetched first if it is not in the cache.
 
         Args:
-            sha256: its name.
+            sha256: of the content.
             size: its bytes (an estimate will do), to make room for it.
             fetch: writes the file to a path.
             check: what is wrong with the file at a path, if anything.

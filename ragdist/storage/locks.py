@@ -1,4 +1,4 @@
-"""Locks of files: whoever holds one is alone with what it stands for, until its context or its process ends."""
+"""File locks between processes, held until a context or the process ends."""
 
 import errno
 import functools
@@ -24,7 +24,7 @@ class Busy(Exception):
 
 
 def me() -> str:
-    """This process, for messages."""
+    """A description of this process, for messages."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 

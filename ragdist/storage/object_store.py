@@ -118,7 +118,7 @@ def delete(place: str) -> None:
 
 
 def make_folder(place: str) -> None:
-    """Nothing: an object store has no folders."""
+    """Do nothing: an object store has no folders."""
 
 
 def check(place: str) -> None:

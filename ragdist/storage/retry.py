@@ -103,7 +103,7 @@ def retried(place: str, work: Callable[[], T], attempts: int | None = None, *, w
 
 
 def short(error: BaseException) -> str:
-    """What went wrong, in one line."""
+    """An error's cause in one line."""
     text = " ".join(str(error).split())[:200]
     if text and isinstance(error, (Refused, Broken, EOFError)):
         return text

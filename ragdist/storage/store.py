@@ -179,5 +179,5 @@ def _part(place: str, start: int, stop: int, size: int) -> bytes | memoryview:
 
 
 def service(place: str) -> ModuleType:
-    """The functions that reach a URL: `object_store` or `filesystems`, of which it has those of one name."""
+    """The module whose functions reach a URL: `object_store` or `filesystems`."""
     return object_store if place.partition("://")[0].lower() in object_store.SCHEMES else filesystems

@@ -53,7 +53,7 @@ class Point:
 
 
 def drawn(draw: "Callable[..., Figure | None] | None" = None, *, page: bool = True) -> Callable[..., str]:
-    """Make a function that draws a figure one that returns it as SVG text, "" for no figure.
+    """Turn a function that draws a figure into one that returns SVG text, "" for no figure.
 
     Args:
         draw: the function; without it this is a decorator with options.

@@ -19,7 +19,7 @@ class Unreachable(UserError):
 
 
 class TooNew(UserError):
-    """A file says what is not known here: a newer ragdist wrote it, or one with a plugin."""
+    """A file that holds what is not known here: a newer ragdist wrote it, or one with a plugin."""
 
 
 def nearest(name: str, known: Iterable[str], *, shown: Iterable[str] | None = None) -> str:

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 
 
 def start_context(preload: Sequence[str] = ()) -> multiprocessing.context.BaseContext:
-    """How to start processes: never by a fork of this one, which copies its threads' locks in whatever state they are.
+    """The way to start processes: never by a fork of this one, which copies locks of other threads in any state.
 
     Args:
         preload: modules that are imported once, by the server from which all are forked. Not on macOS, whose system
@@ -53,6 +53,7 @@ def _stop_with_input(descriptor: int) -> None:
 
 
 def main() -> None:
+    """Run the module on the command line, which is asked to stop when standard input ends."""
     # Not the standard input itself: nothing in the command is to read from the pipe, or to close it.
     pipe = os.dup(sys.stdin.fileno())
     with open(os.devnull, "rb") as nothing:

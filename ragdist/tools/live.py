@@ -37,12 +37,13 @@ class LiveLines:
         return self.console.size.height
 
     def draw(self, *lines: str) -> None:
+        """Draw lines in place of those before."""
         from rich.text import Text
 
         self._live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def say(self, line: str) -> None:
-        """Print a line above them, whole: the terminal breaks it, and what is copied from there has no breaks."""
+        """Print a line above the live ones, uncut: the terminal breaks it, so that a copy of it has no breaks."""
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ _NAME = re.compile(r"([0-9a-f]{12})-([1-9][0-9]{0,9})-([0-9]{1,19})")
 
 
 class Owner(NamedTuple):
-    """A process."""
+    """The process that a name stands for."""
 
     space: str  # 12 hexadecimal digits; see `process_space`
     pid: int

@@ -28,6 +28,7 @@ class Progress:
             self.live.draw(self._line(self.began))
 
     def advance(self, count: int) -> None:
+        """Count items."""
         self.done += count
         if self.live:
             self._show(_LIVE_SECONDS)
@@ -64,6 +65,7 @@ class Progress:
         return "  ".join([*parts, self.text]).rstrip()
 
     def close(self) -> None:
+        """Leave the last line on the terminal."""
         if self.live:
             if self.done < self.total:  # else the last line is there, with the rate until then
                 self.live.draw(self._line(time.perf_counter()))

@@ -15,16 +15,16 @@ from ragdist.data.shard_files import ShardFiles
 from ragdist.distributed.world import World
 from ragdist.storage.cache import Cache
 from ragdist.tools.errors import UserError
-from ragdist.training.update import Batch
+from ragdist.training.batch import Batch
 
 
 class TrainingLoader:
     """The loader of one worker's slots, update by update.
 
     Args:
-        config: the run's.
+        config: the run's configuration.
         world: this worker's place.
-        index: the data's.
+        index: the data set's index.
         labels: whether batches have the labels.
 
     Raises:

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ragdist.distributed.world import World
-from ragdist.training.update import Batch, Update
+from ragdist.training.batch import Batch
+from ragdist.training.update import Update
 
 # Gradients are sent in about so many buckets, so that the first is on its way early: PyTorch's 25 MB are all that small
 # networks have. A bucket has at least half a megabyte and at most those 25.

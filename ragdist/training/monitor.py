@@ -37,7 +37,7 @@ class Monitor:
     Args:
         config: the run's configuration.
         folder: the run's folder; what it holds beyond ``seen`` belongs to a past that is computed again.
-        index: the data's.
+        index: the data set's index.
         seen: samples seen at the start.
         progress: what shows the progress; None: this terminal.
     """

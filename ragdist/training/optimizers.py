@@ -3,26 +3,14 @@
 Nothing here waits for the device: whether an update is skipped is decided, and counted, on it.
 """
 
-from inspect import unwrap
-
 import torch
 from torch import Tensor, nn
 
 from ragdist.config.run import OptimOptions
+from ragdist.tools.optimizer import without_compile
 from ragdist.training.schedule import decay, ema_decay, warmup
 
-
-class Adam(torch.optim.Adam):
-    """PyTorch's Adam without the decorators that keep torch.compile off.
-
-    Each of them imports all that torch.compile needs when it is first called, which doubled the time a run takes to
-    start. torch.compile is for the networks alone, and for runs that ask for it.
-    """
-
-    add_param_group = unwrap(torch.optim.Adam.add_param_group)
-    state_dict = unwrap(torch.optim.Adam.state_dict)
-    load_state_dict = unwrap(torch.optim.Adam.load_state_dict)
-    step = torch.no_grad()(unwrap(torch.optim.Adam.step))
+Adam = without_compile(torch.optim.Adam)
 
 
 class Optimizers:

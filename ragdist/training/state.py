@@ -95,7 +95,7 @@ class TrainingState:
         """Load the newest whole checkpoint of a run, if there is one; all workers must call.
 
         Args:
-            folder: the run's, on rank 0.
+            folder: the run's folder, on rank 0.
             world: the workers.
 
         Returns:
@@ -131,7 +131,7 @@ class TrainingState:
         """Write a checkpoint and the generator file beside it; on rank 0.
 
         Args:
-            folder: the run's.
+            folder: the run's folder.
             meta: further facts for meta.json, beside the identity of the run and the samples seen.
 
         Raises:

@@ -6,10 +6,11 @@ from torch import Tensor
 from ragdist.config import Config
 from ragdist.distributed.world import World
 from ragdist.tools.errors import UserError
+from ragdist.training.batch import Batch, at_a_time
 from ragdist.training.gradient_reduction import make_reducer
 from ragdist.training.schedule import decay
 from ragdist.training.state import TrainingState
-from ragdist.training.update import ALTERNATING, ONE_PASS, STATISTICS, Batch, Update, at_a_time
+from ragdist.training.update import ALTERNATING, ONE_PASS, STATISTICS, Update
 from ragdist.training.worker_signals import ReducedSignals, SignalReader, WorkerSignals
 
 _NO_SIGNALS = WorkerSignals()

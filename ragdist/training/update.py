@@ -22,7 +22,6 @@ not with penalties, which differentiate twice, nor where a gradient is taken to 
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,22 +34,9 @@ from ragdist.objective import ADVERSARIAL
 from ragdist.objective.adversarial import one_pass_factors, slopes
 from ragdist.objective.penalty import input_gradients, squared_norm
 from ragdist.objective.relative import Relative, flatten, group_size, relative_term
+from ragdist.training.batch import Batch
 from ragdist.training.compiling import compiled
 from ragdist.training.worker_signals import SIGNALS
-
-
-class Batch(NamedTuple):
-    """A batch on the device: a worker's slots of one global batch, or a micro-batch of them."""
-
-    z: Tensor  # latents, float32 [b, z_dim]
-    real: Tensor  # reals, float32 [b, *sample_shape]
-    labels: Tensor | None  # int64 [b]: the label of slot i's real and of slot i's fake
-
-    def split(self, size: int) -> list["Batch"]:
-        """Micro-batches of ``size`` slots, the last perhaps smaller."""
-        labels = self.labels.split(size) if self.labels is not None else [None] * -(-len(self.z) // size)
-        return [Batch(*parts) for parts in zip(self.z.split(size), self.real.split(size), labels, strict=True)]
-
 
 # What forward reports beside the loss; every entry is a sum over the slots / the global batch.
 STATISTICS = (
@@ -281,19 +267,6 @@ class Update(nn.Module):
                 "logit_real": r.sum(),
                 "logit_fake": f.sum(),
             }
-
-
-_ON_A_CPU = 64  # slots of a micro-batch
-
-
-def at_a_time(slots: int, group: int, device: torch.device) -> int:
-    """The default size of micro-batches, where no other worker waits for the gradients.
-
-    On a CPU 64, or the one pairing group that is larger: no more FLOPs in a part of the whole batch's memory
-    (docs/performance.md). Several workers reduce gradients while the last micro-batch's backward goes on, which is to
-    be long.
-    """
-    return min(slots, max(_ON_A_CPU // group, 1) * group) if device.type == "cpu" else slots
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:

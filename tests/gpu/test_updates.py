@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from ragdist.config.run import ObjectiveOptions
 from ragdist.networks import resnet
-from ragdist.training.update import Batch, Update
+from ragdist.training.batch import Batch
+from ragdist.training.update import Update
 from ragdist.training.worker_signals import SignalReader, WorkerSignals
 from tests.test_update import B, a_batch, error, gradients, networks
 

@@ -1,4 +1,4 @@
-"""Read shards with webdataset itself, and compare what it gives with what the index says."""
+"""A comparison of what webdataset reads from a shard with what the index says."""
 
 import tarfile
 import zlib

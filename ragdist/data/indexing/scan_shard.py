@@ -44,10 +44,12 @@ class Plan:
 
     @property
     def form(self) -> Form:
+        """The form of all samples."""
         return Form(self.shape, self.spec)
 
     @property
     def payloads(self) -> Payloads:
+        """The members that are payloads."""
         making = modalities.making(self.modality)
         return Payloads(making.payload, making.unit, making.units)
 
@@ -79,6 +81,7 @@ class Found:
     dotted: str  # one of them that looks like a sample of its own; empty: none
 
     def save(self, path: Path) -> None:
+        """Write the note whole."""
         rest = {k: v for k, v in vars(self).items() if k not in ("table", "hashes")}
         text = np.frombuffer(json.dumps(rest).encode(), np.uint8)
         out = io.BytesIO()
@@ -87,6 +90,7 @@ class Found:
 
     @classmethod
     def load(cls, path: Path) -> Found:
+        """Read a note that `save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
             return cls(table=arrays["table"], hashes=arrays["hashes"], **json.loads(arrays["rest"].tobytes().decode()))
 

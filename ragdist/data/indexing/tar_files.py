@@ -28,6 +28,7 @@ class Tar:
 
     @property
     def remote(self) -> bool:
+        """Whether the tar has to be fetched."""
         return is_remote(self.place)
 
 

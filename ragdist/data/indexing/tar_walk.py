@@ -9,11 +9,13 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 BLOCK = 512
 _ZEROS = bytes(BLOCK)
 _LONGEST_NAME = 1 << 20  # bytes of a header that only describes the next member
 _STEP = 1 << 20
+_DESCRIBING = (b"x", b"g", b"L", b"K", b"X")  # types of headers that describe members after them
 
 Buffer = bytes | memoryview
 
@@ -53,49 +55,70 @@ def walk(data: Buffer) -> Iterator[Member]:
     Raises:
         TarDamage: the tar is not whole. The members before the damage have been yielded.
     """
-    size, at, last = len(data), 0, ""
-    start, extra = 0, {}  # of the headers that describe the next member
-    everywhere: dict[str, str] = {}  # what a global header says of all members after it
+    at, last = 0, ""
+    everywhere: dict[str, str] = {}
+    while (found := _headers(data, at, last, everywhere)) is not None:
+        name = found.said.get("path", found.own.name)
+        if found.own.type == b"S" or any(key.startswith("GNU.sparse") for key in found.said):
+            raise TarDamage(
+                f"{printable(name)} is stored with holes (a sparse file), which has no byte range", found.start, last
+            )
+        length = _number(found.said.get("size"), found.own.size, found.start, last)
+        if not (found.own.isreg() or found.own.type not in tarfile.SUPPORTED_TYPES):
+            length = 0  # a folder, link or device has a header only, whatever size it says
+        at = _after(found.content, length, len(data), found.start, name, last)
+        if found.own.isreg():
+            yield Member(name, found.start, found.content, length)
+        last = name
+
+
+class _Headers(NamedTuple):
+    """The headers of a member: its own, and those before it that describe it."""
+
+    own: tarfile.TarInfo
+    start: int  # first byte of the first of them
+    content: int  # first byte after them
+    said: dict[str, str]  # by those before: "path", "size" and other keywords of PAX
+
+
+def _headers(data: Buffer, at: int, last: str, everywhere: dict[str, str]) -> _Headers | None:
+    """Read the headers of the member at ``at``; None at the end of the archive.
+
+    Args:
+        data: the whole file.
+        at: a header's first byte.
+        last: name of the member before, for messages.
+        everywhere: what global headers say of all members after them; those that are met here add to it.
+    """
+    start, described = at, {}
     while True:
         block = bytes(data[at : at + BLOCK])
         if block == _ZEROS:
             _check_end(data, at, last)
-            if extra:
+            if described:
                 raise TarDamage("the member that the last header describes is missing", at, last)
-            return
+            return None
         if len(block) < BLOCK:
-            raise TarDamage(_cut(size, at), at, last)
-        header = _header(block, at, last)
-        if not extra:
+            raise TarDamage(_cut(len(data), at), at, last)
+        header, content = _header(block, at, last), at + BLOCK
+        if not described:
             start = at
-        content = at + BLOCK
-        if header.type in (b"x", b"g", b"L", b"K", b"X"):
-            if header.size > _LONGEST_NAME:
-                raise TarDamage(f"a name of {header.size:,} bytes", at, last)
-            text = bytes(data[content : content + header.size])
-            at = _after(content, header.size, size, start, "a long name", last)
-            if header.type == b"g":
-                everywhere |= _pax(text, start, last)
-            elif header.type == b"L":
-                extra["path"] = _text(text.split(b"\0", 1)[0])
-            elif header.type == b"K":
-                extra["linkpath"] = ""  # of no use here, but the next member belongs to it
-            else:
-                extra |= _pax(text, start, last)
-            continue
-        said, extra = everywhere | extra, {}
-        name = said.get("path", header.name)
-        if header.type == b"S" or any(key.startswith("GNU.sparse") for key in said):
-            raise TarDamage(
-                f"{printable(name)} is stored with holes (a sparse file), which has no byte range", start, last
-            )
-        length = _number(said.get("size"), header.size, start, last)
-        if not (header.isreg() or header.type not in tarfile.SUPPORTED_TYPES):
-            length = 0  # a folder, link or device has a header only, whatever size it says
-        at = _after(content, length, size, start, name, last)
-        if header.isreg():
-            yield Member(name, start, content, length)
-        last = name
+        if header.type not in _DESCRIBING:
+            return _Headers(header, start, content, everywhere | described)
+        if header.size > _LONGEST_NAME:
+            raise TarDamage(f"a name of {header.size:,} bytes", at, last)
+        at = _after(content, header.size, len(data), start, "a long name", last)
+        text = bytes(data[content : content + header.size])
+        (everywhere if header.type == b"g" else described).update(_description(header, text, start, last))
+
+
+def _description(header: tarfile.TarInfo, text: bytes, start: int, last: str) -> dict[str, str]:
+    """Parse what a header of PAX or GNU tar says of the members after it."""
+    if header.type == b"L":
+        return {"path": _text(text.split(b"\0", 1)[0])}
+    if header.type == b"K":
+        return {"linkpath": ""}  # of no use here, but the next member belongs to it
+    return _pax(text, start, last)
 
 
 def _header(block: bytes, at: int, last: str) -> tarfile.TarInfo:

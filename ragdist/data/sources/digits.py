@@ -11,6 +11,7 @@ from ragdist.data.sources.source import Numbered, Source
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
+    """The source of all digits, grey images, with labels."""
     from sklearn.datasets import load_digits
 
     data = load_digits()

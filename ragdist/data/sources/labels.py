@@ -10,7 +10,7 @@ _MOST_CLASSES = 2**20  # a larger number is no class but an identifier
 
 
 def numbered(where: str, values: Sequence[int | str], names: Sequence[str] = ()) -> tuple[list[int], list[str]]:
-    """Number the labels of images: class numbers and class names.
+    """Number the labels of samples: class numbers and class names.
 
     Whole numbers stay what they are, and are named by ``names`` where it reaches, else by themselves; text
     that is not all numbers becomes the place of the name in the sorted names.

@@ -25,7 +25,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Numbered(Sequence):
-    """The names ``image 0``, ``image 1``, ... of images that have none."""
+    """The names ``image 0``, ``image 1``, ... of items that have none, with another word for other items."""
 
     count: int
     word: str = "image"

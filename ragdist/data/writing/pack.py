@@ -85,10 +85,12 @@ class Record:
     uploaded: bool = False
 
     def save(self, folder: Path | str) -> None:
+        """Write the record whole, to a folder of records."""
         write_whole(Path(folder) / f"{Path(self.name).stem}.json", json.dumps(asdict(self)))
 
 
 def shard_name(number: int) -> str:
+    """The file name of a shard."""
     return f"shard-{number:06d}.tar"
 
 
@@ -208,5 +210,6 @@ def _seal(packer: Packer, number: int, part: Path, digest, table: np.ndarray, sk
 
 
 def bad_item(modality: str, name: str, error: Exception) -> UserError:
+    """The error about an item, called ``name``, that cannot be read as a sample."""
     unit = modalities.making(modality).unit
     return UserError(f"{name} cannot be read as {with_article(unit)} ({error}): remove it, or give --bad skip")

@@ -89,6 +89,7 @@ class Remote:
         self._try("upload index.json", lambda: self.service.write(self._at("index.json"), index.encode()))
 
     def close(self) -> None:
+        """End the threads that upload."""
         self.closing.set()
         self.uploads.shutdown(wait=True, cancel_futures=True)
 

@@ -7,7 +7,7 @@ shard depends on another: processes write them side by side, and those that are 
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -93,16 +93,19 @@ class Local:
         self.work = self.out.with_name(f".{self.out.name}.part")
 
     def check(self, overwrite: bool) -> None:
+        """Refuse a folder that holds something and may not be overwritten."""
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())) and not overwrite:
             raise UserError(f"{self.name} already exists and is not empty: choose another folder, or give --overwrite")
 
     def begin(self, work: WorkFolder, records: dict[str, Record]) -> dict[str, Record]:
+        """Records of the shards that need not be written again: all that are finished."""
         return records
 
     def store(self, work: WorkFolder, record: Record) -> None:
-        pass
+        """Do nothing: a finished shard stays in the work folder until all are."""
 
     def finish(self, work: WorkFolder, index: str, names: set[str]) -> None:
+        """Write the index, and give the work folder's shards their final place."""
         write_whole(work.shards / index_file.INDEX, index)
         old = work.root / "old"
         if self.out.is_dir():
@@ -114,7 +117,7 @@ class Local:
         shutil.rmtree(old, ignore_errors=True)
 
     def close(self) -> None:
-        pass
+        """Do nothing: no thread or connection is open."""
 
 
 def _write(
@@ -133,22 +136,12 @@ def _write(
     if count < 5000 and bulk * count < _AT_HAND:
         processes = 1
     left = [k for k, name in enumerate(shards) if name not in records]
-    done = count - sum(min((k + 1) * size, count) - k * size for k in left)
-    progress = Progress(count, done=done, unit=modalities.making(source.modality).units, first=False)
 
-    def advance(samples: int) -> None:
-        if samples:
-            progress.advance(samples)
-            progress.describe()
+    def finished(record: Record) -> None:
+        records[record.name] = record
+        target.store(work, record)
 
-    jobs = _Jobs(source, order, left, size, processes)
-    with closing(progress), Workers(packer, processes, advance, torch=False) as workers:
-        for shard, result in workers.run(jobs):
-            if isinstance(result, Piece):
-                jobs.add(shard, result)
-            else:
-                records[shard_name(shard)] = result
-                target.store(work, result)
+    _pack(packer, _Jobs(source, order, left, size, processes), processes, finished)
     found = [records[name] for name in shards]
     skipped = [line for record in found for line in record.skipped]
     if skipped and options.bad == "fail":  # skipped by an earlier command, which this one continues
@@ -159,6 +152,24 @@ def _write(
     assert index.samples == count - len(skipped)
     target.finish(work, index.dumps(), {name for record in found for name in (record.name, record.table)})
     return Summary(index, skipped, source.ignored)
+
+
+def _pack(packer: Packer, jobs: "_Jobs", processes: int, finished: Callable[[Record], None]) -> None:
+    """Work through the jobs with a line of progress; ``finished`` is given each shard's record."""
+    units = modalities.making(jobs.source.modality).units
+    progress = Progress(len(jobs.order), done=len(jobs.order) - jobs.items, unit=units, first=False)
+
+    def advance(samples: int) -> None:
+        if samples:
+            progress.advance(samples)
+            progress.describe()
+
+    with closing(progress), Workers(packer, processes, advance, torch=False) as workers:
+        for shard, result in workers.run(jobs):
+            if isinstance(result, Piece):
+                jobs.add(shard, result)
+            else:
+                finished(result)
 
 
 def _entry(record: Record) -> Shard:
@@ -187,6 +198,7 @@ class _Jobs:
 
     def __init__(self, source: Source, order: np.ndarray, left: list[int], size: int, processes: int):
         self.source, self.order, self.size = source, order, size
+        self.items = sum(self._stop(shard) - shard * size for shard in left)
         self.pieces: dict[int, dict[int, Piece | None]] = {}  # of a shard, by the number of their first item
         self.ready: deque[tuple[int, Job]] = deque()  # with the shard's number
         # With four shards for each process, at most a fifth of the time is spent waiting for the last ones.
@@ -195,7 +207,7 @@ class _Jobs:
 
     def _cut(self, left: list[int], step: int) -> Iterator[tuple[int, Job]]:
         for shard in left:
-            start, stop = shard * self.size, min((shard + 1) * self.size, len(self.order))
+            start, stop = shard * self.size, self._stop(shard)
             starts = range(start, stop, step)
             if len(starts) == 1:
                 yield shard, (pack_shard, shard, self._items(start, stop))
@@ -203,6 +215,9 @@ class _Jobs:
             self.pieces[shard] = dict.fromkeys(starts)
             for first in starts:
                 yield shard, (pack_piece, shard, self._items(first, min(first + step, stop)))
+
+    def _stop(self, shard: int) -> int:
+        return min((shard + 1) * self.size, len(self.order))
 
     def _items(self, start: int, stop: int) -> Items:
         source, numbers = self.source, self.order[start:stop].tolist()

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: the table in a terminal, evaluation.json, the history of a run, the page.
+"""Reports of an evaluation: the table in a terminal, evaluation.json, the history of a run, the page.
 
 Nothing here computes a figure.
 """

@@ -29,7 +29,7 @@ def protocol_key(protocol: dict[str, Any]) -> str:
 
 
 def remember(folder: Path, found: Evaluation, since: float = 0.0, run: Path | None = None) -> list[dict[str, Any]]:
-    """Add an evaluation to the folder's file; all rows of its protocol, by samples seen.
+    """Add an evaluation to a folder's history; all rows of that protocol, by samples seen.
 
     One of the same protocol at the same samples takes the other's place. What was written before the time
     ``since`` is dropped: it belongs to a run that was started anew.

@@ -48,9 +48,9 @@ def build(
     """Build the page as HTML.
 
     Args:
-        found: what it reports.
-        opened: samples and data, for the pictures.
-        protocol: lines of text.
+        found: the evaluation.
+        opened: the evaluated samples and the reference data, for pictures.
+        protocol: the protocol in lines.
         cells: a figure's row of the table.
         earlier: rows of `history.remember`.
         metrics: rows of the run's metrics.jsonl.
@@ -173,13 +173,13 @@ def _curves(earlier: list[dict[str, Any]], metrics: list[dict[str, Any]], units:
 
 
 def section(title: str, content: str, text: str = "") -> str:
-    """A part of a page, with a small text below."""
+    """A section of a page, with a small text below, as HTML."""
     below = f"<p class='small'>{html.escape(text)}</p>" if text else ""
     return f"<h2>{title}</h2>{content}{below}"
 
 
 def legend(items: Sequence[tuple[str, str]]) -> str:
-    """(colour, text) of what several charts share, below them."""
+    """The legend of several charts, from (colour, text), as HTML."""
     spans = "".join(f'<span><i style="background:{colour}"></i>{html.escape(text)}</span>' for colour, text in items)
     return f'<div class="legend">{spans}</div>'
 

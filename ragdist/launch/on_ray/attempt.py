@@ -21,7 +21,7 @@ class Attempt(threading.Thread):
     all when a node dies while workers start.
 
     Args:
-        task: what each worker is sent.
+        task: sent to each worker.
         workers: how many.
         need: the resources of each.
         timeout: seconds after which a collective operation fails.
@@ -39,6 +39,7 @@ class Attempt(threading.Thread):
         self.error: Exception | None = None
 
     def run(self) -> None:
+        """Run the workers to their end; the body of the thread."""
         try:
             self._fit()
         except Exception as error:  # the driver decides what it means

@@ -42,7 +42,7 @@ def need_of(nodes: Iterable[Node], size: WorldSize, cpus: int, gpus: int | None)
 
     Args:
         nodes: the cluster's.
-        size: the workers that are asked for.
+        size: the number of workers that are asked for.
         cpus: a worker's processor cores; 0: a worker's fair share of the smallest node that has room for it.
         gpus: a worker's; None: one where the cluster has any.
     """
@@ -66,7 +66,7 @@ def choose(size: WorldSize, fits: int, batch: int, group: int, *, whole_groups: 
     """Choose the number of workers to start where so many fit; 0: too few.
 
     Args:
-        size: the workers that are asked for.
+        size: the number of workers that are asked for.
         fits: workers that there is room for.
         batch: the global batch: no more workers than that have something to do.
         group: slots of a pairing group.

@@ -29,11 +29,11 @@ class Console:
         self.progress.say(line) if self.progress else print(line, flush=True)
 
     def show(self, report: WorkerReport, workers: int) -> bool:
-        """Print what the attempt reports; whether the run is further than it has ever been.
+        """Print an attempt's progress; whether the run has come further than in any attempt before.
 
         Args:
-            report: of the attempt.
-            workers: of it.
+            report: the attempt's state.
+            workers: the number of the attempt's workers.
         """
         for line in report.lines:
             self.say(line)
@@ -52,6 +52,7 @@ class Console:
         self.failed_at = self.failed_at or time.monotonic()
 
     def close(self) -> None:
+        """Leave the last line of progress on the terminal."""
         if self.progress:
             self.progress.close()
 

@@ -43,7 +43,7 @@ def run(config: Config, size: WorldSize, *, overwrite: bool, began: float) -> in
     """Train to the end, or until stopped; the exit code. ``began`` is when the command did, by time.monotonic().
 
     Raises:
-        UserError: see the parts; found by the driver or by a worker.
+        UserError: a mistake that the user can mend, found by the driver or by a worker.
     """
     config = replace(
         config,
@@ -85,12 +85,12 @@ class Driver:
     """The driver of one run.
 
     Args:
-        config: with absolute paths.
-        size: the workers that are asked for.
-        lease: the run's.
-        stop: asks whether the user wants to end.
-        console: where it says what happens.
-        code: of others, that the run depends on.
+        config: the run's configuration, with absolute paths.
+        size: the number of workers that are asked for.
+        lease: the lease on the run.
+        stop: whether the user wants the run to end, asked often.
+        console: the terminal of the run.
+        code: packages of others that the run depends on.
         scratch: a folder for Ray.
     """
 
@@ -285,7 +285,7 @@ class Driver:
 
 
 def _free(report: WorkerReport) -> None:
-    """Give the resources of an attempt's workers back, which nobody else may do where Ray Train's controller died.
+    """Release the resources of an attempt's workers, which stay reserved where Ray Train's controller died.
 
     The helper that Ray Train has for that asks the dashboard, and for ever where that does not answer.
     """

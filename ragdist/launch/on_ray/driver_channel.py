@@ -37,15 +37,19 @@ class DriverChannel:
         threading.Thread(target=self._watch, name="driver-channel-watch", daemon=True).start()
 
     def begin(self, done: int) -> None:
+        """Begin to report, at ``done`` samples."""
         self.done = done
 
     def advance(self, count: int) -> None:
+        """Count samples."""
         self.done += count
 
     def describe(self, text: str = "") -> None:
+        """Report the count, with a text beside it."""
         self.text = text
 
     def say(self, line: str) -> None:
+        """Have the driver print a line."""
         with self._lock:
             self._lines.append(line)
 

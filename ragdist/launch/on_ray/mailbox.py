@@ -21,7 +21,7 @@ class WorkerReport(NamedTuple):
 
 
 class Mailbox:
-    """Messages of one attempt at a time; those of an earlier one, whose processes may still be ending, are dropped."""
+    """Messages of one attempt at a time; those of an earlier attempt, whose processes may linger, are dropped."""
 
     def __init__(self):
         self.attempt = 0
@@ -40,6 +40,7 @@ class Mailbox:
         self._clear()
 
     def look(self) -> WorkerReport:
+        """The state of the attempt, with the lines that were reported since the last look."""
         lines, self.lines = self.lines, []
         return WorkerReport(self.done, self.text, lines, self.workers, self.refused, self.transient_error, self.outcome)
 
@@ -50,6 +51,7 @@ class Mailbox:
     # The workers' side.
 
     def join(self, attempt: int, rank: int, about: dict[str, Any]) -> None:
+        """Report where a rank of the attempt is: node, address, host, process, placement group."""
         if attempt == self.attempt:
             self.workers[rank] = about
 

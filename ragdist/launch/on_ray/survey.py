@@ -20,8 +20,8 @@ class Survey:
     """A cluster's nodes as they were when last looked at, and what of them a run takes.
 
     Args:
-        config: of the run.
-        size: the workers that are asked for.
+        config: the run's configuration.
+        size: the number of workers that are asked for.
     """
 
     def __init__(self, config: Config, size: WorldSize):

@@ -21,6 +21,7 @@ from ragdist.distributed.world import World, pick_device
 from ragdist.launch.on_ray import waits
 from ragdist.launch.on_ray.driver_channel import SILENCE, DriverChannel
 from ragdist.launch.session import finish, introduction, notes
+from ragdist.runs.folder import RunFolder
 from ragdist.runs.open import run_at
 from ragdist.storage.files import os_errors_as_user_error
 from ragdist.tools import plugins
@@ -28,7 +29,7 @@ from ragdist.tools.errors import Unreachable, UserError
 from ragdist.tools.memory import keep_freed_memory
 from ragdist.training import compiling
 from ragdist.training.monitor import Monitor
-from ragdist.training.trainer import Trainer
+from ragdist.training.trainer import Outcome, Trainer
 
 _FILES = timedelta(hours=6)  # that a worker may take to read or write a file while the others wait
 
@@ -71,6 +72,28 @@ def work(task: Task) -> None:
 
 
 def _work(task: Task, context, channel: DriverChannel | None) -> None:
+    config, world, place = task.config, _join(task, context), run_at(task.config.out)
+    _check_folder(world, place, task.token)
+    _load_plugins(world, task.plugins)
+    index = open_data(world, config)
+    _check_packages(world, task, index)
+    with place.opened(config) if channel else nullcontext() as folder:
+        if channel:
+            folder.fence = channel.fence
+        world.gather("opened")  # the collectives that follow wait no longer than --collective_timeout
+        trainer = Trainer(config, world, index, folder)
+        if channel:
+            outcome = _train(task, trainer, index, folder, channel)
+        else:
+            trainer.prepare(print)
+            trainer.train(None)
+        dist.destroy_process_group()  # on all ranks: nobody waits for the last upload
+    if channel:
+        ray.get(task.mailbox.end.remote(task.attempt, outcome._asdict()))
+
+
+def _join(task: Task, context) -> World:
+    """Set up this rank's device, and join the process group."""
     config = task.config
     if not task.gpu and config.device.startswith("cuda"):
         raise UserError(
@@ -84,40 +107,29 @@ def _work(task: Task, context, channel: DriverChannel | None) -> None:
     if config.compile:
         compiling.check(device)
     group = dist.new_group(backend="gloo", timeout=_FILES)
-    world = World(context.get_world_rank(), context.get_world_size(), device, context.get_local_world_size(), group)
-    place = run_at(config.out)
-    _see_the_same(world, place, task.token)
-    _take_plugins(world, task.plugins)
-    index = open_data(world, config)
-    _have_the_same_code(world, task, index)
-    with place.opened(config) if channel else nullcontext() as folder:
-        if channel:
-            folder.fence = channel.fence
-        world.gather("opened")  # the collectives that follow wait no longer than --collective_timeout
-        trainer = Trainer(config, world, index, folder)
-        if not channel:
-            trainer.prepare(print)
-            trainer.train(None)
-            dist.destroy_process_group()
-            return
-        for note in notes(config, folder, trainer):
-            channel.say(note)
-        if task.say_introduction:
-            for text in introduction(config, index, trainer):
-                channel.say(text)
-        trainer.prepare(channel.say)
-        channel.begin(trainer.seen)
-        with os_errors_as_user_error(f"cannot write to {config.out} (the last checkpoint is kept)"):
-            monitor = Monitor(config, folder, index, trainer.seen, progress=channel)
-            with closing(monitor):
-                outcome = trainer.train(monitor, lambda: channel.stop)
-                if outcome.finished:
-                    finish(folder, monitor, outcome, len(trainer.loader.bad))
-        dist.destroy_process_group()  # the others do, too: nobody waits for the last upload
-    ray.get(task.mailbox.end.remote(task.attempt, outcome._asdict()))
+    return World(context.get_world_rank(), context.get_world_size(), device, context.get_local_world_size(), group)
 
 
-def _see_the_same(world: World, place, token: str) -> None:
+def _train(task: Task, trainer: Trainer, index: Index, folder: RunFolder, channel: DriverChannel) -> Outcome:
+    """Train on rank 0, which writes to the run's folder and reports to the driver."""
+    config = task.config
+    for note in notes(config, folder, trainer):
+        channel.say(note)
+    if task.say_introduction:
+        for text in introduction(config, index, trainer):
+            channel.say(text)
+    trainer.prepare(channel.say)
+    channel.begin(trainer.seen)
+    with os_errors_as_user_error(f"cannot write to {config.out} (the last checkpoint is kept)"):
+        monitor = Monitor(config, folder, index, trainer.seen, progress=channel)
+        with closing(monitor):
+            outcome = trainer.train(monitor, lambda: channel.stop)
+            if outcome.finished:
+                finish(folder, monitor, outcome, len(trainer.loader.bad))
+    return outcome
+
+
+def _check_folder(world: World, place, token: str) -> None:
     """Check that every node sees the run's folder as the driver does, and may write there.
 
     Raises:
@@ -139,7 +151,7 @@ def _see_the_same(world: World, place, token: str) -> None:
     ))  # fmt: skip
 
 
-def _take_plugins(world: World, sent: tuple[plugins.Plugin, ...]) -> None:
+def _load_plugins(world: World, sent: tuple[plugins.Plugin, ...]) -> None:
     """Execute the run's plugins on all ranks.
 
     Raises:
@@ -173,7 +185,7 @@ def open_data(world: World, config: Config) -> Index:
     return index
 
 
-def _have_the_same_code(world: World, task: Task, index: Index) -> None:
+def _check_packages(world: World, task: Task, index: Index) -> None:
     """Check that every node has the packages that the driver has, of those that the run depends on.
 
     Raises:

@@ -22,6 +22,7 @@ from ragdist.modalities.image.training import augment
 from ragdist.storage.files import os_errors_as_user_error, write_whole
 from ragdist.tools import noise
 from ragdist.tools.errors import TooNew, UserError
+from ragdist.tools.optimizer import without_compile
 
 FORMAT, VERSION = "ragdist-classifier", 1
 DIM = 128
@@ -66,7 +67,7 @@ class ClassifierFeatures(Extractor):
     """A trained classifier's last hidden layer, and its logits.
 
     Args:
-        content: its file.
+        content: of the classifier's file.
 
     Raises:
         TooNew: the file is of a newer version.
@@ -185,7 +186,7 @@ def _fit(net: Classifier, data: Any, images: Tensor, labels: Tensor, seed: int, 
     advance = begin(total)
     batch = min(_BATCH, len(images))
     steps = total // batch
-    optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=0.05)
+    optimizer = without_compile(torch.optim.AdamW)(net.parameters(), lr=_RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps, pct_start=0.1)
     padding = max(min(images.shape[2:]) // 8, 1)
     order = torch.empty(0, dtype=torch.int64)

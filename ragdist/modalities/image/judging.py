@@ -1,4 +1,7 @@
-"""Images to look at: grids, files, animations, TensorBoard, pages; and the features and measures that suit them."""
+"""Images to look at: grids, files, animations, TensorBoard, pages; and the features and measures that suit them.
+
+Functions without a docstring are those of `modalities.base.Judging`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Making of image samples: files are decoded whole once, brought to size and colour, kept as they are if they fit.
 
 Pillow decodes: it is as fast as a JPEG decoder gets on small images without PyTorch, whose import takes longer
-than writing CIFAR-10.
+than writing CIFAR-10. Functions without a docstring are those of `modalities.base.Making`.
 """
 
 import io

@@ -17,6 +17,8 @@ _BATCH = 64
 
 
 class Diversity(NamedTuple):
+    """The mean MS-SSIM of pairs of images, and of how many."""
+
     value: float  # mean MS-SSIM of pairs
     error: float  # standard error
     pairs: int
@@ -30,7 +32,7 @@ def scales_for(height: int, width: int) -> int:
 
 
 def ms_ssim(a: Tensor, b: Tensor, scales: int | None = None) -> Tensor:
-    """Similarity of the images a and b, pair by pair: [n], at most 1, which equal images have.
+    """MS-SSIM of images a and b, pair by pair: [n], at most 1, which equal images have.
 
     Small images have fewer scales, whose weights are scaled to add up to 1; images smaller than the window
     of 11 pixels have a smaller one. Figures of different sizes are not comparable.

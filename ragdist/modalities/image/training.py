@@ -1,6 +1,7 @@
 """Images in training: from payloads to uint8 [channels, height, width], transforms, and the range [-1, 1].
 
-JPEG is decoded by libjpeg-turbo, PNG and WebP by torchvision's decoders.
+JPEG is decoded by libjpeg-turbo, PNG and WebP by torchvision's decoders. Functions without a docstring are those of
+`modalities.base.Training`.
 """
 
 from __future__ import annotations
