@@ -1,12 +1,12 @@
 """``python -m ragdist.shards SOURCE OUT``: make WebDataset shards and their index."""
 
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragdist import modalities
 from ragdist.config import cli
 from ragdist.config.option import check_limits
+from ragdist.modalities import joined_options
 from ragdist.tools.errors import UserError, run_command
 from ragdist.tools.words import with_article
 
@@ -35,33 +35,14 @@ def make(argv: list[str]) -> None:
     parser.add_argument("out", help="folder to write, complete or not at all; or a URL such as s3://bucket/folder")
     parser.add_argument("--overwrite", action="store_true", help="replace what is in OUT")
     parser.add_class_arguments(ShardOptions, None, as_group=False)
-    _add_options_of_modalities(parser, {"source", "out", "overwrite", *(item.name for item in fields(ShardOptions))})
+    joined_options.of_writing().add_to(parser)
     values = parser.parse_args(argv)
 
     from ragdist.data.writing.writer import write_shards
 
     options = cli.build(ShardOptions, values)
-    summary = write_shards(values.source, values.out, options, values.as_dict(), overwrite=values.overwrite)
+    summary = write_shards(values.source, values.out, options, dict(values.items()), overwrite=values.overwrite)
     print_summary(values.out, summary, options.plugin)
-
-
-def _add_options_of_modalities(parser: cli.Parser, taken: set[str]) -> None:
-    """Add the options with which each modality makes samples.
-
-    Raises:
-        UserError: one has the name of another option.
-    """
-    owner = dict.fromkeys(taken, "the command itself")
-    for name in modalities.MODALITIES:
-        kind = modalities.making(name).options
-        for item in fields(kind):
-            if item.name in owner:
-                raise UserError(
-                    f"the option --{item.name} of the modality '{name}' has the name of one of {owner[item.name]}: "
-                    "rename it, or leave the plugin out"
-                )
-            owner[item.name] = f"the modality '{name}'"
-        parser.add_options(kind)
 
 
 def print_summary(out: str, summary, plugin: str = "") -> None:
@@ -92,12 +73,14 @@ def index(argv: list[str]) -> None:
     parser.add_argument("urls", nargs="+", help="tars, folders, globs, URLs; braces: 'data-{000..146}.tar'")
     parser.add_argument("--overwrite", action="store_true", help="replace an index that is there already")
     parser.add_class_arguments(IndexOptions, None, as_group=False)
+    joined_options.of_indexing().add_to(parser)
     values = parser.parse_args(argv)
 
     from ragdist.data.indexing.index_shards import index_shards
 
     options = cli.build(IndexOptions, values)
-    print_indexed(index_shards(values.urls, options, overwrite=values.overwrite), options.plugin)
+    summary = index_shards(values.urls, options, dict(values.items()), overwrite=values.overwrite)
+    print_indexed(summary, options.plugin)
 
 
 def print_indexed(summary, plugin: str = "") -> None:

@@ -1,21 +1,27 @@
 """What several tests need: tiny data sets, a real run in a real process."""
 
 import io
+import json
 import multiprocessing.spawn
 import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
 
+from ragdist import metrics, modalities, networks, objective
 from ragdist.config.shards import ShardOptions
 from ragdist.data.writing.writer import write_shards
+from ragdist.tools import plugins
+from ragdist.tools.errors import UserError
 from tests.fork_server import Command, fork_server
 from tests.servers import s3_server
 
@@ -130,6 +136,50 @@ def encoded(image: Image.Image, kind: str) -> bytes:
     out = io.BytesIO()
     image.save(out, kind)
     return out.getvalue()
+
+
+def refused_here(main: Callable[[list[str]], Any], *arguments: str | Path) -> str:
+    """The line of a user's mistake that a command's ``main`` raises in this process, for many that cost a start each."""
+    with pytest.raises(UserError) as error:
+        main([*map(str, arguments)])
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+EACH = """
+import json, sys
+from importlib import import_module
+from ragdist.tools.errors import UserError
+
+for module, *argv in json.loads(sys.argv[1]) if __name__ == "__main__" else ():  # and not for its own processes
+    try:
+        import_module(module).main(argv)
+        sys.exit(f"{module} was not refused")
+    except UserError as error:
+        print("error:", error)
+"""
+
+
+def each_refused(cwd: Path, *commands: list[str | Path]) -> list[str]:
+    """The line of the user's mistake in each of several commands, [module, argument, ...], in one process of their own."""
+    (cwd / "each_command.py").write_text(EACH)
+    result = command("each_command", json.dumps([[*map(str, words)] for words in commands]), cwd=cwd)
+    assert result.returncode == 0, result.stdout + result.stderr
+    lines = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
+    assert len(lines) == len(commands), result.stdout
+    return lines
+
+
+@contextmanager
+def plugins_of_a_test() -> Iterator[None]:
+    """A context in which plugins may be loaded, and rows added to tables, in this process: then they are gone."""
+    tables = networks.FAMILIES, networks.HEADS, objective.ADVERSARIAL, objective.PAIRINGS
+    with pytest.MonkeyPatch.context() as patch:
+        for table in (*tables, metrics.FEATURES, metrics.MEASURES, modalities.MODALITIES):
+            for name in ("_rows", "_found", "_plugins", "_left_out"):
+                patch.setattr(table, name, dict(getattr(table, name)))
+        patch.setattr(plugins, "_loaded", dict(plugins._loaded))
+        yield
 
 
 @pytest.fixture

@@ -58,11 +58,18 @@ def write(folder: Path, text: str = TEXT, name: str = "my.py") -> Path:
 
 
 def install(folder: Path, version: str = "1.2") -> None:
-    """Install the package "toys", with a network family, a loss and a modality, in a folder of `sys.path`."""
+    """Install the package "toys", with a row for each table but that of pairings, in a folder of `sys.path`."""
     (folder / "toys.py").write_text(
-        "from ragdist.modalities.image import judging, making, training\n"
+        "from ragdist.evaluation.measures import KID\n"
+        "from ragdist.modalities.image import judging, making\n"
+        "from ragdist.modalities.image import training as images\n"
+        "from ragdist.modalities.image.features import PIXELS\n"
+        "from ragdist.networks.heads import tanh\n"
         "from ragdist.networks.mlp import FAMILY\n"
         "from ragdist.objective.adversarial import NONSATURATING\n"
+        "class training:\n    head = 'toy_tanh'\n"
+        "for name in ('families', *filter(lambda name: callable(getattr(images, name)), vars(images))):\n"
+        "    setattr(training, name, getattr(images, name))\n"
     )
     for old in folder.glob("toys-*.dist-info"):
         shutil.rmtree(old)
@@ -72,5 +79,20 @@ def install(folder: Path, version: str = "1.2") -> None:
     (about / "entry_points.txt").write_text(
         "[ragdist.networks]\ntoy = toys:FAMILY\nbroken = toys:NOTHING\n\n"
         "[ragdist.losses]\ntoy_loss = toys:NONSATURATING\n\n"
-        "[ragdist.modalities]\ntoy_image = toys\n"
+        "[ragdist.modalities]\ntoy_image = toys\n\n[ragdist.heads]\ntoy_tanh = toys:tanh\n\n"
+        "[ragdist.features]\ntoy_pixels = toys:PIXELS\n\n[ragdist.measures]\ntoy_kid = toys:KID\n"
+    )
+
+
+def install_broken(folder: Path) -> None:
+    """Install the package "wrecks", none of whose rows can be imported, in a folder of `sys.path`."""
+    (folder / "wrecks.py").write_text("raise RuntimeError('its library\\nis of another version')\n")
+    (folder / "hull").mkdir()
+    (folder / "hull/__init__.py").touch()  # what it lacks are its faces
+    about = folder / "wrecks-0.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: wrecks\nVersion: 0.1\n")
+    (about / "entry_points.txt").write_text(
+        "[ragdist.modalities]\nwreck = wrecks\nhull = hull\n\n"
+        "[ragdist.features]\nsunk = wrecks:SUNK\n\n[ragdist.measures]\ndepth = wrecks:DEPTH\n"
     )

@@ -21,6 +21,7 @@ from ragdist.data.indexing.index_shards import NOTES, index_shards
 from ragdist.data.indexing.tar_samples import key_and_extension
 from ragdist.data.reader import ShardReader
 from ragdist.data.shard_files import ShardFiles
+from ragdist.modalities.image.options import ImageIndexOptions
 from ragdist.storage.store import Store
 from ragdist.tools.errors import UserError
 from tests.conftest import TINY, command, encoded, picture, refused
@@ -60,8 +61,9 @@ def named(tmp_path):
     return tmp_path / "tars"
 
 
-def index(*patterns, overwrite: bool = False, **options):
-    return index_shards([str(p) for p in patterns], IndexOptions(processes=1, **options), overwrite=overwrite)
+def index(*patterns, overwrite: bool = False, channels: int = 0, **options):
+    own = ImageIndexOptions(channels)
+    return index_shards([str(p) for p in patterns], IndexOptions(processes=1, **options), own, overwrite=overwrite)
 
 
 def refusal(*patterns, **options) -> str:

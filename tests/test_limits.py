@@ -12,12 +12,13 @@ from ragdist.config.evaluation import EvaluateOptions
 from ragdist.config.option import Limits, check_limits
 from ragdist.config.shards import CheckOptions, IndexOptions, ShardOptions, StatsOptions
 from ragdist.generate import GenerateOptions
+from ragdist.modalities.image.options import ImageIndexOptions, ImageOptions
 from ragdist.tools.errors import UserError
 from tune.options import SearchOptions
 
 KINDS = (
     Config, ShardOptions, IndexOptions, CheckOptions, StatsOptions, EvaluateOptions, DoctorOptions, GenerateOptions,
-    SearchOptions,
+    SearchOptions, ImageOptions, ImageIndexOptions,
 )  # fmt: skip
 UNLIMITED = {
     "objective.lam_samples": "counts with a --objective.lam_schedule alone, and is checked with it",

@@ -352,7 +352,7 @@ def test_notes_that_another_version_left_are_passed_over(tmp_path):
     tars = [tar_files.look_at(place) for place in tar_files.tars([str(place / "indexed")])]
     notes, asked = place / "notes", IndexOptions(label="class")
     notes.mkdir()
-    jobs = index_shards._jobs(tars, notes, asked)
+    jobs = index_shards._jobs(tars, notes, asked, {})
     index_shards._survey(jobs, processes=1)
     assert all(index_shards._noted(job) for job in jobs)
     (plan,) = notes.glob("*.json")
@@ -360,6 +360,6 @@ def test_notes_that_another_version_left_are_passed_over(tmp_path):
     found = Found.load(jobs[0].note)
     found.seconds = 1.5
     found.save(jobs[0].note)
-    again = index_shards._jobs(tars, notes, asked)
+    again = index_shards._jobs(tars, notes, asked, {})
     assert [job.plan for job in again] == [job.plan for job in jobs]
     assert [index_shards._noted(job) for job in again] == [False, True]

@@ -13,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from ragdist import generate
+from ragdist import train as train_command
 from ragdist.config import settings
 from ragdist.config.shards import IndexOptions, ShardOptions
 from ragdist.data import index as index_file
@@ -23,12 +25,14 @@ from ragdist.data.shard_files import ShardFiles
 from ragdist.data.writing.writer import write_shards
 from ragdist.evaluation.report import history
 from ragdist.generation import generator_file
+from ragdist.modalities import base
 from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 from tests import warm
-from tests.conftest import TINY, begin, command, refused
+from tests.conftest import TINY, begin, command, each_refused, plugins_of_a_test, refused, refused_here
 from tests.ranks import on_ranks
 from tests.test_world import error, train
+from tune import search
 from tune.folder import SearchFolder
 
 FILE = Path(__file__).parent / "plugins/vectors.py"
@@ -55,17 +59,12 @@ def values() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module", autouse=True)
 def vectors():
-    """The plugin's module, loaded in this process as commands load it; its rows go when the tests have ended."""
-    from ragdist.metrics import FEATURES, MEASURES
-    from ragdist.modalities import MODALITIES
+    """The plugin's module, loaded in this process as commands load it."""
+    with plugins_of_a_test():
+        plugins.load([str(FILE)])
+        import ragdist_plugins.vectors as module
 
-    plugins.load([str(FILE)])
-    import ragdist_plugins.vectors as module
-
-    yield module
-    for table in (MODALITIES, FEATURES, MEASURES):
-        table.remove(table.added)
-    plugins._loaded.clear()
+        yield module
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +117,6 @@ def test_shards_of_an_array_with_an_option_of_the_modality(place, tmp_path):
     index = index_file.load(tmp_path / "data")
     assert (index.codec, index.shape, index.spec) == ("vectors", (D,), FORM | {"scale": 2.5})
     assert as_set(sample for sample, _ in read(tmp_path / "data", index)) == as_set(values()[0])
-    assert "--scale SCALE" in said(command(SHARDS, "--help", PLUGIN, cwd=tmp_path))
 
 
 def test_shards_of_files_keep_values_and_labels(data):
@@ -144,6 +142,10 @@ def test_shards_of_others(place, tmp_path):
     assert as_set(sample for sample, _ in read(tmp_path, index)) == as_set(values()[0])
     with pytest.raises(UserError, match=r"no sample can be read: .* it has no image, only \.vec, \.cls"):
         index_shards([str(tmp_path)], IndexOptions(modality="image"), overwrite=True)
+    with pytest.raises(
+        UserError, match=r"^--channels: .*theirs\.tar holds vectors, and it is for images; leave it out$"
+    ):
+        index_shards([str(tmp_path)], IndexOptions(), {"channels": 1}, overwrite=True)
 
 
 def test_check_and_stats(data, tmp_path):
@@ -178,6 +180,28 @@ def test_mistakes_in_sources(arrange, says, vectors, tmp_path):
     assert says in str(error.value)
 
 
+def test_what_an_index_could_not_say_is_refused_before_anything_is_written(place, vectors, tmp_path, monkeypatch):
+    monkeypatch.setattr(vectors.Making, "spec", frozenset(("dtype",)))
+    said_of = r"^the modality 'vectors' says of its samples scale, and its `spec` does not list that$"
+    with pytest.raises(UserError, match=said_of):
+        write_shards(str(place / "files"), tmp_path / "out", ShardOptions())
+    with tarfile.open(tmp_path / "theirs.tar", "w") as tar:
+        tar.add(place / "files/a/000.vec", "0.vec")
+    with pytest.raises(UserError, match=said_of):
+        index_shards([str(tmp_path)], IndexOptions())
+    monkeypatch.setattr(vectors.Making, "spec", frozenset(("dtype", "scale")))
+    monkeypatch.setattr(
+        vectors, "form_of", lambda payload: base.Form((D,), {"dtype": "float32", "scale": float("nan")})
+    )
+    for attempt in (
+        lambda: write_shards(str(place / "files"), tmp_path / "out", ShardOptions(bad="skip")),
+        lambda: index_shards([str(tmp_path)], IndexOptions(bad="skip")),
+    ):
+        with pytest.raises(UserError, match=r"^a modality says of its samples {'dtype': 'float32', 'scale': nan}, "):
+            attempt()
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs.tar"]
+
+
 def test_options_of_other_samples_are_refused(place, tmp_path):
     result = command(SHARDS, place / "vectors.npy", "data", PLUGIN, "--size=8", cwd=tmp_path)
     assert "--size: " in (line := refused(result))
@@ -186,67 +210,104 @@ def test_options_of_other_samples_are_refused(place, tmp_path):
 
 TWIN = """
 from dataclasses import dataclass
+from ragdist.config.option import option
 from ragdist.modalities import MODALITIES
 from ragdist_plugins.vectors import Making, VectorOptions, Vectors
 
 @dataclass
 class Options:
-    {option}: int = 0
+    scale: float = option(0.0, at_least=0)
+    \'\'\'of others\'\'\'
+    seed: int = 0
+    more: int = 0
+
+@dataclass
+class IndexOptions:
+    label: int = 0
 
 class Other(Making):
-    units, options = "others", Options
+    units, options, index_options = "others", Options, IndexOptions
 
     def encode(self, item, options):
-        return super().encode(item, VectorOptions())
+        found = super().encode(item, VectorOptions(scale=options.scale))
+        assert options.seed == 3, options
+        return found
+
+    def describe(self, payload, options):
+        assert options == IndexOptions(4), options
+        return super().describe(payload, options)
 
 class Others(Vectors):
     making = Other()
 
-MODALITIES.add("other", Others)
+MODALITIES.add("oth-er", Others)
 """
 
 
-def test_two_modalities_with_the_same_options_or_files(place, tmp_path):
-    for option, says in (
-        ("scale", "the option --scale of the modality 'other' has the name of one of the modality 'vectors'"),
-        ("seed", "the option --seed of the modality 'other' has the name of one of the command itself"),
-        ("more", "may hold vectors or others: say which with --modality vectors or --modality other"),
-    ):
-        (tmp_path / "other.py").write_text(TWIN.format(option=option))
-        for source in ("files", "vectors.npy"):
-            result = command(SHARDS, place / source, "data", f"{PLUGIN},other.py", cwd=tmp_path)
-            assert says in refused(result)
-    more = [f"{PLUGIN},other.py", "--modality=other", "--more=1"]
-    assert "samples [5]" in said(command(SHARDS, place / "files", "data", *more, cwd=tmp_path))
-    assert index_file.load_table(tmp_path / "data", index_of(tmp_path / "data").shards[0]).size == N
+def test_an_option_whose_name_is_taken_has_its_modality_before_it(place, tmp_path):
+    """Two modalities with the same options and files, and one option that the command has, too."""
+    (tmp_path / "other.py").write_text(TWIN)
+    both = f"{PLUGIN},other.py"
+    said_of = " ".join(said(command(SHARDS, "--help", both, cwd=tmp_path)).split())
+    assert "--scale SCALE of vectors" in said_of, "it is marked as one that is used often"
+    assert "--oth_er.seed" not in said_of
+    said_of = " ".join(said(command(SHARDS, "--help", "all", both, cwd=tmp_path)).split())
+    assert "--scale SCALE of vectors" in said_of
+    assert "--oth_er.scale SCALE for others (--scale is for vectors): of others (default: 0.0)" in said_of
+    assert "--oth_er.seed SEED for others (--seed is the command's own) (default: 0)" in said_of
+    assert "--more MORE" in said_of
+    vectors, others, files = "--modality=vectors", "--modality=oth-er", place / "files"
+    which = "may hold vectors or others: say which with --modality vectors or --modality oth-er"
+    mistakes = {
+        (files,): which,
+        (place / "vectors.npy",): which,
+        (files, others, "--scale=2"): "holds others, and it is for vectors; give --oth_er.scale",
+        (files, vectors, "--oth_er.scale=2"): "holds vectors, and it is for others; give --scale",
+        (files, vectors, "--more=1"): "holds vectors, and it is for others; leave it out",
+        (files, others, "--oth_er.scale=-1"): "--oth_er.scale -1.0: it must be 0 or more",
+        (files, others, "--oth_er.scale=x"): "--oth_er.scale: 'x' is not a number",
+    }
+    lines = each_refused(tmp_path, *([SHARDS, source, "data", both, *more] for source, *more in mistakes))
+    for line, says in zip(lines, mistakes.values(), strict=True):
+        assert says in line
+    own = [others, "--oth_er.scale=3", "--oth_er.seed=3", "--seed=1", "--more=1"]
+    assert "samples [5]" in said(command(SHARDS, place / "files", "data", both, *own, cwd=tmp_path))
+    index = index_of(tmp_path / "data")
+    assert index.spec["scale"] == 3
+    assert index_file.load_table(tmp_path / "data", index.shards[0]).size == N
+    said(command(SHARDS, place / "files", "mine", both, vectors, "--scale=2.5", "--shard_samples=300", cwd=tmp_path))
+    assert index_of(tmp_path / "mine").spec["scale"] == 2.5
+    indexed = [SHARDS, "index", "mine", "--out=indexed", both, "--label=", "--oth_er.label=4"]
+    said(command(*indexed, others, "--processes=2", cwd=tmp_path))
+    assert index_of(tmp_path / "indexed").codec == "oth-er"
+    line = refused(command(*indexed, vectors, "--overwrite", cwd=tmp_path))
+    assert line.endswith("holds vectors, and it is for others; leave it out")
 
 
 def index_of(folder: Path) -> Index:
     """The index of a modality that is not in this process."""
     content = json.loads((folder / "index.json").read_text())
-    return Index(**{key: content[key] for key in ("codec", "classes")}, shape=(D,),
+    return Index(**{key: content[key] for key in ("codec", "classes", "spec")}, shape=(D,),
                  shards=tuple(index_file.Shard(**shard) for shard in content["shards"]))  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("module", "arguments"),
-    [
-        (TRAIN, [*TINY, "--data=data", "--out=new"]),
-        (SHARDS, ["check", "data"]),
-        (SHARDS, ["stats", "data"]),
-        (GENERATE, ["generator.safetensors", "--out=samples.npy"]),
-        (EVALUATE, ["generator.safetensors", "--data=data"]),
-        (EVALUATE, ["files", "--data=data"]),
-    ],
-)
-def test_without_the_plugin_a_line_says_what_is_missing(run, tmp_path, module, arguments):
+def test_without_the_plugin_a_line_says_what_is_missing(run, tmp_path):
     for name in ("data", "files"):
         (tmp_path / name).symlink_to(run.parent / name)
     shutil.copy(run / "generator.safetensors", tmp_path)
-    line = refused(command(module, *arguments, cwd=tmp_path))
-    assert (
-        "holds samples of the modality 'vectors', which is not here: give the plugin that adds it, as --plugin" in line
-    )
+    for line in each_refused(
+        tmp_path,
+        [TRAIN, *TINY, "--data=data", "--out=new"],
+        [SHARDS, "check", "data"],
+        [SHARDS, "stats", "data"],
+        [GENERATE, "generator.safetensors", "--out=samples.npy"],
+        [EVALUATE, "generator.safetensors", "--data=data"],
+        [EVALUATE, "files", "--data=data"],
+    ):
+        missing = (
+            "holds samples of the modality 'vectors', which is not here: give the plugin that adds it, as --plugin"
+        )
+        assert missing in line
 
 
 # Training.
@@ -329,8 +390,15 @@ def test_two_workers_and_bad_samples(damaged, tmp_path):
     ],
 )
 def test_what_does_not_suit_vectors_gets_one_line(data, tmp_path, arguments, says):
-    argv = [*TINY, PLUGIN, f"--data={data}", "--out=new", *arguments]
-    assert says in refused(command(TRAIN, *argv, cwd=tmp_path))
+    argv = [*TINY, PLUGIN, f"--data={data}", f"--out={tmp_path / 'new'}", *arguments]
+    assert says in refused_here(train_command.main, *argv)
+
+
+def test_a_search_by_features_of_other_samples_is_refused_before_it_writes_anything(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = [*TINY, PLUGIN, f"--data={data}", "--features=pixels", "--out=found"]
+    assert refused_here(search.main, *argv).startswith("--features pixels: vectors have no such features")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.cluster
@@ -364,12 +432,13 @@ def test_generate(run, tmp_path):
     assert [file.name for file in files] == [f"{i:06d}.vec" for i in range(70)]
     for row, file in zip(rows, files, strict=True):
         assert np.frombuffer(file.read_bytes()[16:], "<f4") == pytest.approx(row, rel=1e-5)
-    said(command(GENERATE, run, "--n=4", "--out=b.npy", "--class=b", cwd=tmp_path))
+    generate.main([str(run), "--n=4", f"--out={tmp_path / 'b.npy'}", "--class=b"])
     assert not np.array_equal(np.load(tmp_path / "b.npy"), rows[:4])
-    said(command(GENERATE, run, "--n=4", "--interpolate", "--points=2", "--frames=3", "--out=a.gif", cwd=tmp_path))
+    few = ["--n=4", "--interpolate", "--points=2", "--frames=3"]
+    generate.main([str(run), *few, f"--out={tmp_path / 'a.gif'}"])
     assert Image.open(tmp_path / "a.gif").n_frames > 1
-    assert "end it in .npy, or name a folder" in refused(command(GENERATE, run, "--out=grid.png", cwd=tmp_path))
-    assert "name it samples.gif" in refused(command(GENERATE, run, "--interpolate", cwd=tmp_path))
+    assert "end it in .npy, or name a folder" in refused_here(generate.main, run, "--out=grid.png")
+    assert "name it samples.gif" in refused_here(generate.main, run, "--interpolate")
 
 
 def figures(folder: Path) -> dict[str, float]:
@@ -395,7 +464,7 @@ def test_evaluate(run, place, tmp_path):
     said(command(EVALUATE, run, *few, "--out=two", "--workers=2", cwd=tmp_path))
     assert figures(tmp_path / "two") == pytest.approx(one, rel=1e-4)
 
-    said(command(GENERATE, run, "--n=100", "--out=files", cwd=tmp_path))
+    generate.main([str(run), "--n=100", f"--out={tmp_path / 'files'}"])
     said(command(EVALUATE, "files", *few, f"--data={place / 'data'}", PLUGIN, cwd=tmp_path))
     files = figures(tmp_path / "files-evaluation")
     assert set(files) == set(one)

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from safetensors import safe_open
 
-from ragdist.config import identity
+from ragdist import train
+from ragdist.config import identity, settings
 from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
-from ragdist.tools.table import Table
 from tests import plugin
-from tests.conftest import TINY, begin, command, refused
+from tests.conftest import TINY, begin, command, each_refused, picture, plugins_of_a_test, refused, refused_here
 
 TRAIN, EVALUATE, GENERATE = "ragdist.train", "ragdist.evaluate", "ragdist.generate"
 SMALL = [word for word in TINY if not word.startswith("--network.family")]
@@ -38,6 +38,15 @@ def meta(run: Path) -> dict:
 def about(generator: Path) -> dict:
     with safe_open(generator, "pt") as file:
         return json.loads(file.metadata()["ragdist"])
+
+
+def protocol(folder: Path) -> dict:
+    return json.loads((folder / "evaluation.json").read_text())["protocol"]
+
+
+def curves(folder: Path) -> list[str]:
+    """The protocol of each evaluation that a folder remembers."""
+    return [json.loads(line)["protocol"] for line in (folder / "evaluations.jsonl").read_text().splitlines()]
 
 
 def sha256(text: str) -> str:
@@ -121,32 +130,48 @@ def test_more_and_fewer_plugins_are_another_run_too(again):
 
 
 def test_it_is_judged_and_drawn_from_without_naming_the_plugin(again):
-    judging = [*FEW, "--features=means", "--metrics=brightness,kid", "--cache=cache"]
-    for workers in ("1", "2"):
-        said = ran(EVALUATE, "run", *judging, f"--workers={workers}", f"--out=of{workers}", cwd=again)
-        assert "note:" not in said
+    """Beside a package none of whose rows can be imported, of which one line each tells, on however many workers."""
+    plugin.install_broken(again)
+    judging = [*FEW, "--features=means", "--metrics=brightness,frechet", "--cache=cache"]
+    for workers, features in (("1", "computed"), ("2", "from the cache")):
+        result = command(EVALUATE, "run", *judging, f"--workers={workers}", f"--out=of{workers}", cwd=again)
+        assert result.returncode == 0, result.stderr
+        assert f"features {features}" in result.stdout
+        assert "note:" not in result.stdout
+        assert_left_out(result.stderr, "wreck", "hull")
     one, two = (json.loads((again / f"of{n}/evaluation.json").read_text()) for n in "12")
     assert one["figures"] == two["figures"]
-    assert {"brightness", "kid"} == {*one["figures"]}
+    assert {"brightness", "frechet_distance"} == {*one["figures"]}
+    assert curves(again / "of1") == curves(again / "of2") == curves(again / "run"), "the training's own is one of them"
     ran(GENERATE, "run", "--n=2", "--out=drawn.png", cwd=again)
     # The plugin of the command stands for the run's of that name.
     plugin.write(again, "raise ValueError")
     (again / "mine").mkdir()
     mine = plugin.write(again / "mine")
     ran(GENERATE, "run/generator.safetensors", "--n=2", "--plugin", str(mine), cwd=again)
+    # Figures of another text are other figures: its features are computed anew.
+    other = plugin.TEXT + "# other\n"
+    plugin.write(again / "mine", other)
+    said = ran(EVALUATE, "run", *judging, "--out=of3", "--plugin", str(mine), cwd=again)
+    assert "features computed" in said
+    for folder, text in (("of2", plugin.TEXT), ("of3", other)):
+        code = protocol(again / folder)["code"]
+        assert code == dict.fromkeys(("features", "measure brightness"), sha256(text))
+    assert curves(again / "of3") != curves(again / "of2")
 
 
 def test_a_run_whose_plugin_is_gone_is_one_clear_line(again):
     (again / "my.py").unlink()
-    for argv in ([GENERATE, "run", "--n=1"], [EVALUATE, "run", *FEW], [EVALUATE, "run", *FEW, "--workers=2"]):
-        said = refused(command(*argv, cwd=again))
+    for said in each_refused(
+        again, [GENERATE, "run", "--n=1"], [EVALUATE, "run", *FEW], [EVALUATE, "run", *FEW, "--workers=2"]
+    ):
         assert said == (
             "error: run/generator.safetensors was made by the network family 'mine', which is not here: give the "
             "plugin that it is from, my.py, with --plugin FILE"
         )
 
 
-def test_a_configuration_may_name_plugins_and_the_command_line_wins(digits, tmp_path):
+def test_a_configuration_may_name_plugins_and_the_command_line_wins(digits, tmp_path, monkeypatch):
     plugin.write(tmp_path)
     plugin.write(tmp_path, plugin.TEXT + "\n", "other.py")
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"plugin": "my.py", "network": {"family": "mine"}}))
@@ -154,8 +179,10 @@ def test_a_configuration_may_name_plugins_and_the_command_line_wins(digits, tmp_
     ran(*argv, "--out=run", cwd=tmp_path)
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["plugin"] == str(tmp_path / "my.py")
     assert [*meta(tmp_path / "run")["plugins"]] == ["my.py"]
-    ran(*argv, "--out=won", "--plugin=other.py", cwd=tmp_path)
-    assert [*meta(tmp_path / "won")["plugins"]] == ["other.py"]
+    monkeypatch.chdir(tmp_path)
+    with plugins_of_a_test():
+        config, _ = settings.parse([*argv[1:], "--plugin=other.py"], "train")
+        assert identity.code_of(config) == {"plugins": {"other.py": sha256(plugin.TEXT + "\n")}}
 
 
 @pytest.mark.parametrize(("text", "argv", "says"), [
@@ -176,19 +203,23 @@ def test_a_configuration_may_name_plugins_and_the_command_line_wins(digits, tmp_
      "did you mean 'mine'?"),
     ("", ["--plugin"], "--plugin needs a file"),
 ])  # fmt: skip
-def test_mistakes(text, argv, says, tmp_path):
+def test_mistakes(text, argv, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     if text is not None:
         (tmp_path / "my.py").write_bytes(text if isinstance(text, bytes) else text.encode())
     (tmp_path / "a").mkdir()
     plugin.write(tmp_path / "a", "1")
-    assert says in refused(command(TRAIN, "--plugin=my.py", *argv, cwd=tmp_path))
+    with plugins_of_a_test():
+        assert says in refused_here(train.main, "--plugin=my.py", *argv)
     assert not (tmp_path / "runs").exists()
 
 
 def test_unknown_features_and_measures_are_named(trained):
     judging = [EVALUATE, "run", *FEW, "--out=x"]
-    assert "did you mean 'means'?" in refused(command(*judging, "--features=mean", cwd=trained))
-    said = refused(command(*judging, "--features=means", "--metrics=bright", cwd=trained))
+    meant, said = each_refused(
+        trained, [*judging, "--features=mean"], [*judging, "--features=means", "--metrics=bright"]
+    )
+    assert "did you mean 'means'?" in meant
     assert "--metrics bright: there is no such measure; there are: frechet," in said
     assert said.endswith(", brightness")
 
@@ -203,23 +234,30 @@ def installed(tmp_path_factory, digits) -> Path:
     plugin.install(cwd)
     ran("ragdist.shards", "index", str(digits), "--out=shards", "--modality=toy_image", cwd=cwd)
     tiny = [*SMALL, "--network.family=toy", "--objective.adversarial=toy_loss", "--samples=64"]
-    ran(TRAIN, *tiny, "--data=shards", "--out=run", "--data.loader_workers=1", cwd=cwd)
+    evaluating = ["--evaluate_every=64", "--evaluate.features=toy_pixels", "--evaluate.metrics=toy_kid,frechet"]
+    evaluating += ["--evaluate.samples=64", "--evaluate.reals=64", "--evaluate.cache=cache"]
+    ran(TRAIN, *tiny, *evaluating, "--data=shards", "--out=run", "--data.loader_workers=1", cwd=cwd)
     return cwd
 
 
 def test_choices_of_packages_are_used_by_name_and_written_down(installed):
     assert json.loads((installed / "shards/index.json").read_text())["codec"] == "toy_image"
-    expected = dict.fromkeys(("network.family", "objective.adversarial", "modality"), "toys 1.2")
+    expected = dict.fromkeys(("network.family", "objective.adversarial", "modality", "head"), "toys 1.2")
     assert meta(installed / "run")["packages"] == expected
     assert about(installed / "run/generator.safetensors")["packages"] == expected
 
 
-def test_another_version_of_a_package_is_another_run(installed, tmp_path):
+def test_another_version_of_a_package_is_another_run_and_its_figures_are_others(installed, tmp_path):
     cwd = shutil.copytree(installed, tmp_path / "updated")
     plugin.install(cwd, "1.3")
     ran(GENERATE, "run", "--n=2", cwd=cwd)
     said = refused(command(TRAIN, "--out=run", "--samples=96", cwd=cwd))
     assert "network.family is from toys 1.3, and was from toys 1.2" in said
+    assert len(before := curves(cwd / "run")) == 1
+    judging = ["--data=shards", "--features=toy_pixels", "--metrics=toy_kid,frechet", "--cache=cache"]
+    assert "features computed" in ran(EVALUATE, "run", *FEW, *judging, cwd=cwd), "those of toys 1.2 are in the cache"
+    assert protocol(cwd / "run")["code"] == {"features": "toys 1.3", "measure toy_kid": "toys 1.3"}
+    assert len({*before, *curves(cwd / "run")}) == 2
     shutil.rmtree(cwd / "toys-1.3.dist-info")
     said = refused(command(GENERATE, "run", "--n=2", cwd=cwd))
     assert said.endswith("made by the network family 'toy', which is not here: install toys 1.2")
@@ -230,26 +268,73 @@ def test_a_package_that_cannot_be_imported_is_named(installed):
     assert "the network family 'broken' of the package toys 1.2 cannot be imported (AttributeError:" in said
 
 
+BROKEN = {
+    name: f"the {what} '{name}' of the package wrecks 0.1 cannot be imported ({why}"
+    for what, name, why in (
+        ("modality", "wreck", "RuntimeError: its library is of another version)"),
+        ("modality", "hull", "ModuleNotFoundError: No module named 'hull."),
+        ("measure", "depth", "RuntimeError: its library is of another version)"),
+        ("kind of features", "sunk", "RuntimeError: its library is of another version)"),
+    )
+}
+
+
+def assert_left_out(stderr: str, *names: str) -> None:
+    """Check that there is a warning for each of these rows, and nothing else."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    assert len(lines) == len(names), stderr
+    for line, said in zip(sorted(lines), sorted(BROKEN[name] for name in names), strict=True):
+        assert line.startswith(f"warning: {said}")
+        assert line.endswith(", and is left out")
+
+
+@pytest.fixture(scope="module")
+def wrecked(trained) -> Path:
+    """The folder of the run with the plugin, and of pictures, beside a package none of whose rows can be imported."""
+    cwd = shutil.copytree(trained, trained.parent / "wrecked")
+    plugin.install_broken(cwd)
+    (cwd / "pictures").mkdir()
+    picture(0).save(cwd / "pictures/0.png")
+    return cwd
+
+
+EVALUATING = ["--evaluate_every=32", "--evaluate.samples=64", "--evaluate.reals=64", "--evaluate.features=pixels"]
+
+
+@pytest.mark.parametrize(("argv", "names"), [
+    (["ragdist.shards", "pictures", "made"], ["wreck", "hull"]),
+    (["ragdist.shards", "index", "{digits}", "--out=indexed"], ["wreck", "hull"]),
+    ([EVALUATE, "run", *FEW, "--features=pixels", "--out=all"], ["depth"]),
+    ([TRAIN, *TINY, *EVALUATING, "--data={digits}", "--samples=32", "--out=new", "--evaluate.best=brightness",
+      "--plugin=my.py", "--evaluate.metrics=brightness"], ["depth"]),
+])  # fmt: skip
+def test_what_cannot_be_imported_and_nobody_asked_for_is_left_out(wrecked, digits, argv, names):
+    result = command(*(word.format(digits=digits) for word in argv), cwd=wrecked)
+    assert result.returncode == 0, result.stderr
+    assert_left_out(result.stderr, *names)
+
+
+def test_what_cannot_be_imported_and_was_asked_for_is_one_clear_line(wrecked, digits):
+    asked = {
+        "wreck": ["ragdist.shards", "pictures", "no", "--modality=wreck"],
+        "hull": ["ragdist.shards", "index", digits, "--out=no", "--modality=hull"],
+        "depth": [EVALUATE, "run", *FEW, "--metrics=depth", "--out=no"],
+        "sunk": [EVALUATE, "run", *FEW, "--features=sunk", "--out=no"],
+    }
+    for name, line in zip(asked, each_refused(wrecked, *asked.values()), strict=True):
+        assert line.startswith(f"error: {BROKEN[name]}")
+
+
 # In this process.
 
 
 def test_a_copy_is_loaded_once_and_another_text_of_the_name_is_refused(tmp_path):
     (tmp_path / "a").mkdir()
     paths = [plugin.write(tmp_path, f"# {tmp_path}", name) for name in ("one.py", "copy.py", "a/one.py")]
-    before = plugins.loaded()
-    plugins.load(map(str, paths))
-    assert [one.path for one in plugins.loaded()[len(before) :]] == [str(paths[0])]
-    plugin.write(tmp_path, "# other", "a/one.py")
-    with pytest.raises(UserError, match=r"another plugin of that file name, .*/one.py, is loaded already: rename one"):
-        plugins.load([str(paths[2])])
-
-
-def test_a_name_is_taken_once():
-    table = Table("ragdist.none", "thing", {"own": "json"})
-    table.add("mine", 1)
-    for name in ("own", "mine"):
-        with pytest.raises(UserError, match=f"there is a thing '{name}' already"):
-            table.add(name, 2)
-    assert (table["own"], table["mine"], [*table], table.added) == (json, 1, ["own", "mine"], ("mine",))
-    table.remove(["mine"])
-    assert "mine" not in table
+    with plugins_of_a_test():
+        before = plugins.loaded()
+        plugins.load(map(str, paths))
+        assert [one.path for one in plugins.loaded()[len(before) :]] == [str(paths[0])]
+        plugin.write(tmp_path, "# other", "a/one.py")
+        with pytest.raises(UserError, match=r"another plugin of that file name, .*/one.py, is loaded already: rename"):
+            plugins.load([str(paths[2])])

@@ -205,6 +205,26 @@ def test_mistakes(argv, says, tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("argv", "says"), [
+    (["--metric=inception_score"], "--metrics inception_score needs --features inception, not pixels"),
+    (["--metric=label_accuracy", "--network.labels=false"], "--metric label_accuracy needs --network.labels true"),
+    (["--samples=2", "--metric=coverage"], "2 samples are too few for the measure density_coverage, which needs 6"),
+])  # fmt: skip
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_does_not_suit_the_data_is_refused_before_anything_is_written(
+    argv, says, overwrite, tmp_path, digits, monkeypatch
+):
+    """Not even another search's folder is changed, which --overwrite would delete."""
+    monkeypatch.chdir(tmp_path)
+    if overwrite:
+        golden.copied(golden.VERSIONS[0], tmp_path / "golden")
+        (tmp_path / "golden/searched").rename(tmp_path / "found")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(UserError, match=re.escape(says)):
+        search.main([*options(digits, *argv), *["--overwrite"] * overwrite])
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
 def test_more_than_the_cluster_has_is_refused(tmp_path, monkeypatch, digits):
     from ragdist.launch.on_ray import cluster
     from tune.on_tune import Resources

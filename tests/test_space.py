@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from ragdist.config import Config, settings
 from ragdist.config.run import flat
+from ragdist.metrics import FEATURES
 from ragdist.tools.errors import UserError
+from tests import plugin
 from tune import halving, plan, propose, space
 from tune.folder import CRASHED, DIVERGED, FINISHED, RUNNING, STOPPED, Rung, SearchFolder, Trial
 from tune.importance import importance
@@ -264,6 +266,22 @@ def test_another_search_is_refused_and_named(tmp_path):
     path.write_text("{")
     with pytest.raises(UserError, match="is damaged"):
         plan.same(one, path)
+
+
+def test_the_version_of_the_package_that_judges_is_part_of_a_search(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def judged() -> plan.Plan:
+        monkeypatch.setattr(FEATURES, "_installed", None)
+        return search_state(tmp_path, features="toy_pixels").plan
+
+    plugin.install(tmp_path, "1.2")
+    path = tmp_path / "search.json"
+    path.write_text(json.dumps(judged().content()))
+    plan.same(judged(), path)
+    plugin.install(tmp_path, "1.3")
+    with pytest.raises(UserError, match=r"features is from toys 1\.3, and was from toys 1\.2"):
+        plan.same(judged(), path)
 
 
 # What is shown.

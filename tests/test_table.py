@@ -1,6 +1,7 @@
 """Tables of choices by name: what listing them costs, whose names they are, and that each row is there."""
 
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,19 +84,12 @@ def test_a_name_that_is_missing_is_a_key_error_and_a_mistake_that_names_the_near
     colours.check("quartz", "--colour quartz")
 
 
-def test_rows_that_are_added_come_last_and_can_be_removed(colours):
+def test_rows_that_are_added_come_last(colours):
     blue = object()
     colours.add("blue", blue)
     colours.add("dark", colours._rows["red"])
-    assert colours.added == ("blue", "dark")
-    assert list(colours)[-2:] == ["blue", "dark"]
+    assert list(colours) == [*colours.own, "blue", "dark"]
     assert (colours["blue"], colours["dark"], colours.provenance("blue")) == (blue, "#800000", "")
-    colours.remove(["blue", "dark"])
-    assert (colours.added, list(colours)) == ((), list(colours.own))
-    with pytest.raises(KeyError):
-        colours["blue"]
-    with pytest.raises(AssertionError):
-        colours.remove(["red"])
 
 
 @settings(max_examples=30)
@@ -113,7 +107,7 @@ def test_a_name_is_given_once(own, more):
             table.add(name, place)
             there.append(name)
             assert table[name] == place
-    assert (list(table), len(table), list(table.own), list(table.added)) == (there, len(there), own, there[len(own) :])
+    assert (list(table), len(table), list(table.own)) == (there, len(there), own)
 
 
 @pytest.fixture
@@ -139,7 +133,6 @@ def test_a_packages_rows_are_found_by_its_entry_points_and_ours_stay_ours(instal
     assert installed["ochre"] == "ochre"
     assert installed.provenance("ochre") == "paints 1.2"
     assert (installed["red"], installed.provenance("red")) == ("#800000", "")
-    assert installed.added == ()
 
 
 @pytest.mark.parametrize(("name", "says"), [("wet", "ZeroDivisionError"), ("gone", "AttributeError")])
@@ -148,6 +141,27 @@ def test_a_package_that_cannot_be_imported_is_one_line_that_names_it(installed, 
     line = rf"^the colour '{name}' of the package paints 1.2 cannot be imported \({says}: .*\)$"
     with pytest.raises(UserError, match=line):
         installed[name]
+
+
+def test_who_asks_for_all_gets_those_that_work_and_a_line_for_each_other(installed, capsys):
+    installed.add("dull", "no_such_module:DULL")
+    with pytest.raises(ModuleNotFoundError, match="colours_"):  # the project's own row
+        installed.working()
+    for _ in range(2):
+        found = installed.working(lambda name: None if name == "none" else installed[name])
+        assert ({*found}, found["ochre"]) == ({*installed.own, "ochre"}, "ochre")
+    lines = sorted(capsys.readouterr().err.splitlines())
+    for line, name, whose, what in zip(
+        lines,
+        ("dull", "gone", "wet"),
+        ("a plugin", "the package paints 1.2", "the package paints 1.2"),
+        ("ModuleNotFoundError: No module named 'no_such_module'", "AttributeError: .*", "ZeroDivisionError: .*"),
+        strict=True,
+    ):
+        whole = rf"warning: the colour '{name}' of {whose} cannot be imported \({what}\), and is left out"
+        assert re.fullmatch(whole, line)
+    with pytest.raises(UserError, match=r"'wet' of the package paints 1\.2"):
+        installed["wet"]
 
 
 @pytest.mark.parametrize("place", ["math", "math:pi", "pathlib:Path.home"])

@@ -8,12 +8,44 @@ import torch
 from ragdist.config.evaluation import EvaluateOptions
 from ragdist.distributed.world import World
 from ragdist.evaluation import source
-from ragdist.evaluation.reference import Reference
+from ragdist.evaluation.reference import Reference, suitable
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.steps import EvaluationSteps
 from ragdist.tools.errors import UserError
 from tune import metrics
 from tune.plan import Plan
+
+
+def check(plan: Plan) -> DataSet:
+    """Check that a search's metric and features suit its data, before anything is computed or written.
+
+    Returns:
+        The data that samples are compared with.
+
+    Raises:
+        UserError: they do not.
+    """
+    config, asked, options = plan.config, plan.options, _options(plan)
+    data = DataSet(options.data, Path(config.data.cache).expanduser(), config.data.cache_gb)
+    if options.metrics == "classes" and len(data.index.classes) < 2:
+        raise UserError(f"--metric {asked.metric} needs data with labels: choose another one")
+    if asked.metric == "label_accuracy" and not config.network.labels:
+        raise UserError("--metric label_accuracy needs --network.labels true")
+    suitable(options, data, asked.samples)
+    return data
+
+
+def _options(plan: Plan, device: torch.device | str = "auto") -> EvaluateOptions:
+    """The options of evaluating a trial."""
+    asked = plan.options
+    return EvaluateOptions(
+        data=asked.judged_by or plan.config.data.path,
+        samples=asked.samples,
+        features=asked.features,
+        inception_weights=asked.inception_weights,
+        metrics=metrics.measure(asked.metric),
+        device=str(device),
+    )
 
 
 class TrialEvaluator:
@@ -29,22 +61,9 @@ class TrialEvaluator:
     """
 
     def __init__(self, plan: Plan, device: torch.device, say: Callable[[str], None] = lambda line: None):
-        config, options = plan.config, plan.options
-        self.metric, self.device = options.metric, device
-        self.options = EvaluateOptions(
-            data=options.judged_by or config.data.path,
-            samples=options.samples,
-            features=options.features,
-            inception_weights=options.inception_weights,
-            metrics=metrics.measure(options.metric),
-            device=str(device),
-        )
-        data = DataSet(self.options.data, Path(config.data.cache).expanduser(), config.data.cache_gb)
-        if metrics.measure(options.metric) == "classes" and len(data.index.classes) < 2:
-            raise UserError(f"--metric {options.metric} needs data with labels: choose another one")
-        if options.metric == "label_accuracy" and not config.network.labels:
-            raise UserError("--metric label_accuracy needs --network.labels true")
-        world = World(0, 1, device)
+        options = plan.options
+        self.metric, self.device, self.options = options.metric, device, _options(plan, device)
+        data, world = check(plan), World(0, 1, device)
         self.reference = Reference(data, self.options, options.samples, world=world, say=say)
         by = f", by {self.options.data}" if options.judged_by else ""
         self.text = f"{self.metric} of {options.samples:,} samples{by}, {self.reference.extractor.title}"

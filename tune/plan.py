@@ -10,7 +10,9 @@ import yaml
 
 import ragdist
 from ragdist.config import Config, identity, migrations, settings
+from ragdist.config.evaluation import best_by
 from ragdist.config.run import flat
+from ragdist.metrics import FEATURES, MEASURES
 from ragdist.tools.errors import UserError
 from tune import halving, space
 from tune.options import SearchOptions
@@ -56,6 +58,15 @@ class Plan:
         plain = ("lambda 0", own | {space.LAM: 0.0})
         return [plain] if own[space.LAM] == 0 else [("default", own), plain]
 
+    def code(self) -> identity.Code:
+        """The code of others that the results depend on."""
+        features, measured = self.options.features, best_by(self.options.metric)
+        more = {
+            "features": FEATURES.provenance(features) if features in FEATURES else "",
+            "metric": MEASURES.provenance(measured[0]) if measured else "",
+        }
+        return identity.code_of(self.config, more)
+
     def content(self) -> dict[str, Any]:
         """The content of search.json."""
         return {
@@ -67,7 +78,7 @@ class Plan:
             "rungs": self.rungs,
             **{name: getattr(self.options, name) for name in _SAME},
             "config": flat(self.config),
-            **identity.code_of(self.config),
+            **self.code(),
         }
 
 
@@ -130,7 +141,7 @@ def check_code(plan: Plan, path: Path) -> None:
     Raises:
         UserError: naming what differs.
     """
-    if changed := identity.differences(identity.code_of(plan.config), _load(path)):
+    if changed := identity.differences(plan.code(), _load(path)):
         raise UserError(
             f"{platform.node()} and the search's driver have different packages ({'; '.join(changed)}): install the "
             "same ones on all nodes"

@@ -20,7 +20,7 @@ from ragdist.tools.errors import UserError
 from ragdist.tools.stop_signal import StopOnSignal
 from tune import plan as plans
 from tune import results, space
-from tune.evaluator import TrialEvaluator
+from tune.evaluator import TrialEvaluator, check
 from tune.folder import SearchFolder
 from tune.plan import Plan
 from tune.state import SearchState
@@ -34,20 +34,16 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
         UserError: a mistake that the user can mend: damaged data, a folder in use, no such device.
     """
     place, plan = SearchFolder(out), _understood_everywhere(plan, out)
+    units = modalities.making(open_data(plan.config).codec).units
+    check(plan)  # a start that is refused leaves nothing behind, and what was there before
     with place.locked(), StopOnSignal() as stop:
-        if overwrite:
-            _clear(place)
-        if place.search.is_file():
-            plans.same(plan, place.search)
-        elif any(place.trials.iterdir()):
-            raise UserError(f"{out} holds trials but no {place.search.name}: restore it, or give --overwrite")
-        search = SearchState(plan, place)
-        with os_errors_as_user_error(f"cannot write the search to {out}"):
-            write_whole(place.search, json.dumps(plan.content(), indent=1) + "\n")
-        search.units = modalities.making(open_data(plan.config).codec).units
+        if not overwrite:
+            _check_same(plan, place)
         remote = plan.options.workers_per_trial != "0"
         metric = TrialEvaluator(plan, _device(plan.config, remote), print).text
         torch.cuda.empty_cache()  # a trial may be on the same GPU
+        search = _begin(plan, place, overwrite=overwrite)
+        search.units = units
         for axis in plan.axes:
             print(f"{axis.name}: {axis.text()}")
         runs = f" on each of {plan.options.seeds} seeds" if plan.options.seeds > 1 else ""
@@ -73,6 +69,23 @@ def _understood_everywhere(plan: Plan, out: Path) -> Plan:
     config = space.varied(config, {"data.path": absolute_path(config.data.path, "--data")})
     judged_by = absolute_path(plan.options.judged_by, "--judged_by")
     return plans.make(config, replace(plan.options, judged_by=judged_by), plan.axes)
+
+
+def _check_same(plan: Plan, place: SearchFolder) -> None:
+    """Refuse a folder that holds another search than the plan's."""
+    if place.search.is_file():
+        plans.same(plan, place.search)
+    elif any(place.trials.iterdir()):
+        raise UserError(f"{place.path} holds trials but no {place.search.name}: restore it, or give --overwrite")
+
+
+def _begin(plan: Plan, place: SearchFolder, *, overwrite: bool) -> SearchState:
+    if overwrite:
+        _clear(place)
+    search = SearchState(plan, place)
+    with os_errors_as_user_error(f"cannot write the search to {place.path}"):
+        write_whole(place.search, json.dumps(plan.content(), indent=1) + "\n")
+    return search
 
 
 def _device(config: Config, remote: bool) -> torch.device:

@@ -3,6 +3,7 @@
 import difflib
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -77,12 +78,18 @@ class Parser(jsonargparse.ArgumentParser):
             if action.dest in tables:
                 action.metavar = "{" + ",".join(tables[action.dest].own) + ",...}"
 
-    def add_options(self, kind: type) -> None:
-        """Add a dataclass's options beside those that are there; names that there are already stay what they are."""
-        known = {action.dest for action in self._actions}
-        new = helptext.marks(kind)
-        self._common = new | self._common
-        super().add_class_arguments(kind, None, as_group=False, skip=known & new.keys())
+    def add_options(self, kind: type, names: Mapping[str, str]) -> None:
+        """Add a dataclass's options beside those that are there.
+
+        Args:
+            kind: the dataclass.
+            names: field -> what its option is called: as the field, or PREFIX.FIELD.
+        """
+        self._common = self._common | {names[field]: mark for field, mark in helptext.marks(kind).items()}
+        prefixes = {field: option.rpartition(".")[0] for field, option in names.items()}
+        for prefix in sorted({*prefixes.values()}):
+            others = {field for field in names if prefixes[field] != prefix}
+            super().add_class_arguments(kind, prefix or None, as_group=False, skip=others)
 
     def parse_args(self, args: list[str] | None = None, *more: Any, **options: Any) -> Any:
         about = helptext.topic(arguments() if args is None else args)

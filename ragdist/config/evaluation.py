@@ -1,5 +1,6 @@
 """The options of an evaluation; a file of its own, so that --help need not import PyTorch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ragdist.config.option import common, option
@@ -42,8 +43,12 @@ def best_by(figure: str) -> tuple[str, str] | None:
 
 def figures_to_rank_by() -> dict[str, tuple[str, str]]:
     """`BEST`, and the figures of measures that plugins and installed packages add."""
-    added = [name for name in MEASURES if name not in MEASURES.own]
-    return BEST | {figure: (name, better) for name in added for figure, better in MEASURES[name].best.items()}
+    added = MEASURES.working(_best_of)
+    return BEST | {figure: (name, better) for name, best in added.items() for figure, better in best.items()}
+
+
+def _best_of(name: str) -> Mapping[str, str]:
+    return {} if name in MEASURES.own else MEASURES[name].best  # the project's are not imported for it
 
 
 @dataclass

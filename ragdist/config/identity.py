@@ -10,6 +10,7 @@ A run with none of them has neither key.
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ragdist.config import cli
@@ -21,17 +22,18 @@ KEYS = ("plugins", "packages")
 Code = dict[str, dict[str, str]]
 
 
-def code_of(config: Config, modality: str = "") -> Code:
+def code_of(config: Config, more: Mapping[str, str] = MappingProxyType({})) -> Code:
     """The code of others that a run depends on; its plugins are loaded.
 
     Args:
         config: the run's.
-        modality: the package that its data's modality is from; empty: the project, or a plugin.
+        more: the packages of what is not chosen by an option of the run, as ``Index.packages``; empty: the project, or
+            a plugin.
     """
     files = plugins.named(cli.plugin_files(config.plugin))
     # A worker without a package has none of its choices.
     packages = {name: table.provenance(value) if value in table else "" for name, value, table in choices(config)}
-    packages["modality"] = modality
+    packages |= more
     found = {
         "plugins": {Path(plugin.path).name: plugin.sha256 for plugin in sorted(files)},
         "packages": {name: package for name, package in packages.items() if package},

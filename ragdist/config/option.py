@@ -4,8 +4,9 @@ An option marked ``free`` may differ when a run is continued; any other decides 
 another value is another run. One marked ``common`` is shown by `--help` without being asked for all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ragdist.tools.errors import UserError
@@ -60,14 +61,19 @@ def free(default: Any, **marks: Any) -> Any:
     return option(default, free=True, **marks)
 
 
-def check_limits(options: Any, prefix: str = "") -> None:
+def check_limits(options: Any, prefix: str = "", names: Mapping[str, str] = MappingProxyType({})) -> None:
     """Refuse numbers outside of their limits and names of no choice, in a dataclass of options and those in it.
+
+    Args:
+        options: the dataclass.
+        prefix: before the names of its fields, where they are options of a group.
+        names: what fields are called on the command line that have another name there.
 
     Raises:
         UserError: naming the option and what it must be.
     """
     for item in fields(options):
-        value, name = getattr(options, item.name), f"{prefix}{item.name}"
+        value, name = getattr(options, item.name), names.get(item.name, f"{prefix}{item.name}")
         limits = item.metadata.get("limits")
         if is_dataclass(value):
             check_limits(value, f"{name}.")

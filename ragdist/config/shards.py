@@ -43,7 +43,7 @@ class ShardOptions:
 
 @dataclass
 class IndexOptions:
-    """Options of indexing shards that others wrote."""
+    """Options of indexing shards that others wrote, whatever the samples are; a modality's own join them."""
 
     out: str = ""
     """folder of the index; empty: the shards' own"""
@@ -55,8 +55,6 @@ class IndexOptions:
     """extension of the member that is the sample, such as jpg; empty: the one of each sample that can be it"""
     label: str = ""
     """where the label is in each sample's .json, such as label or meta.class; empty: the .cls member, if any"""
-    channels: Literal[0, 1, 3] = 0
-    """of images, 1: grey, 3: RGB; 0: as the first sample is"""
     keys: Literal["unique", "any"] = "unique"
     """unique: a key that was in another shard already makes a sample bad; any: shards may count from zero each"""
     bad: Literal["fail", "skip"] = "fail"

@@ -31,6 +31,7 @@ from ragdist import modalities
 from ragdist.config import migrations
 from ragdist.modalities import MODALITIES
 from ragdist.modalities.base import Form
+from ragdist.networks import HEADS
 from ragdist.storage.files import is_sha256
 from ragdist.storage.store import Store
 from ragdist.tools.errors import TooNew, UserError
@@ -78,9 +79,10 @@ class Index:
         return Form(self.shape, self.spec)
 
     @property
-    def package(self) -> str:
-        """The installed package that the modality is from; empty: the project, or a plugin."""
-        return MODALITIES.provenance(self.codec)
+    def packages(self) -> dict[str, str]:
+        """The installed packages that the modality and G's output head are from; empty: the project, or a plugin."""
+        head = modalities.training(self.codec).head
+        return {"modality": MODALITIES.provenance(self.codec), "head": HEADS.provenance(head) if head in HEADS else ""}
 
     @property
     def samples(self) -> int:

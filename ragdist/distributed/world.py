@@ -80,6 +80,13 @@ class World:
             raise UserError(said)
         return found
 
+    def decide(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on rank 0 alone: what it gives on every rank, or its UserError. All ranks must call.
+
+        It gives what JSON takes; of a tuple others get a list.
+        """
+        return self.gather(self.run_on_all(lambda: work() if self.rank == 0 else None))[0]
+
     def total(self, values: Tensor) -> Tensor:
         """Sum over the ranks, on every rank; a tensor of the CPU. All ranks must call."""
         if self.size == 1:

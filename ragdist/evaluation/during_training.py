@@ -59,11 +59,8 @@ class EvaluationDuringTraining:
         self.best_by, self.share = options.pop("best"), options.pop("share")
         options = EvaluateOptions(**options)
         data = DataSet(config.data.path, Path(config.data.cache).expanduser(), config.data.cache_gb)
-        if not (best := best_by(self.best_by)):
-            there = ", ".join(figures_to_rank_by())
-            raise UserError(f"--evaluate.best {self.best_by}: there is no such figure; there are: {there}")
+        measure, self.better = world.decide(self._ranking)
         self.reference = Reference(data, options, options.samples, world=world, say=say, option="--evaluate.")
-        measure, self.better = best
         if measure not in self.reference.names:
             raise UserError(
                 f"--evaluate.best {self.best_by} needs the measure {measure}, and --evaluate.metrics {options.metrics} "
@@ -82,6 +79,13 @@ class EvaluationDuringTraining:
         self._longest = 0.0  # step
         self._began = time.perf_counter()
         self._look_back(seen)
+
+    def _ranking(self) -> tuple[str, str]:
+        """The measure that gives the figure of --evaluate.best, and which is better: "less" or "more"."""
+        if not (found := best_by(self.best_by)):
+            there = ", ".join(figures_to_rank_by())
+            raise UserError(f"--evaluate.best {self.best_by}: there is no such figure; there are: {there}")
+        return found
 
     def _look_back(self, seen: int) -> None:
         """Find what an earlier start left: the best generator, and checkpoints not yet evaluated."""
@@ -222,7 +226,7 @@ class EvaluationDuringTraining:
         improved = value is not None and self._improves(value)
         if improved:
             self.best = {"figure": self.best_by, "value": value, "protocol": self.key, "samples": self.seen}
-            about = {"evaluation": self.best, **identity.code_of(self.config, self.index.package)}
+            about = {"evaluation": self.best, **identity.code_of(self.config, self.index.packages)}
             network = asdict(self.config.network)
             generator_file.save(self.folder.best, self.generator, network, self.index, self.seen, **about)
         self.log(self.seen, figures)

@@ -15,7 +15,6 @@ from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.reference_features import ReferenceFeatures
 from ragdist.metrics import FEATURES, MEASURES, classes
 from ragdist.metrics.extractor import Extractor, FeatureSource
-from ragdist.modalities import MODALITIES
 from ragdist.modalities.base import Judging
 from ragdist.tools.errors import UserError, nearest
 from ragdist.tools.progress import Progress
@@ -56,10 +55,9 @@ class Reference:
         self.world, self.say = world, say
         self.cache = Path(options.cache).expanduser()
         self.making, self.judging = modalities.making(data.index.codec), modalities.judging(data.index.codec)
-        self.kind, self.names = choose(options, data, option)
+        # What is installed on the nodes may differ: all do what rank 0 can.
+        self.kind, self.names = world.decide(lambda: suitable(options, data, count, option))
         self.keeps_samples = any(MEASURES[name].of_samples for name in self.names)
-        reals = min(options.reals or len(data), len(data))
-        check_counts(self.names, count, reals, options.neighbours, option)
         _check_alike(data, held_out)
         self.labels_matter = "classes" in self.names
         self._make_features()
@@ -90,14 +88,14 @@ class Reference:
 
     def _gather_reals(self) -> None:
         """Gather the reals' features on rank 0; each rank computes its share of what is not in the cache."""
-        options, world = self.options, self.world
-        self.reals = ReferenceFeatures(self.data, self.extractor, options.reals, self.cache, world.device)
+        options, world, how = self.options, self.world, (self.cache, self.world.device, FEATURES.code(self.kind))
+        self.reals = ReferenceFeatures(self.data, self.extractor, options.reals, *how)
         self.feature_set = self.reals.feature_set(
             options.batch, world, lambda total: progress(total, f"real {self.making.units}")
         )
         self.held = None
         if self.held_out and "memorization" in self.names:
-            held = ReferenceFeatures(self.held_out, self.extractor, options.neighbours, self.cache, world.device)
+            held = ReferenceFeatures(self.held_out, self.extractor, options.neighbours, *how)
             self.held = held.feature_set(
                 options.batch, world, lambda total: progress(total, f"held-out {self.making.units}")
             )
@@ -140,7 +138,27 @@ class Reference:
             "flips": "none",
             "seed": self.options.seed,
             "reals_cached": self.reals.cached,
+            **({"code": code} if (code := self._code()) else {}),
         }
+
+    def _code(self) -> dict[str, str]:
+        """The code of others that figures are from, as `Table.code`, by what it is: "features", "measure spread"."""
+        found = {"features": FEATURES.code(self.kind)}
+        if self.labels_matter:
+            found["classifier"] = FEATURES.code(self.judging.classifier)
+        found |= {f"measure {name}": MEASURES.code(name) for name in self.names}
+        return {what: code for what, code in found.items() if code}
+
+
+def suitable(options: EvaluateOptions, data: DataSet, count: int, option: str = "--") -> tuple[str, list[str]]:
+    """Choose features and measures, as `choose`, for so many samples; nothing is computed.
+
+    Raises:
+        UserError: as `choose`, or there are too few samples or reals for a measure.
+    """
+    kind, names = choose(options, data, option)
+    check_counts(names, count, min(options.reals or len(data), len(data)), options.neighbours, option)
+    return kind, names
 
 
 def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple[str, list[str]]:
@@ -159,8 +177,8 @@ def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple
         known = [name for name in FEATURES if not _of_others(name, "features", judging)]
         units = modalities.making(data.index.codec).units
         raise UserError(f"{option}features {kind}: {units} have no such features{nearest(kind, known)}")
-    suit = [name for name in MEASURES if _suits(name, kind, judging)]
     if options.metrics == "all":
+        suit = [name for name in MEASURES.working() if _suits(name, kind, judging)]
         return kind, [name for name in suit if name != "classes" or kind == judging.classifier]
     if options.metrics == "cheap":
         return kind, [name for name in CHEAP if name != "classes" or (kind and kind == judging.classifier)]
@@ -168,7 +186,7 @@ def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple
     for name in names:
         if name not in MEASURES:
             raise UserError(f"{option}metrics {name}: there is no such measure; there are: {', '.join(MEASURES)}")
-        if name not in suit:
+        if not _suits(name, kind, judging):
             needed = MEASURES[name].features
             what = f"{option}features {needed}, not {kind}" if needed else f"other samples than {data.where} holds"
             raise UserError(f"{option}metrics {name} needs {what}")
@@ -192,7 +210,7 @@ def _of_others(name: str, what: str, judging: Judging) -> bool:
     """Whether features, or a measure, are among those that other modalities name and this one does not."""
     if name in getattr(judging, what):
         return False
-    return any(name in getattr(modalities.judging(modality), what) for modality in MODALITIES)
+    return any(name in getattr(other, what) for other in modalities.all_judging().values())
 
 
 def check_counts(names: list[str], samples: int, reals: int, neighbours: int, option: str = "--") -> None:

@@ -33,9 +33,12 @@ class ReferenceFeatures:
         cache: folder in which features are kept.
         device: where the extractor computes. On another kind of device features differ in their last bits, by which
             copies of reals would not be recognized.
+        code: of others that the features are from, as `Table.code`.
     """
 
-    def __init__(self, data: DataSet, extractor: Extractor, count: int, cache: Path, device: torch.device = _CPU):
+    def __init__(
+        self, data: DataSet, extractor: Extractor, count: int, cache: Path, device: torch.device = _CPU, code: str = "",
+    ):  # fmt: skip
         self.data, self.extractor = data, extractor
         self.numbers = data.drawn(count)
         self.folder = cache / "evaluation"
@@ -49,6 +52,8 @@ class ReferenceFeatures:
         }
         if device.type != "cpu":
             self.about["device"] = device.type
+        if code:
+            self.about["code"] = code
         self.cached = True  # whether nothing had to be computed
 
     def feature_set(

@@ -16,7 +16,7 @@ from ragdist import modalities
 from ragdist.config import identity, migrations, settings
 from ragdist.data.index import Index, check_modality, check_spec
 from ragdist.modalities.base import Form
-from ragdist.networks import FAMILIES
+from ragdist.networks import FAMILIES, HEADS
 from ragdist.networks.base import Generator
 from ragdist.networks.build import build_generator
 from ragdist.storage.files import write_whole
@@ -113,6 +113,9 @@ def load(path: Path, device: torch.device) -> Exported:
     check_modality(about["codec"], str(path))
     check_spec(about["codec"], about["spec"], str(path), about.get("ragdist"))
     modality = modalities.training(about["codec"])
+    if modality.head not in HEADS:
+        where = identity.origin(about, "head")
+        raise UserError(f"{path} was made with the output head '{modality.head}', which is not here{where}")
     shape = modality.network_shape(Form(tuple(about["sample_shape"]), about["spec"]))
     try:
         generator = build_generator(network, shape, num_classes(network, about["classes"]), head=modality.head)

@@ -31,6 +31,23 @@ def judging(name: str) -> Judging:
     return _face(name, "judging")
 
 
+def all_making() -> dict[str, Making]:
+    """The first face of every modality, by name; see `Table.working`."""
+    return MODALITIES.working(making)
+
+
+def all_judging() -> dict[str, Judging]:
+    """The third face of every modality, by name; see `Table.working`."""
+    return MODALITIES.working(judging)
+
+
+def check_said(name: str, spec: Mapping[str, Any]) -> None:
+    """Raises UserError where a modality says of its samples what reading them again would refuse."""
+    if unknown := sorted(spec.keys() - making(name).spec):
+        what = ", ".join(unknown)
+        raise UserError(f"the modality '{name}' says of its samples {what}, and its `spec` does not list that")
+
+
 def most_likely(where: str, counts: Mapping[str, int]) -> str:
     """The modality of a source by its name -> how much of the source can be such samples; of nothing, the first.
 
@@ -46,6 +63,7 @@ def most_likely(where: str, counts: Mapping[str, int]) -> str:
 
 def _face(name: str, face: str) -> Any:
     modality = MODALITIES[name]
-    if not hasattr(modality, face):
-        import_module(f"{modality.__name__}.{face}")  # a package, whose modules are imported one by one
-    return getattr(modality, face)
+    with MODALITIES.blamed(name):
+        if not hasattr(modality, face):
+            import_module(f"{modality.__name__}.{face}")  # a package, whose modules are imported one by one
+        return getattr(modality, face)

@@ -8,25 +8,51 @@ A face may be a class that inherits one of these: methods with a body here suit 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, SupportsIndex
+
+from ragdist.tools.errors import UserError
 
 if TYPE_CHECKING:  # the processes that write shards need no PyTorch
     import numpy as np
     from PIL import Image
     from torch import Tensor
 
-    from ragdist.config.shards import IndexOptions
 
-
-class Form(NamedTuple):
-    """The form of a data set's samples, equal for all of them: what an index says of them."""
-
+class _Form(NamedTuple):
     shape: tuple[int, ...]  # stored: of a decoded sample, as [3, H, W]
-    spec: Mapping[str, Any] = {}  # what else its numbers mean, as {"rate": 16000}; empty: the shape says all
+    spec: Mapping[str, Any]  # what else its numbers mean, as {"rate": 16000}; empty: the shape says all
+
+
+class Form(_Form):
+    """The form of a data set's samples, equal for all of them: what an index says of them.
+
+    It is what the index gives back, from the start: of tuples lists, of NumPy's numbers Python's.
+
+    Raises:
+        UserError: an index cannot say it.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, shape: Iterable[SupportsIndex], spec: Mapping[str, Any] = MappingProxyType({})) -> Form:
+        return super().__new__(cls, tuple(map(operator.index, shape)), _from_json(spec) if spec else {})
+
+
+def _from_json(spec: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return json.loads(json.dumps(spec, default=lambda value: value.item(), allow_nan=False))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"a modality says of its samples {spec!r}, which no index can: give texts, finite numbers, true and false, "
+            "lists and dictionaries of these"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -44,6 +70,11 @@ class Encoded:
         return Form(self.shape, self.spec)
 
 
+@dataclass
+class NoOptions:
+    """The options of a modality that has none."""
+
+
 class Making(Protocol):
     """The first face: making and indexing shards. Needs no PyTorch."""
 
@@ -52,7 +83,9 @@ class Making(Protocol):
     payload: tuple[str, ...]  # extensions of a sample's member in a shard, the usual ones first
     suffixes: frozenset[str]  # endings of files that are samples, with the dot
     spec: frozenset[str]  # keys that an index's spec may have
-    options: type  # a dataclass: how source items become samples; its fields join the options of `ragdist.shards`
+    # Dataclasses whose fields join a command's options (`joined_options`):
+    options: type = NoOptions  # how source items become samples; of `ragdist.shards SOURCE OUT`
+    index_options: type = NoOptions  # how members of others' shards do; of `ragdist.shards index`
     depends: Mapping[str, str] = {}  # library -> version: what payloads' bytes depend on beside the options
     begin: str  # options that `ragdist.train` may begin with: "--config cifar10"
 
@@ -61,7 +94,10 @@ class Making(Protocol):
         return nullcontext()
 
     def encode(self, item: bytes | Any, options: Any) -> Encoded:
-        """Encode a file's bytes, or what a source hands over instead, as a payload. Raises ValueError for no sample."""
+        """Encode a file's bytes, or what a source hands over instead, as a payload. Raises ValueError for no sample.
+
+        ``options``: a `Making.options`.
+        """
 
     def from_array(self, row: np.ndarray) -> Any:
         """An item for `encode` from a row of an array that `check_array` let pass."""
@@ -70,12 +106,12 @@ class Making(Protocol):
     def check_array(self, shape: tuple[int, ...], dtype: np.dtype) -> str:
         """The reason why an array [N, ...] holds no samples, as the end of a sentence; empty: it does."""
 
-    def describe(self, payload: memoryview, options: IndexOptions) -> Form:
+    def describe(self, payload: memoryview, options: Any) -> Form:
         """Read the form of a payload from its header, without unpacking it.
 
         Args:
             payload: a member's bytes, perhaps of someone else.
-            options: of indexing.
+            options: of indexing, an `index_options`.
 
         Raises:
             ValueError: it is no sample, or one that would unpack to more than memory holds.
@@ -84,7 +120,7 @@ class Making(Protocol):
     def in_words(self, form: Form) -> str:
         """A form in the user's words: "32x32 pixels, RGB"."""
 
-    def loses(self, form: Form, options: IndexOptions) -> bool:
+    def loses(self, form: Form, options: Any) -> bool:
         """Whether decoding to this form takes away from samples of another one: then headers must be looked at."""
         return False
 

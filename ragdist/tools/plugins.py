@@ -35,6 +35,7 @@ class Plugin(NamedTuple):
 
 
 _loaded: dict[str, Plugin] = {}  # of this process, by the module's name
+_executing: list[Plugin] = []  # the one that is being executed, if any
 
 
 def load(paths: Iterable[str]) -> None:
@@ -91,6 +92,11 @@ def named(paths: Iterable[str]) -> tuple[Plugin, ...]:
     return tuple(plugin for name, plugin in _loaded.items() if name in names)
 
 
+def executing() -> Plugin | None:
+    """The plugin that is being executed: what is added to a table now is its row."""
+    return _executing[-1] if _executing else None
+
+
 def is_loaded(path: str) -> bool:
     """Whether a plugin of that file name is loaded."""
     return Plugin(path, "").name in _loaded
@@ -105,11 +111,14 @@ def _execute(plugin: Plugin) -> None:
     sys.modules[plugin.name] = module
     # For tracebacks and inspect.getsource, which would look for the file.
     linecache.cache[plugin.path] = (len(plugin.text), None, plugin.text.splitlines(True), plugin.path)
+    _executing.append(plugin)
     try:
         exec(compile(plugin.text, plugin.path, "exec"), vars(module))
     except (Exception, SystemExit) as error:  # whatever a user's code does
         del sys.modules[plugin.name]
         raise UserError(f"--plugin {plugin.path}{_place(plugin, error)}: {_what(error)}") from error
+    finally:
+        _executing.pop()
     _loaded[plugin.name] = plugin
 
 

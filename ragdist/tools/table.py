@@ -1,11 +1,14 @@
 """Tables of choices by name: a row is imported when it is first used, and others' packages and plugins may add rows."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial, reduce
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from ragdist.tools import plugins
 from ragdist.tools.errors import UserError, nearest
 
 
@@ -26,6 +29,8 @@ class Table(Mapping[str, Any]):
         self._rows: dict[str, Any] = dict(rows)
         self._found: dict[str, Any] = {}  # what was imported
         self._installed: dict[str, EntryPoint] | None = None  # once they were looked for, which takes a while
+        self._plugins: dict[str, plugins.Plugin] = {}  # that rows were added by
+        self._left_out: dict[tuple[str, Any], str] = {}  # by `working`: (name, what was wanted of it), and why
 
     def __getitem__(self, name: str) -> Any:
         """The choice of a name. Raises KeyError where there is none, UserError where a package's cannot be imported."""
@@ -34,22 +39,49 @@ class Table(Mapping[str, Any]):
         return self._found[name]
 
     def _load(self, name: str) -> Any:
-        if name in self._rows:
-            row = self._rows[name]
-            if not isinstance(row, str):
-                return row
-            if name in self.own:
-                return imported(row)
-            load, whose = partial(imported, row), "a plugin"
-        else:
-            point = self.installed[name]
-            load, whose = point.load, f"the package {_distribution(point)}"
-        try:
+        row = self._rows.get(name)
+        if row is not None and not isinstance(row, str):
+            return row
+        load = self.installed[name].load if row is None else partial(imported, row)
+        with self.blamed(name):
             return load()
+
+    @contextmanager
+    def blamed(self, name: str) -> Iterator[None]:
+        """A context in which a choice is imported.
+
+        Raises:
+            UserError: a package's or a plugin's fails, which it names. What fails of the project's own comes as it is.
+        """
+        try:
+            yield
         except Exception as error:  # whatever others' code does when it is imported
-            raise UserError(
-                f"the {self.what} '{name}' of {whose} cannot be imported ({type(error).__name__}: {error})"
-            ) from error
+            if name in self.own:
+                raise
+            whose = "a plugin" if name in self._rows else f"the package {_distribution(self.installed[name])}"
+            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UserError(f"the {self.what} '{name}' of {whose} cannot be imported ({what})") from error
+
+    def working(self, get: Callable[[str], Any] | None = None) -> dict[str, Any]:
+        """All choices by name, without those of packages and plugins that cannot be imported.
+
+        What is left out is named on stderr, once a process: who asks for all has not asked for that one.
+
+        Args:
+            get: gives what is wanted of a choice, by its name; None: the choice itself.
+        """
+        found = {}
+        for name in self:
+            try:
+                if (name, get) not in self._left_out:
+                    found[name] = (get or self.__getitem__)(name)
+            except UserError as error:
+                if name in self.own:
+                    raise
+                if (why := str(error)) not in self._left_out.values():
+                    print(f"warning: {why}, and is left out", file=sys.stderr, flush=True)
+                self._left_out[name, get] = why
+        return found
 
     @property
     def installed(self) -> dict[str, EntryPoint]:
@@ -81,18 +113,8 @@ class Table(Mapping[str, Any]):
         if name in self:
             raise UserError(f"there is a {self.what} '{name}' already: choose another name for the plugin's")
         self._rows[name] = choice
-
-    def remove(self, names: Iterable[str]) -> None:
-        """Remove rows that were added."""
-        for name in names:
-            assert name not in self.own, f"{name} is no plugin's"
-            del self._rows[name]
-            self._found.pop(name, None)
-
-    @property
-    def added(self) -> tuple[str, ...]:
-        """Names of the rows that plugins added."""
-        return tuple(self._rows)[len(self.own) :]
+        if plugin := plugins.executing():
+            self._plugins[name] = plugin
 
     def check(self, name: str, option: str) -> None:
         """Check that there is a choice of a name; ``option`` is what it was given as, for messages.
@@ -106,6 +128,10 @@ class Table(Mapping[str, Any]):
     def provenance(self, name: str) -> str:
         """Which installed package a choice comes from, as "package 1.2"; empty: the project, or a plugin file."""
         return "" if name in self._rows else _distribution(self.installed[name])
+
+    def code(self, name: str) -> str:
+        """Which code of others a choice is: "package 1.2", or the SHA-256 of a plugin; empty: the project's."""
+        return self._plugins[name].sha256 if name in self._plugins else self.provenance(name)
 
 
 def imported(place: str) -> Any:

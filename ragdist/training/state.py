@@ -37,7 +37,7 @@ class TrainingState:
         if config.network.labels and not index.classes:
             raise UserError("--network.labels true: these data have no labels; leave it out")
         self.config, self.index = config, index
-        self.code = identity.code_of(config, index.package)
+        self.code = identity.code_of(config, index.packages)
         self.modality = modality = modalities.training(index.codec)
         network, shape = asdict(config.network), modality.network_shape(index.form)
         self.classes = generator_file.num_classes(network, index.classes)

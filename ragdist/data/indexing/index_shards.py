@@ -7,10 +7,11 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -24,6 +25,7 @@ from ragdist.data.indexing.scan_shard import LISTED, Found, Job, Plan, make_plan
 from ragdist.data.indexing.tar_files import Tar, is_remote, look_at, tars
 from ragdist.data.indexing.tar_walk import printable
 from ragdist.data.parallel import each
+from ragdist.modalities import joined_options
 from ragdist.storage.files import os_errors_as_user_error, write_whole
 from ragdist.storage.store import Store
 from ragdist.tools import plugins
@@ -50,8 +52,13 @@ class Summary:
     empty: list[str]  # shards without samples, left out
 
 
-def index_shards(patterns: list[str], options: IndexOptions, *, overwrite: bool = False) -> Summary:
+def index_shards(
+    patterns: list[str], options: IndexOptions, sample_options: Any = None, *, overwrite: bool = False
+) -> Summary:
     """Index the tars that the patterns name.
+
+    ``sample_options`` are those of the samples' modality: a `Making.index_options`, or a mapping from what the command
+    calls options to their values, others' among them; what is missing has its default.
 
     An interrupted command leaves notes on the shards it finished, by place, size and time (or ETag) of the
     tar and by what was asked for; the same command goes on from them. A SHA-256 would name a tar more surely,
@@ -69,7 +76,7 @@ def index_shards(patterns: list[str], options: IndexOptions, *, overwrite: bool 
         notes = out / NOTES
         notes.mkdir(parents=True, exist_ok=True)
         try:
-            jobs = _jobs([look_at(place) for place in places], notes, options)
+            jobs = _jobs([look_at(place) for place in places], notes, options, sample_options or {})
             _survey(jobs, options.processes)
             summary = _Merge(jobs, options).write(out)
         except BaseException:
@@ -96,16 +103,22 @@ def _out(places: list[str], said: str, overwrite: bool) -> Path:
     return out
 
 
-def _jobs(found: list[Tar], notes: Path, options: IndexOptions) -> list[Job]:
+def _jobs(found: list[Tar], notes: Path, options: IndexOptions, given: Any) -> list[Job]:
+    joined = joined_options.of_indexing()
+    said = joined.said(given)
+
+    def own(modality: str) -> Any:
+        return joined.of(modality, given, found[0].place)
+
     # Where nothing tells whether a tar is the same one, a note on it is of use to this command alone.
     marks = [tar.mark or os.urandom(8).hex() for tar in found]
     identity = [(tar.place, tar.size, mark) for tar, mark in zip(found, marks, strict=True)]
     code = sorted(plugin.sha256 for plugin in plugins.loaded())  # which may read samples otherwise than they did
-    asked = (options.payload, options.channels, options.modality, *code)
-    plan = _plan(found, notes, options, _name(identity, *asked))
-    asked = (asdict(plan), options.label, *code)
+    name = _name(identity, options.payload, said, options.modality, *code)
+    plan = _plan(name, notes, lambda: make_plan(found, notes, options, own))
+    asked = (asdict(plan), options.label, said, *code)
     return [
-        Job(tar, plan, options, notes / f"{_name(which, *asked)}.npz", notes)
+        Job(tar, plan, options, own(plan.modality), notes / f"{_name(which, *asked)}.npz", notes)
         for tar, which in zip(found, identity, strict=True)
     ]
 
@@ -114,13 +127,13 @@ def _name(*of) -> str:
     return hashlib.sha256(json.dumps([_RULES, *of], sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _plan(found: list[Tar], notes: Path, options: IndexOptions, name: str) -> Plan:
-    """Make the plan, or read it from a note, which saves fetching the first shard again."""
+def _plan(name: str, notes: Path, make: Callable[[], Plan]) -> Plan:
+    """Make the plan, or read it from the note of this name, which saves fetching the first shard again."""
     path = notes / f"{name}.json"
     with suppress(FileNotFoundError, TypeError, KeyError):  # another version's note may say other things
         said = json.loads(path.read_text())
         return Plan(**said | {"shape": tuple(said["shape"])})
-    plan = make_plan(found, notes, options)
+    plan = make()
     write_whole(path, json.dumps(asdict(plan)))
     return plan
 

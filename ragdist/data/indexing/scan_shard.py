@@ -7,6 +7,7 @@ import io
 import json
 import mmap
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ class Job:
     tar: Tar
     plan: Plan
     options: IndexOptions
+    own: Any  # the modality's, `Making.index_options`
     note: Path  # to leave the `Found` in
     scratch: Path  # folder for a copy of a remote tar
 
@@ -93,8 +95,14 @@ class Found:
             return cls(table=arrays["table"], hashes=arrays["hashes"], **json.loads(arrays["rest"].tobytes().decode()))
 
 
-def make_plan(found: list[Tar], scratch: Path, options: IndexOptions) -> Plan:
+def make_plan(found: list[Tar], scratch: Path, options: IndexOptions, own: Callable[[str], Any]) -> Plan:
     """Find the modality, the extension and the form of the first sample that can be decoded.
+
+    Args:
+        found: the shards.
+        scratch: folder for a copy of a remote one.
+        options: of the command.
+        own: gives a modality's own options, by its name.
 
     Raises:
         UserError: no shard holds one, or nothing tells which of several members a sample is.
@@ -104,7 +112,7 @@ def make_plan(found: list[Tar], scratch: Path, options: IndexOptions) -> Plan:
         with mapped(tar, scratch, keep=True) as data:  # the tar's own job needs it, too
             samples = _samples(tar.place, data)[0]
             modality = options.modality or _modality(tar.place, samples, said)
-            making = modalities.making(modality)
+            making, mine = modalities.making(modality), own(modality)
             payloads = Payloads(making.payload, making.unit, making.units)
             chosen = said or payloads.choose(samples)
             if chosen is None:
@@ -115,12 +123,13 @@ def make_plan(found: list[Tar], scratch: Path, options: IndexOptions) -> Plan:
             for sample in samples:
                 try:
                     member = payloads.of(sample, chosen)
-                    form = making.describe(_bytes(data, member), options)
+                    form = making.describe(_bytes(data, member), mine)
                     modalities.training(modality).decode(_payload(data, member), form)
                 except ValueError as error:
                     why = why or f"the first is {printable(sample.key)} of {tar.place}: {error}"
                     continue
-                first, look = f"{printable(sample.key)} of {tar.place}", making.loses(form, options)
+                modalities.check_said(modality, form.spec)
+                first, look = f"{printable(sample.key)} of {tar.place}", making.loses(form, mine)
                 return Plan(modality, chosen, form.shape, first, look, dict(form.spec))
     raise UserError(f"no sample can be read: {why or 'there is none in the shards'}")
 
@@ -133,8 +142,7 @@ def _modality(place: str, samples: list[Sample], payload: str) -> str:
     """
     count = {
         name: sum(any(e in sample.members for e in making.payload) for sample in samples) + (payload in making.payload)
-        for name in modalities.MODALITIES
-        if (making := modalities.making(name))
+        for name, making in modalities.all_making().items()
     }
     return modalities.most_likely(place, count)
 
@@ -219,7 +227,7 @@ def _other_form(data: mmap.mmap, member: Member, job: Job) -> str:
     """The reason why a payload is of another form than the first sample; empty: it is not."""
     making = modalities.making(job.plan.modality)
     try:
-        form = making.describe(_bytes(data, member), job.options)
+        form = making.describe(_bytes(data, member), job.own)
     except ValueError as reason:  # it is no sample, or one that is too large
         return f"it cannot be decoded: {reason}"
     return making.refusal((job.plan.first, job.plan.form), ("", form), writing=False)

@@ -91,7 +91,7 @@ def of_array(
 
 def _modality(where: str, rows: np.ndarray) -> str:
     """The modality whose samples the array can hold. Raises UserError where there are several, or none of several."""
-    problems = {name: _misfit(name, rows) for name in modalities.MODALITIES}
+    problems = {name: _misfit(name, rows) for name in modalities.all_making()}
     if len(problems) > 1 and all(problems.values()):
         why = "; ".join(f"for {modalities.making(name).units} it {problem}" for name, problem in problems.items())
         raise UserError(f"{where} holds no samples that are known here: {why}")

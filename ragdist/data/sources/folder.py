@@ -102,9 +102,8 @@ def most_of(where: str, names: Iterable[str]) -> str:
         UserError: two are equally likely.
     """
     endings = Counter(map(_ending, names))
-    count = {
-        name: sum(endings[suffix] for suffix in modalities.making(name).suffixes) for name in modalities.MODALITIES
-    }
+    every = modalities.all_making()
+    count = {name: sum(endings[suffix] for suffix in making.suffixes) for name, making in every.items()}
     return modalities.most_likely(where, count)
 
 

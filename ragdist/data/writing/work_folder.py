@@ -133,7 +133,10 @@ def plan(source: Source, options: ShardOptions, sample_options: Any) -> str:
     for part in (source.names, source.labels, source.classes):
         text = repr(part) if isinstance(part, Numbered) else "\0".join(map(str, part))
         content.update(f"{len(part)}\0{text}\0".encode("utf-8", "surrogateescape"))
-    values, own = asdict(options), asdict(sample_options)
+    values = asdict(options)
+    own = {  # one that has the name of the command's own is not that one
+        f"{source.modality}.{name}" if name in values else name: value for name, value in asdict(sample_options).items()
+    }
     also = {name: values[name] for name, before in _ALSO.items() if values[name] != before}
     if files := sorted(plugin.sha256 for plugin in plugins.loaded()):  # which say how payloads are made, it may be
         also |= {"modality": source.modality, "plugins": files}

@@ -37,6 +37,7 @@ from ragdist.data.writing.pack import (
 )
 from ragdist.data.writing.upload import Remote
 from ragdist.data.writing.work_folder import WorkFolder, locked_work_folder, plan
+from ragdist.modalities import joined_options
 from ragdist.modalities.base import Form
 from ragdist.storage.files import os_errors_as_user_error, sync_folder, write_whole
 from ragdist.tools import noise
@@ -62,8 +63,8 @@ def write_shards(
 ) -> Summary:
     """Write shards and index to ``out``, a path or a URL, from the source called ``name``.
 
-    ``sample_options`` are those of the source's modality: a `Making.options`, or a mapping that has them among others;
-    what is missing has its default.
+    ``sample_options`` are those of the source's modality: a `Making.options`, or a mapping from what the command calls
+    options to their values, others' among them; what is missing has its default.
 
     Everything is written elsewhere: a folder ``out`` is complete or absent, a URL without index.json is incomplete.
     After a kill or an error the same call continues, and the result is the same bytes.
@@ -80,29 +81,8 @@ def write_shards(
             with locked_work_folder(target.work, str(out)) as work:
                 target.check(overwrite)  # another process may have finished it before this one had the lock
                 source = open_source(name, options, work.scratch)
-                own = _options_of(source.modality, sample_options or {}, name)
+                own = joined_options.of_writing().of(source.modality, sample_options or {}, name)
                 return _write(source, options, own, work, target)
-
-
-def _options_of(modality: str, given: Any, where: str) -> Any:
-    """The modality's own options, of those that were given.
-
-    Raises:
-        UserError: one is outside of its limits, or another modality's.
-    """
-    kind = modalities.making(modality).options
-    if isinstance(given, kind):
-        own = given
-    else:
-        own = kind(**{item.name: given[item.name] for item in fields(kind) if item.name in given})
-        for other in modalities.MODALITIES:
-            theirs = modalities.making(other)
-            for item in fields(theirs.options) if other != modality else ():
-                if given.get(item.name, item.default) != item.default:
-                    units = modalities.making(modality).units
-                    raise UserError(f"--{item.name}: {where} holds {units}, and it is for {theirs.units}; leave it out")
-    check_limits(own)
-    return own
 
 
 class Local:
@@ -204,6 +184,7 @@ def _first(source: Source, order: np.ndarray, options: ShardOptions, own: Any) -
             try:
                 item = source.read(source.places[i])
                 encoded = making.encode(item, own)
+                modalities.check_said(source.modality, encoded.spec)
                 return (source.names[i], encoded.form), len(item if isinstance(item, bytes) else encoded.data)
             except (OSError, ValueError) as error:
                 if options.bad == "fail":

@@ -24,6 +24,7 @@ def protocol_key(protocol: dict[str, Any]) -> str:
     content = {name: protocol[name] for name in _SAME}
     content |= {"data": protocol["data"]["digest"], "features": protocol["features"]["sha256"]}
     content |= {"held_out": protocol["held_out"] and protocol["held_out"]["digest"]}
+    content |= {"code": protocol["code"]} if "code" in protocol else {}  # of others
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -51,7 +51,7 @@ def run(config: Config, size: WorldSize, *, overwrite: bool, began: float) -> in
         data=replace(config.data, path=absolute_path(config.data.path, "--data")),
     )
     index = open_data(config)
-    code = identity.code_of(config, index.package)
+    code = identity.code_of(config, index.packages)
     place = run_at(config.out)
     with place.leased(config, overwrite=overwrite) as lease, StopOnSignal() as stop:
         summary = place.summary()

@@ -191,7 +191,7 @@ def _check_packages(world: World, task: Task, index: Index) -> None:
     Raises:
         UserError: on all ranks, naming the nodes that do not.
     """
-    mine = identity.code_of(task.config, index.package)
+    mine = identity.code_of(task.config, index.packages)
     _say_where(world, "; ".join(identity.differences(mine, task.code)) or None, lambda nodes, what: (
         f"{nodes} and the driver have different packages ({what}): install the same ones on all nodes"
     ))  # fmt: skip

@@ -14,16 +14,16 @@ import numpy as np
 import PIL
 from PIL import Image, ImageOps
 
-from ragdist.config.shards import IndexOptions
 from ragdist.modalities.base import Encoded, Form
 from ragdist.modalities.image.header import shape_of
-from ragdist.modalities.image.options import ImageOptions
+from ragdist.modalities.image.options import ImageIndexOptions, ImageOptions
 
 unit, units = "image", "images"
 payload = ("jpg", "jpeg", "png", "webp")
 suffixes = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
 spec = frozenset()
 options = ImageOptions
+index_options = ImageIndexOptions
 depends = {"pillow": PIL.__version__}
 begin = "--config cifar10"
 
@@ -135,7 +135,7 @@ def as_picture(image: np.ndarray) -> np.ndarray:
 # Shards that others wrote.
 
 
-def describe(payload: memoryview, options: IndexOptions) -> Form:
+def describe(payload: memoryview, options: ImageIndexOptions) -> Form:
     shape = shape_of(payload)
     return Form((options.channels or shape[0], *shape[1:]))
 
@@ -145,7 +145,7 @@ def in_words(form: Form) -> str:
     return f"{width}x{height} pixels, {'grey' if channels == 1 else 'RGB'}"
 
 
-def loses(form: Form, options: IndexOptions) -> bool:
+def loses(form: Form, options: ImageIndexOptions) -> bool:
     return form.shape[0] == 1 and not options.channels  # colour, and nobody said that all should be grey
 
 

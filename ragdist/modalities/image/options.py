@@ -20,3 +20,11 @@ class ImageOptions:
     """keep: an image that needs no change keeps its bytes, others become PNG; png, jpg: encode all anew"""
     quality: int = option(95, at_least=1, at_most=100)
     """of JPEG, 1 to 100"""
+
+
+@dataclass
+class ImageIndexOptions:
+    """How pictures in shards that others wrote become samples."""
+
+    channels: Literal[0, 1, 3] = 0
+    """of images, 1: grey, 3: RGB; 0: as the first sample is"""
