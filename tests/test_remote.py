@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -322,9 +323,6 @@ def test_a_file_that_is_cut_in_the_cache_is_fetched_again(tmp_path, nginx, expec
 
 def test_a_fetch_that_was_killed_leaves_its_place_to_others(tmp_path, nginx, expected):
     """What a dead process of this host was fetching goes at once, and does not count against the limit."""
-    import subprocess
-    import sys
-
     code = "from ragdist.tools.ownership import owner_name; print(owner_name())"
     dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     mine = owner_name()
