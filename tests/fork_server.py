@@ -4,13 +4,14 @@ A command has its own arguments, working directory, environment, output and exit
 What Python and libraries read from the environment as they start they have read already: where a test sets such a
 variable, and so for the seed of its hashes, it is a misfit. Tests of starting itself run `python -m`.
 
+The processes of one test run share it: the first that needs it starts it, and it ends with the run.
+
 What commands start by `multiprocessing` would import for as long: its interpreter is that of `tests.warm`, from a second
 server, forked from the first. Where a test looks at such processes from outside, RAGDIST_TEST_COLD=1 has them started by
 Python itself.
 """
 
 import array
-import atexit
 import contextlib
 import ctypes
 import functools
@@ -19,6 +20,8 @@ import json
 import multiprocessing.spawn
 import os
 import runpy
+import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +31,8 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock
 
 from tests import warm
 
@@ -41,42 +46,55 @@ SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")  # in whoever im
 STARTS = 300  # seconds for the imports
 PR_SET_NAME = 15  # of <sys/prctl.h>
 READ_LATER = "TORCHINDUCTOR_"  # by what torch.compile imports, which the server does not
+ROOT = Path(__file__).parents[1]
+SHORT = "/tmp"  # as a socket's path must be
 
 
 class ForkServer:
-    """One such process; it ends with this one.
+    """One such process.
 
     Args:
         imports: the module that it imports first, for all it starts.
         environment: that it starts with; None: this process's.
+        folder: where it is found by all who name it; None: it is for this process alone.
     """
 
-    def __init__(self, imports: str, environment: dict[str, str] | None = None):
-        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.folder = tempfile.TemporaryDirectory(prefix="warm-", dir="/tmp")  # short, as a socket's path must be
-        self.address, self.python = warm.write_launcher(self.folder.name)
-        argv = [sys.executable, "-m", "tests.fork_server", str(theirs.fileno()), imports, self.address, self.python]
-        root = Path(__file__).parents[1]
+    def __init__(self, imports: str, environment: dict[str, str] | None = None, folder: Path | None = None):
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="warm-", dir=SHORT))
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         self.environment = dict(os.environ if environment is None else environment)
-        self.process = subprocess.Popen(
-            argv, pass_fds=[theirs.fileno()], cwd=root, env=self.environment, stdin=subprocess.DEVNULL
-        )
-        theirs.close()
-        atexit.register(self.stop)
+        self.address, self.python = warm.write_launcher(str(self.folder))
+        with FileLock(self.folder / "lock"):
+            if not (self.folder / "pid").exists():
+                self._launch(imports)
+        self.pid = int((self.folder / "pid").read_text())
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.connect(str(self.folder / "commands"))
+
+    def _launch(self, imports: str) -> None:
+        owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(self.folder / "commands"))
+            listener.listen()  # those who connect before it is ready wait
+            number = listener.fileno()
+            argv = [sys.executable, "-m", "tests.fork_server", str(self.folder), str(number), imports, str(owner)]
+            self.process = subprocess.Popen(
+                argv, pass_fds=[number], cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL
+            )
+        (self.folder / "pid").write_text(str(self.process.pid))
 
     def stop(self) -> None:
+        """End a server that this process started for itself."""
         self.socket.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(5)
         self.process.kill()
-        self.folder.cleanup()
+        self.process.wait()
+        shutil.rmtree(self.folder)
 
     def interpreter(self) -> str:
         """Python for what this process starts by `multiprocessing`: a path, once it has a server."""
         end = time.monotonic() + STARTS
         while WARM and socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect_ex(self.address):
-            assert self.process.poll() is None, "the fork server died"
-            assert time.monotonic() < end
+            assert time.monotonic() < end, "the fork server died"
             time.sleep(0.05)
         return self.python if WARM else sys.executable
 
@@ -87,7 +105,7 @@ class ForkServer:
         if not WARM:
             return launchers
         found = {}
-        for process in psutil.Process(self.process.pid).children(recursive=True):
+        for process in psutil.Process(self.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):  # others come and go
                 found[process.name()] = process
         return [found[name] for launcher in launchers if (name := f"for {launcher.pid}") in found]
@@ -131,8 +149,9 @@ class ForkServer:
 
 @functools.cache
 def fork_server(imports: str = "tests.imported") -> ForkServer:
-    """This process's, from its first command on."""
-    return ForkServer(imports)
+    """This test run's, from its first command on."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    return ForkServer(imports, folder=Path(SHORT, f"warm-{run[:12]}-{imports.rpartition('.')[2]}") if run else None)
 
 
 class Command:
@@ -204,23 +223,16 @@ def _number(message: bytes) -> int:
 
 
 def main() -> None:
-    number, imports, address, python = sys.argv[1:]
+    folder, number, imports, owner = sys.argv[1:]
     importlib.import_module(imports)
-    connection = socket.socket(fileno=int(number))
-    lives = serve_interpreters(address, python, connection) if WARM else None
-    while True:
-        message, descriptors, _, _ = socket.recv_fds(connection, 1, 4)
-        if not message:  # who asks has ended
-            return
-        if not os.fork():
-            break
-        for descriptor in descriptors:
-            os.close(descriptor)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+    listener = socket.socket(fileno=int(number))
+    address, python = warm.paths(folder)
+    lives = serve_interpreters(address, python, listener) if WARM else None
+    descriptors = serve(listener, int(owner))
+    if descriptors is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
     # This process stands by one command, and tells of its end.
-    connection.close()
     if lives:
         lives.close()
         multiprocessing.spawn.set_executable(python)
@@ -238,7 +250,43 @@ def main() -> None:
     os._exit(0)
 
 
-def serve_interpreters(address: str, python: str, connection: socket.socket) -> socket.socket:
+def serve(listener: socket.socket, owner: int) -> list[int] | None:
+    """Fork a process for each request; returns its descriptors there, and None in this one when the owner has ended."""
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    while _lives(owner):
+        for key, _ in selector.select(timeout=1):
+            if key.fileobj is listener:
+                selector.register(listener.accept()[0], selectors.EVENT_READ)
+                continue
+            message, descriptors = b"", []
+            with contextlib.suppress(ConnectionError):
+                message, descriptors, _, _ = socket.recv_fds(key.fileobj, 1, 4)
+            if not message:  # who asked has ended
+                selector.unregister(key.fileobj)
+                key.fileobj.close()
+                continue
+            if not os.fork():
+                for open_one in selector.get_map().values():
+                    open_one.fileobj.close()
+                selector.close()
+                return descriptors
+            for descriptor in descriptors:
+                os.close(descriptor)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+    return None
+
+
+def _lives(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+def serve_interpreters(address: str, python: str, listener: socket.socket) -> socket.socket:
     """Fork the server of the interpreter ``python``; it ends when the result is closed, in this process."""
 
     def become(request: warm.Request) -> None:
@@ -248,7 +296,7 @@ def serve_interpreters(address: str, python: str, connection: socket.socket) -> 
 
     lives, life = socket.socketpair()
     if not os.fork():
-        connection.close()
+        listener.close()
         lives.close()
         os.dup2(life.fileno(), 0)
         warm.serve(address, lambda: life.send(b"x"), become)

@@ -5,6 +5,8 @@ More than commands do without workers, and with it a library that has something 
 
 import gc
 
+import hypothesis  # noqa: F401 - by the tests' modules, which have the functions of ranks
+import pytest  # noqa: F401
 import torch._dynamo
 import torch._inductor.config  # noqa: F401 - by use_deterministic_algorithms
 

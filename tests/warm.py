@@ -83,12 +83,19 @@ def python() -> str:
     return server.python
 
 
+def paths(folder: str) -> tuple[str, str]:
+    """Where in a folder a server listens, and the interpreter that asks it."""
+    return os.path.join(folder, "socket"), os.path.join(folder, "python")
+
+
 def write_launcher(folder: str) -> tuple[str, str]:
     """An interpreter that asks a server, written into a folder: the server's address to be, and the interpreter's path."""
-    address, launcher = (os.path.join(folder, name) for name in ("socket", "python"))
+    address, launcher = paths(folder)
     text = LAUNCHER.format(python=sys.executable, address=address, signals=tuple(map(int, FORWARDED)))
-    Path(launcher).write_text(text)
-    os.chmod(launcher, 0o755)
+    new = f"{launcher}.{os.getpid()}"  # others may be using the one that is there
+    Path(new).write_text(text)
+    os.chmod(new, 0o755)
+    os.replace(new, launcher)
     return address, launcher
 
 
