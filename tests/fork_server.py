@@ -11,7 +11,6 @@ server, forked from the first. Where a test looks at such processes from outside
 Python itself.
 """
 
-import array
 import contextlib
 import ctypes
 import functools
@@ -20,7 +19,6 @@ import json
 import multiprocessing.spawn
 import os
 import runpy
-import selectors
 import shutil
 import signal
 import socket
@@ -68,8 +66,6 @@ class ForkServer:
             if not (self.folder / "pid").exists():
                 self._launch(imports)
         self.pid = int((self.folder / "pid").read_text())
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.connect(str(self.folder / "commands"))
 
     def _launch(self, imports: str) -> None:
         owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
@@ -85,7 +81,6 @@ class ForkServer:
 
     def stop(self) -> None:
         """End a server that this process started for itself."""
-        self.socket.close()
         self.process.kill()
         self.process.wait()
         shutil.rmtree(self.folder)
@@ -118,19 +113,18 @@ class ForkServer:
 
     def start(self, argv: list[str], cwd: Path, environment: dict[str, str], *, session: bool = False) -> "Command":
         """``python -m *argv``; with ``session`` in a new session, as with a terminal of its own."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # its own: no reply is another's
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.settimeout(STARTS)
+        connection.connect(str(self.folder / "commands"))
         outputs = [_Output(), _Output()]
         wanted = {"argv": argv, "cwd": str(cwd), "environment": environment, "session": session}
-        with theirs, tempfile.TemporaryFile() as request:  # which a message may be too short for
+        with tempfile.TemporaryFile() as request:  # which a message may be too short for
             request.write(json.dumps(wanted).encode())
             request.flush()
-            socket.send_fds(
-                self.socket, [b"x"], [request.fileno(), theirs.fileno(), *(output.write_end for output in outputs)]
-            )
+            socket.send_fds(connection, [b"x"], [request.fileno(), *(output.write_end for output in outputs)])
         for output in outputs:
             output.start()
-        ours.settimeout(STARTS)
-        return Command(argv, _number(ours.recv(8)), ours, outputs)
+        return Command(argv, _number(connection.recv(16)), connection, outputs)
 
     def run(self, argv: list[str], cwd: Path, environment: dict[str, str], timeout: float):
         """``python -m *argv`` until it and all that it started have closed their output, like `subprocess.run`.
@@ -165,7 +159,7 @@ class Command:
         if self.returncode is None:
             self.answers.settimeout(timeout)
             try:
-                self.returncode = _number(self.answers.recv(8))
+                self.returncode = _number(self.answers.recv(16))
             except (TimeoutError, BlockingIOError):
                 raise subprocess.TimeoutExpired(self.args, timeout, *(o.read for o in self.outputs)) from None
             self.answers.close()
@@ -219,7 +213,7 @@ class _Output(threading.Thread):
 
 def _number(message: bytes) -> int:
     assert message, "the fork server died"
-    return array.array("q", message)[0]
+    return int(message)
 
 
 def main() -> None:
@@ -228,55 +222,14 @@ def main() -> None:
     listener = socket.socket(fileno=int(number))
     address, python = warm.paths(folder)
     lives = serve_interpreters(address, python, listener) if WARM else None
-    descriptors = serve(listener, int(owner))
-    if descriptors is None:
+    request = warm.Server(listener, lambda: not _lives(int(owner))).run()
+    if request is None:
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
-    # This process stands by one command, and tells of its end.
     if lives:
         lives.close()
         multiprocessing.spawn.set_executable(python)
-    request, answer, out, err = descriptors
-    pid = os.fork()
-    if not pid:
-        os.close(answer)
-        warm.end(warm.code_of(lambda: become(request, out, err)))
-    for descriptor in (request, out, err):
-        os.close(descriptor)
-    with socket.socket(fileno=answer) as answers, contextlib.suppress(BrokenPipeError):
-        answers.send(array.array("q", [pid]).tobytes())
-        _, status = os.waitpid(pid, 0)
-        answers.send(array.array("q", [os.waitstatus_to_exitcode(status)]).tobytes())
-    os._exit(0)
-
-
-def serve(listener: socket.socket, owner: int) -> list[int] | None:
-    """Fork a process for each request; returns its descriptors there, and None in this one when the owner has ended."""
-    selector = selectors.DefaultSelector()
-    selector.register(listener, selectors.EVENT_READ)
-    while _lives(owner):
-        for key, _ in selector.select(timeout=1):
-            if key.fileobj is listener:
-                selector.register(listener.accept()[0], selectors.EVENT_READ)
-                continue
-            message, descriptors = b"", []
-            with contextlib.suppress(ConnectionError):
-                message, descriptors, _, _ = socket.recv_fds(key.fileobj, 1, 4)
-            if not message:  # who asked has ended
-                selector.unregister(key.fileobj)
-                key.fileobj.close()
-                continue
-            if not os.fork():
-                for open_one in selector.get_map().values():
-                    open_one.fileobj.close()
-                selector.close()
-                return descriptors
-            for descriptor in descriptors:
-                os.close(descriptor)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-    return None
+    warm.end(warm.code_of(lambda: become(*request.files)))
 
 
 def _lives(pid: int) -> bool:

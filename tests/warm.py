@@ -117,12 +117,15 @@ class Warm:
 
 
 class Server:
-    """Forks a process for each launcher that connects; single-threaded, as what is forked must be."""
+    """Forks a process for each launcher that connects; single-threaded, as what is forked must be.
 
-    def __init__(self, address: str):
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.listener.bind(address)
-        self.listener.listen(100)
+    Args:
+        listener: where they connect.
+        over: whether it has ended for whom this serves, asked each second; None: that closes its standard input.
+    """
+
+    def __init__(self, listener: socket.socket, over: Callable[[], bool] | None = None):
+        self.listener, self.over = listener, over
         self.children: dict[socket.socket, int] = {}  # 0 before it is forked
         self.ended, self.wake = socket.socketpair()
         for end in (self.ended, self.wake):
@@ -130,13 +133,13 @@ class Server:
         signal.set_wakeup_fd(self.wake.fileno())
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self.selector = selectors.DefaultSelector()
-        for readable in (self.listener, self.ended, sys.stdin):
+        for readable in (self.listener, self.ended, *([] if over else [sys.stdin])):
             self.selector.register(readable, selectors.EVENT_READ)
 
     def run(self) -> "Request | None":
         """Serve; returns in each forked process, with what it is to be, and in this one at its end."""
-        while True:
-            for key, _ in self.selector.select():
+        while not (self.over and self.over()):
+            for key, _ in self.selector.select(1 if self.over else None):
                 if key.fileobj is sys.stdin:  # who started this has ended
                     return None
                 if key.fileobj is self.listener:
@@ -148,6 +151,7 @@ class Server:
                     self._reap()
                 elif key.fileobj in self.children and (request := self._heard(key.fileobj)):
                     return request
+        return None
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -327,7 +331,10 @@ def end(code: int) -> None:
 def serve(address: str, ready: Callable[[], None], become: Callable[[Request], None]) -> None:
     """Serve until standard input ends; each forked process ends in here, too, after it was what ``become`` made it."""
     assert threading.active_count() == 1
-    server = Server(address)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(address)
+    listener.listen(100)
+    server = Server(listener)
     ready()
     if request := server.run():
         end(code_of(lambda: become(request)))
