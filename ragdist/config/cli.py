@@ -14,8 +14,6 @@ from ragdist.config import helptext
 from ragdist.tools import plugins
 from ragdist.tools.errors import UserError, nearest
 
-jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -62,6 +60,7 @@ class Parser(jsonargparse.ArgumentParser):
 
     def __init__(self, **options: Any):
         super().__init__(formatter_class=_Formatter, **options)
+        self._kinds: list[tuple[type, Mapping[str, str]]] = []  # whose options these are, and names of their own
 
     def add_class_arguments(self, theclass: type, *args: Any, **options: Any) -> Any:
         outermost = not self._common  # jsonargparse calls it for nested ones in turn
@@ -69,7 +68,15 @@ class Parser(jsonargparse.ArgumentParser):
         added = super().add_class_arguments(theclass, *args, **options)
         if outermost:
             self._show_choices(theclass)
+            self._kinds.append((theclass, {}))
         return added
+
+    def _describe(self) -> None:
+        """Give options the docstrings of their fields, which take longer to read than a command line."""
+        for kind, names in self._kinds:
+            texts = {names.get(field, field): text for field, text in helptext.docstrings(kind).items()}
+            for action in self._actions:
+                action.help = texts.get(action.dest, action.help)
 
     def _show_choices(self, kind: type) -> None:
         """Show the names of a table where an option takes one of them."""
@@ -90,10 +97,12 @@ class Parser(jsonargparse.ArgumentParser):
         for prefix in sorted({*prefixes.values()}):
             others = {field for field in names if prefixes[field] != prefix}
             super().add_class_arguments(kind, prefix or None, as_group=False, skip=others)
+        self._kinds.append((kind, names))
 
     def parse_args(self, args: list[str] | None = None, *more: Any, **options: Any) -> Any:
         about = helptext.topic(arguments() if args is None else args)
         if about is not None:
+            self._describe()
             print(helptext.select(self, self._common, about), end="")
             self.exit()
         return super().parse_args(args, *more, **options)

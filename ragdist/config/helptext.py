@@ -34,6 +34,20 @@ def tables(kind: type) -> dict[str, Table]:
     return {name: table for name, table in _metadata(kind, "of").items() if table is not None}
 
 
+def docstrings(kind: type, prefix: str = "") -> dict[str, str]:
+    """The docstring of each option of a dataclass: {"objective.lam": "weight of ...", ...}."""
+    import docstring_parser  # for --help alone
+
+    hints, found = get_type_hints(kind), {}
+    for item in docstring_parser.parse_from_object(kind).params:
+        name = f"{prefix}{item.arg_name}"
+        found[name] = item.description
+    for item in fields(kind):
+        if is_dataclass(hints[item.name]):
+            found |= docstrings(hints[item.name], f"{prefix}{item.name}.")
+    return found
+
+
 def _metadata(kind: type, key: str, prefix: str = "") -> dict[str, Any]:
     hints, found = get_type_hints(kind), {}
     for item in fields(kind):
