@@ -58,9 +58,16 @@ request = os.memfd_create("request")
 os.write(request, b"\\1".join(map(b"\\0".join, parts)))
 server.sendmsg([b"x"], [(SOL_SOCKET, SCM_RIGHTS, array.array("i", [request, *files]))])
 child = int(server.recv(16) or 0)
+
+def forward(number, frame):
+    try:
+        os.kill(child, number)
+    except ProcessLookupError:  # it has ended, which is told next
+        pass
+
 for number in {signals}:
     if signal.getsignal(number) != signal.SIG_IGN:
-        signal.signal(number, lambda number, frame: os.kill(child, number))
+        signal.signal(number, forward)
 code = int(server.recv(16) or 255)
 if code < 0:
     if -code not in (signal.SIGKILL, signal.SIGSTOP):

@@ -60,6 +60,7 @@ class Parser(jsonargparse.ArgumentParser):
 
     def __init__(self, **options: Any):
         super().__init__(formatter_class=_Formatter, **options)
+        self.notes: dict[str, str] = {}  # option -> what --help says before its docstring
         self._kinds: list[tuple[type, Mapping[str, str]]] = []  # whose options these are, and names of their own
 
     def add_class_arguments(self, theclass: type, *args: Any, **options: Any) -> Any:
@@ -73,10 +74,13 @@ class Parser(jsonargparse.ArgumentParser):
 
     def _describe(self) -> None:
         """Give options the docstrings of their fields, which take longer to read than a command line."""
+        texts = {}
         for kind, names in self._kinds:
-            texts = {names.get(field, field): text for field, text in helptext.docstrings(kind).items()}
-            for action in self._actions:
-                action.help = texts.get(action.dest, action.help)
+            texts |= {names.get(field, field): text for field, text in helptext.docstrings(kind).items()}
+        for action in self._actions:
+            action.help = texts.get(action.dest, action.help)
+            if note := self.notes.get(action.dest):
+                action.help = f"{note}: {action.help}" if action.help else note
 
     def _show_choices(self, kind: type) -> None:
         """Show the names of a table where an option takes one of them."""

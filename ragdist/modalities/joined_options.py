@@ -51,7 +51,7 @@ class JoinedOptions:
                 units = modalities.making(self.owner[action.dest]).units
                 whose = self.owner[short]
                 whose = f"for {modalities.making(whose).units}" if whose else "the command's own"
-                action.help = ": ".join(filter(None, (f"for {units} (--{short} is {whose})", action.help)))
+                parser.notes[action.dest] = f"for {units} (--{short} is {whose})"
 
     def of(self, modality: str, given: Any, where: str) -> Any:
         """A modality's own options, of those that were given.

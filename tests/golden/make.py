@@ -52,7 +52,7 @@ OWN = [
     "--objective.lam=0.75",
     "--objective.lam_schedule=linear",
     "--objective.lam_samples=500000",
-    "--objective.space=pixel",
+    "--objective.space=points",
     "--optim.warmup_samples=320",
     "--optim.lr_schedule=cosine",
     "--optim.lr_samples=400000",
@@ -66,7 +66,7 @@ OWN = [
 ]
 SPACE = """\
 objective.lam: {loguniform: [0.1, 10]}
-objective.space: {choice: [pixel, feature]}
+objective.space: {choice: [points, feature]}
 optim: {ema_samples: {int: [100, 1000]}}
 """
 SEARCH = [
