@@ -104,6 +104,25 @@ def test_ctrl_c_ends_all_in_one_word(place, size, until):
     assert not psutil.wait_procs(workers, timeout=HANGS)[1]
 
 
+def test_ctrl_c_while_a_worker_starts_is_heard(monkeypatch):
+    others = local_workers._Others()
+    start = others.context.Process.start
+
+    def interrupted(process) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        start(process)
+
+    monkeypatch.setattr(others.context.Process, "start", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            others.start(1, 2, 0, "cpu", 1, (), b"")
+    finally:
+        signal.signal(signal.SIGINT, before)
+        others.kill()
+    assert len(others.processes) == 1
+
+
 def test_no_worker_outlives_the_command(place):
     running, workers = begun(place, 2, until="sampling")
     running.kill()

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
 from datetime import timedelta
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
@@ -144,12 +145,21 @@ class _Others:
     def start(self, *task: Any) -> None:
         line, theirs = self.context.Pipe(duplex=False)
         process = self.context.Process(target=_run, args=(theirs, *task), daemon=True)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a new process has from its first moment on
-        process.start()
-        signal.signal(signal.SIGINT, before)
-        self.processes.append(process)
-        self.lines.append(line)
-        theirs.close()
+        resource_tracker.ensure_running()  # it would let signals through in the middle of what follows
+        # A new process is not to hear Ctrl-C from its first moment on; this one hears it when that has started.
+        heard: list[int] = []
+        handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+            self.processes.append(process)
+            self.lines.append(line)
+            theirs.close()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            signal.signal(signal.SIGINT, handler)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
     def await_start(self) -> None:
         """Wait until each is ready to work; raises as `check` does."""
@@ -221,6 +231,7 @@ def _run(
 ) -> None:
     """Run the work of a worker process."""
     follow_parent()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # ignored from here on
     torch.set_num_threads(threads)
     try:
         plugins.take(loaded)
