@@ -27,7 +27,7 @@ from tests.servers import s3_server
 
 GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")  # for tests/gpu
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # several workers of one machine would share its GPU; figures are the CPU's
-# Tests run side by side, one to a core: threads that wait for each other would take each other's time. Where it matters
+# Tests run side by side, on all cores: threads that wait for each other would take each other's time. Where it matters
 # how many there are a test says so. Here and not by PyTorch's function: commands and their processes are to know it, too.
 os.environ["OMP_NUM_THREADS"] = "1"
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is not a wrong one
@@ -49,7 +49,7 @@ TINY = [
 ]
 
 
-# Longest first: two processes take one file after the other, and the last to end should be short ones.
+# Longest first: processes take one file after the other, and the last to end should be short ones.
 LONGEST = (
     "test_cluster",
     "test_cluster_of_changing_size",
