@@ -148,12 +148,13 @@ class Place:
             siblings = sorted(path.parent.glob("events.out.tfevents.*"))
             without_pictures(path)
             path.rename(path.with_name(f"events.out.tfevents.{1_700_000_000 + siblings.index(path)}.host.1.0"))
-        elif path.name == "lock":
-            path.write_text("\n".join(["process 1 on host", *path.read_text().splitlines()[1:], ""]))
+        elif path.name == "lock" or path.suffix == ".lock" or path.name == ".lock":
+            if text := path.read_text():
+                path.write_text("\n".join(["process 1 on host", *text.splitlines()[1:], ""]))
         elif path.name == "evaluation.html" or path.name == "report.html":
             path.unlink()  # of pictures, and nothing reads it
         elif path.suffix in TEXTS:
-            path.write_text(path.read_text().replace(str(self.path), HERE))
+            path.write_bytes(path.read_bytes().replace(str(self.path).encode(), HERE.encode()))
         elif path.parent.name == "samples":
             Image.open(path).quantize(4).save(path, optimize=True)
 
