@@ -24,6 +24,23 @@ def nodes(address: str, port: int, token: Path, seconds: float = 10.0) -> dict[s
     Raises:
         RuntimeError: the head answers with an error.
     """
+    rows = _rows(address, port, token, seconds)
+    if rows is None:
+        return None
+    found: dict[str, str] = {}
+    for row in rows:
+        if found.get(row["node_ip"]) != "ALIVE":
+            found[row["node_ip"]] = row["state"]
+    return found
+
+
+def node_id(address: str, port: int, token: Path, of: str, seconds: float = 10.0) -> str | None:
+    """The id in GCS of the node that is alive at an address; None if there is none, or the head does not answer."""
+    rows = _rows(address, port, token, seconds) or []
+    return next((row["node_id"] for row in rows if row["node_ip"] == of and row["state"] == "ALIVE"), None)
+
+
+def _rows(address: str, port: int, token: Path, seconds: float) -> list[dict] | None:
     connection = http.client.HTTPConnection(address, port, timeout=seconds)
     try:
         secret = token.read_text().strip()
@@ -38,8 +55,4 @@ def nodes(address: str, port: int, token: Path, seconds: float = 10.0) -> dict[s
         return None
     if response.status != 200:
         raise RuntimeError(f"the dashboard answers {response.status}: {body[:200]!r}")
-    found: dict[str, str] = {}
-    for row in json.loads(body)["data"]["result"]["result"]:
-        if found.get(row["node_ip"]) != "ALIVE":
-            found[row["node_ip"]] = row["state"]
-    return found
+    return json.loads(body)["data"]["result"]["result"]

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from cluster.lab import network, processes
+from cluster.lab import dashboard, network, processes
 from cluster.lab.state import HEAD, Node, State
 
 GCS_PORT = 6379
@@ -89,7 +89,10 @@ def notice(state: State, node: Node) -> list[str] | None:
     """The command line that drains a node and ends it after the notice; None where `ray start` does so on SIGTERM."""
     if _ray_version(state) >= DRAINS_ON_SIGTERM:
         return None
+    # By its id: without one a Ray of that age drains the node that its client finds, which may be another.
+    name = dashboard.node_id(head_address(state), DASHBOARD_PORT, state.token, node.address)
     drain = [*ray(state), "drain-node", "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=notice"]
+    drain += [f"--node-id={name}"] if name else []
     drain += [f"--deadline-remaining-seconds={int(state.notice)}"]
     return ["bash", "-c", f"{shlex.join(drain)}; sleep {state.notice}; kill -TERM {node.process[0]}"]
 
