@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from ragdist.distributed import local_workers
 from ragdist.distributed.world import World, full_precision, pick_device
 from ragdist.tools.errors import UserError
 from tests.conftest import TINY, begin, command, refused
-from tests.fork_server import Command
+from tests.fork_server import WARM, Command
 
 pytestmark = pytest.mark.usefixtures("warm_processes")
 LONG = ["--samples=1_000_000_000", "--metrics=frechet"]  # hours
@@ -119,8 +120,11 @@ def test_ctrl_c_while_a_worker_starts_is_heard(monkeypatch):
             others.start(1, 2, 0, "cpu", 1, (), b"")
     finally:
         signal.signal(signal.SIGINT, before)
+        (process,) = others.processes
+        status = Path(f"/proc/{process.pid}/status")
+        blocked = re.search(r"^SigBlk:\t(\w+)$", status.read_text(), re.MULTILINE)[1] if WARM else "2"
         others.kill()
-    assert len(others.processes) == 1
+    assert int(blocked, 16) >> (signal.SIGINT - 1) & 1, "the worker does not hear it before it can ignore it"
 
 
 def test_no_worker_outlives_the_command(place):

@@ -306,7 +306,7 @@ def _run(arguments: list[str]) -> None:
 
 
 def code_of(program: Callable[[], None]) -> int:
-    """The exit code of an interpreter that runs a program."""
+    """The exit code of an interpreter that runs a program; below 0 the signal that it ends by."""
     try:
         program()
     except SystemExit as end:
@@ -316,9 +316,7 @@ def code_of(program: Callable[[], None]) -> int:
         return 1
     except KeyboardInterrupt:
         sys.excepthook(*sys.exc_info())
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGINT)
-        raise
+        return -signal.SIGINT
     except BaseException:
         sys.excepthook(*sys.exc_info())
         return 1
@@ -332,6 +330,9 @@ def end(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        signal.raise_signal(-code)
     os._exit(code)
 
 
