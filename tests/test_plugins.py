@@ -11,10 +11,15 @@ from safetensors import safe_open
 
 from ragdist import train
 from ragdist.config import identity, settings
+from ragdist.config.evaluation import EvaluateOptions
+from ragdist.distributed.world import World
+from ragdist.evaluation.reference import Reference
+from ragdist.evaluation.reference_data import DataSet
 from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 from tests import plugin
 from tests.conftest import TINY, begin, command, each_refused, picture, plugins_of_a_test, refused, refused_here
+from tests.ranks import on_ranks
 
 TRAIN, EVALUATE, GENERATE = "ragdist.train", "ragdist.evaluate", "ragdist.generate"
 SMALL = [word for word in TINY if not word.startswith("--network.family")]
@@ -314,6 +319,33 @@ def test_what_cannot_be_imported_and_nobody_asked_for_is_left_out(wrecked, digit
     assert_left_out(result.stderr, *names)
 
 
+def refusals(world: World, cases: list[list[str]], *places: Path) -> list[str]:
+    """What a reference is refused with where the ranks have plugins of these texts, [rank 0's, rank 1's], each time."""
+    data, cache = map(str, places)
+    options, said = EvaluateOptions(features="means", metrics="brightness", reals=64, cache=cache), []
+    for texts in cases:
+        with plugins_of_a_test():
+            plugins.take([plugins.Plugin("my.py", texts[world.rank])])
+            with pytest.raises(UserError) as error:
+                Reference(DataSet(data, Path(cache), 1), options, 64, world=world, say=print)
+            said.append(str(error.value))
+    return said
+
+
+def test_what_one_worker_has_not_is_refused_on_all(digits, tmp_path):
+    features, measure = plugin.TEXT.splitlines()[-2:]
+    cases = {
+        features: "--features means, on worker 1: there is no kind of features 'means'",
+        measure: "--metrics brightness, on worker 1: there is no measure 'brightness'",
+    }
+    texts = [[plugin.TEXT, plugin.TEXT.replace(line, "")] for line in cases]
+    texts.append([plugin.TEXT, plugin.TEXT.replace(features, "FEATURES.add('means', 'no_such_module')")])
+    said = [*cases.values(), "the kind of features 'means' of a plugin cannot be imported (ModuleNotFoundError"]
+    for lines in on_ranks(2, refusals, texts, digits, tmp_path):
+        for line, says in zip(lines, said, strict=True):
+            assert line.startswith(says)
+
+
 def test_what_cannot_be_imported_and_was_asked_for_is_one_clear_line(wrecked, digits):
     asked = {
         "wreck": ["ragdist.shards", "pictures", "no", "--modality=wreck"],
@@ -323,6 +355,41 @@ def test_what_cannot_be_imported_and_was_asked_for_is_one_clear_line(wrecked, di
     }
     for name, line in zip(asked, each_refused(wrecked, *asked.values()), strict=True):
         assert line.startswith(f"error: {BROKEN[name]}")
+
+
+@pytest.fixture(scope="module")
+def misfit(trained) -> Path:
+    """The folder of the run with the plugin, and of pictures, beside a package whose rows are none."""
+    cwd = shutil.copytree(trained, trained.parent / "misfit")
+    plugin.install_misfits(cwd)
+    (cwd / "pictures").mkdir()
+    picture(0).save(cwd / "pictures/0.png")
+    return cwd
+
+
+@pytest.mark.parametrize(("argv", "name"), [
+    (["ragdist.shards", "pictures", "made"], "modality 'hollow'"),
+    (["ragdist.shards", "index", "{digits}", "--out=indexed"], "modality 'hollow'"),
+    ([EVALUATE, "run", *FEW, "--features=means", "--metrics=frechet", "--out=few"], "modality 'hollow'"),
+    ([EVALUATE, "run", *FEW, "--features=pixels", "--out=all"], "measure 'num'"),
+    ([TRAIN, *TINY, *EVALUATING, "--data={digits}", "--samples=32", "--out=new", "--evaluate.best=brightness",
+      "--plugin=my.py", "--evaluate.metrics=brightness"], "measure 'num'"),
+])  # fmt: skip
+def test_what_is_no_row_and_nobody_asked_for_is_left_out(misfit, digits, argv, name):
+    result = command(*(word.format(digits=digits) for word in argv), cwd=misfit)
+    assert result.returncode == 0, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert any(line.startswith(f"warning: the {name} of the package misfits 0.2 cannot be used (Att") for line in lines)
+    assert all(line.startswith("warning: ") and line.endswith(", and is left out") for line in lines)
+
+
+def test_what_is_no_row_and_was_asked_for_is_one_clear_line(misfit):
+    asked = {
+        "measure 'num'": [EVALUATE, "run", *FEW, "--metrics=num", "--out=no"],
+        "kind of features 'few'": [EVALUATE, "run", *FEW, "--features=few", "--metrics=frechet", "--out=no"],
+    }
+    for name, line in zip(asked, each_refused(misfit, *asked.values()), strict=True):
+        assert line.startswith(f"error: the {name} of the package misfits 0.2 cannot be used (AttributeError: ")
 
 
 # In this process.
