@@ -161,8 +161,21 @@ def test_it_is_judged_and_drawn_from_without_naming_the_plugin(again):
     assert "features computed" in said
     for folder, text in (("of2", plugin.TEXT), ("of3", other)):
         code = protocol(again / folder)["code"]
-        assert code == dict.fromkeys(("features", "measure brightness"), sha256(text))
+        assert code == {"features": sha256(text)}
+        figures = json.loads((again / folder / "evaluation.json").read_text())["figures"]
+        assert {name: figure.get("code") for name, figure in figures.items()} == {
+            "brightness": sha256(text),
+            "frechet_distance": None,
+        }
     assert curves(again / "of3") != curves(again / "of2")
+
+
+def test_the_projects_figures_are_one_curve_whatever_else_is_measured(again):
+    judging = [EVALUATE, "run", *FEW, "--features=pixels", "--cache=cache"]
+    for number, metrics in enumerate(("frechet", "brightness,frechet")):
+        ran(*judging, f"--metrics={metrics}", f"--out=by{number}", cwd=again)
+    assert curves(again / "by0") == curves(again / "by1")
+    assert "code" not in protocol(again / "by1")
 
 
 def test_a_run_whose_plugin_is_gone_is_one_clear_line(again):
@@ -261,7 +274,8 @@ def test_another_version_of_a_package_is_another_run_and_its_figures_are_others(
     assert len(before := curves(cwd / "run")) == 1
     judging = ["--data=shards", "--features=toy_pixels", "--metrics=toy_kid,frechet", "--cache=cache"]
     assert "features computed" in ran(EVALUATE, "run", *FEW, *judging, cwd=cwd), "those of toys 1.2 are in the cache"
-    assert protocol(cwd / "run")["code"] == {"features": "toys 1.3", "measure toy_kid": "toys 1.3"}
+    assert protocol(cwd / "run")["code"] == {"features": "toys 1.3"}
+    assert json.loads((cwd / "run/evaluation.json").read_text())["figures"]["kid"]["code"] == "toys 1.3"
     assert len({*before, *curves(cwd / "run")}) == 2
     shutil.rmtree(cwd / "toys-1.3.dist-info")
     said = refused(command(GENERATE, "run", "--n=2", cwd=cwd))

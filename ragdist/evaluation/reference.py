@@ -157,11 +157,10 @@ class Reference:
         }
 
     def _code(self) -> dict[str, str]:
-        """The code of others that figures are from, as `Table.code`, by what it is: "features", "measure spread"."""
+        """The code of others that features are from, as `Table.code`: of "features", "classifier"."""
         found = {"features": FEATURES.code(self.kind)}
         if self.labels_matter:
             found["classifier"] = FEATURES.code(self.judging.classifier)
-        found |= {f"measure {name}": MEASURES.code(name) for name in self.names}
         return {what: code for what, code in found.items() if code}
 
 
