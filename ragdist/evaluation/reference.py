@@ -168,9 +168,10 @@ def suitable(options: EvaluateOptions, data: DataSet, count: int, option: str = 
     """Choose features and measures, as `choose`, for so many samples; nothing is computed.
 
     Raises:
-        UserError: as `choose`, or there are too few samples or reals for a measure.
+        UserError: as `choose`, the features cannot be imported, or there are too few samples or reals for a measure.
     """
     kind, names = choose(options, data, option)
+    FEATURES.use(kind, _features)
     check_counts(names, count, min(options.reals or len(data), len(data)), options.neighbours, option)
     return kind, names
 
