@@ -397,12 +397,15 @@ def test_what_is_no_row_and_nobody_asked_for_is_left_out(misfit, digits, argv, n
     assert all(line.startswith("warning: ") and line.endswith(", and is left out") for line in lines)
 
 
-def test_what_is_no_row_and_was_asked_for_is_one_clear_line(misfit):
+def test_what_is_no_row_and_was_asked_for_is_one_clear_line(misfit, digits):
     asked = {
+        "modality 'hollow'": ["ragdist.shards", "pictures", "no", "--modality=hollow"],
         "measure 'num'": [EVALUATE, "run", *FEW, "--metrics=num", "--out=no"],
         "kind of features 'few'": [EVALUATE, "run", *FEW, "--features=few", "--metrics=frechet", "--out=no"],
     }
-    for name, line in zip(asked, each_refused(misfit, *asked.values()), strict=True):
+    indexing = ["ragdist.shards", "index", digits, "--out=no", "--modality=hollow"]
+    names = [*asked, "modality 'hollow'"]
+    for name, line in zip(names, each_refused(misfit, *asked.values(), indexing), strict=True):
         assert line.startswith(f"error: the {name} of the package misfits 0.2 cannot be used (AttributeError: ")
 
 
