@@ -156,7 +156,7 @@ for module, *argv in json.loads(sys.argv[1]) if __name__ == "__main__" else (): 
         import_module(module).main(argv)
         sys.exit(f"{module} was not refused")
     except UserError as error:
-        print("error:", error)
+        print("error:", json.dumps(str(error)))
 """
 
 
@@ -165,8 +165,10 @@ def each_refused(cwd: Path, *commands: list[str | Path]) -> list[str]:
     (cwd / "each_command.py").write_text(EACH)
     result = command("each_command", json.dumps([[*map(str, words)] for words in commands]), cwd=cwd)
     assert result.returncode == 0, result.stdout + result.stderr
-    lines = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
-    assert len(lines) == len(commands), result.stdout
+    said = [line.removeprefix("error: ") for line in result.stdout.splitlines() if line.startswith("error: ")]
+    assert len(said) == len(commands), result.stdout
+    lines = [f"error: {json.loads(line)}" for line in said]
+    assert not [line for line in lines if "\n" in line]
     return lines
 
 

@@ -89,7 +89,8 @@ class ForkServer:
         """Python for what this process starts by `multiprocessing`: a path, once it has a server."""
         end = time.monotonic() + STARTS
         while WARM and socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect_ex(self.address):
-            assert time.monotonic() < end, "the fork server died"
+            assert _runs(self.pid), "the fork server died"
+            assert time.monotonic() < end, "the fork server did not start"
             time.sleep(0.05)
         return self.python if WARM else sys.executable
 
@@ -236,6 +237,15 @@ def _lives(pid: int) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, 0)
         return True
+    return False
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs; one that has ended may be there until whoever started it looks."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
 
 

@@ -84,6 +84,20 @@ def install(folder: Path, version: str = "1.2") -> None:
     )
 
 
+def install_misfits(folder: Path) -> None:
+    """Install the package "misfits", whose rows can be imported and are none, in a folder of `sys.path`."""
+    (folder / "misfits.py").write_text(
+        "NUMBER = 3\nclass Hollow:\n    class making:\n        units = unit = 'x'\n    class judging:\n        pass\n"
+    )
+    about = folder / "misfits-0.2.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: misfits\nVersion: 0.2\n")
+    (about / "entry_points.txt").write_text(
+        "[ragdist.modalities]\nhollow = misfits:Hollow\n\n"
+        "[ragdist.features]\nfew = misfits:NUMBER\n\n[ragdist.measures]\nnum = misfits:NUMBER\n"
+    )
+
+
 def install_broken(folder: Path) -> None:
     """Install the package "wrecks", none of whose rows can be imported, in a folder of `sys.path`."""
     (folder / "wrecks.py").write_text("raise RuntimeError('its library\\nis of another version')\n")

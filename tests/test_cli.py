@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 import yaml
@@ -218,6 +219,30 @@ def test_help_of_what_is_not_there_names_the_nearest(tmp_path):
 def test_parsing_does_not_import_torch(module):
     code = f"import sys, {module}; from ragdist.config import settings; settings.parse([], 'x'); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@dataclass
+class Sizes:
+    """A base class of options."""
+
+    size: int = 0
+    """how large"""
+    depth: int = 0
+    """how deep"""
+
+
+@dataclass
+class MoreSizes(Sizes):
+    """A class with one more, and one that it describes anew."""
+
+    depth: int = 1
+    """how many layers"""
+    width: int = 0
+    """how wide"""
+
+
+def test_options_that_a_class_inherits_keep_their_description():
+    assert helptext.docstrings(MoreSizes) == {"size": "how large", "depth": "how many layers", "width": "how wide"}
 
 
 def test_every_option_is_described():

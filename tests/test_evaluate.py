@@ -313,11 +313,26 @@ def test_history_keeps_protocols_apart_and_forgets_an_overwritten_run(tmp_path):
     assert history.curve([{"samples": 1, "a": 2}, {"samples": 2}], "a") == [(1, 2)]
 
 
-def evaluated(images: int, of: str = "a/generator.safetensors") -> SimpleNamespace:
+def test_figures_of_other_code_are_not_of_one_curve(tmp_path):
+    history.remember(tmp_path, evaluated(1, spread="toys 1.2"))
+    history.remember(tmp_path, evaluated(2, spread="toys 1.3"))
+    rows = history.remember(tmp_path, evaluated(3, spread="toys 1.3"))
+    assert [(row["samples"], [*row["figures"]]) for row in rows] == [
+        (1, ["kid"]),
+        *((n, ["kid", "spread"]) for n in (2, 3)),
+    ]
+    (first, *_) = history.read_lines(tmp_path / history.FILE)
+    assert first["code"] == {"spread": "toys 1.2"}
+    assert [*first["figures"]] == ["kid", "spread"]
+
+
+def evaluated(images: int, of: str = "a/generator.safetensors", **added: str) -> SimpleNamespace:
     """An evaluation, as far as its history goes."""
     protocol = {"samples": 1, "reals": 1, "neighbours": 1, "seed": 0, "held_out": None}
     protocol |= {"data": {"digest": "d"}, "features": {"sha256": "f"}}
-    content = {"figures": {"kid": {"value": 1.0}}}
+    content = {
+        "figures": {"kid": {"value": 1.0}, **{name: {"value": 1.0, "code": code} for name, code in added.items()}}
+    }
     return SimpleNamespace(seen=images, protocol=protocol, content=lambda: content, samples={"path": of})
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -38,6 +39,17 @@ def test_a_form_is_what_an_index_gives_back(shape, spec):
     assert [type(number) for number in form.shape] == [int] * len(shape)
     assert pickle.loads(pickle.dumps(form)) == form
     assert Encoded(b"", "x", shape, as_modalities_write(spec)).form == form
+
+
+def test_a_spec_may_be_any_mapping():
+    inner = MappingProxyType({"a": 1})
+    assert Form((1,), MappingProxyType({"rate": 1, "inner": inner})) == ((1,), {"rate": 1, "inner": {"a": 1}})
+
+
+@pytest.mark.parametrize("form", [(3,), ((1.5,),), (("a",),), (None,), ((1,), [1]), ((1,), "rate")])
+def test_what_is_no_shape_or_no_spec_is_refused_where_it_is_said(form):
+    with pytest.raises(UserError, match=r"^a modality says of its samples .*, which no index can: give "):
+        Form(*form)
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), b"x", float("nan"), np.float32("inf"), np.arange(3), {"a": 1j}])

@@ -284,6 +284,63 @@ def test_an_option_whose_name_is_taken_has_its_modality_before_it(place, tmp_pat
     assert line.endswith("holds vectors, and it is for others; leave it out")
 
 
+NESTED = """
+from dataclasses import dataclass, field
+from ragdist.modalities import MODALITIES
+from ragdist_plugins.vectors import Making, Vectors
+
+@dataclass
+class Inner:
+    x: int = 0
+
+@dataclass
+class Nested:
+    inner: Inner = field(default_factory=Inner)
+
+@dataclass
+class Bare:
+    x: int
+
+NONE = {"suffixes": frozenset((".none",)), "payload": ("none",), "check_array": lambda self, *_: "holds none"}
+
+def add(name, kind):
+    making = type(name, (Making,), {"units": name, **NONE, "options": kind, "index_options": kind})()
+    MODALITIES.add(name, type(name, (Vectors,), {"making": making}))
+
+add("nested", Nested)
+add("bare", Bare)
+"""
+
+
+def test_a_modality_whose_options_cannot_join_is_left_out_and_refused_where_it_is_asked_for(place, tmp_path):
+    (tmp_path / "nested.py").write_text(NESTED)
+    both, files = f"{PLUGIN},nested.py", place / "files"
+    left_out = [
+        "warning: the modality 'nested' of a plugin cannot be used (TypeError: its option inner holds options: give them "
+        "one by one), and is left out",
+        "warning: the modality 'bare' of a plugin cannot be used (TypeError: its option x has no default), and is left out",
+    ]
+    index = [SHARDS, "index", "data", "--out=indexed", both]
+    for words in ([SHARDS, files, "data", both], index, [SHARDS, "--help", both]):
+        result = command(*words, cwd=tmp_path)
+        assert (result.returncode, result.stderr.splitlines()) == (0, left_out)
+    (tmp_path / "nones").mkdir()
+    (tmp_path / "nones/0.none").touch()
+    lines = each_refused(
+        tmp_path,
+        [SHARDS, "nones", "no", both, "--modality=nested"],
+        [*index, "--overwrite", "--modality=bare"],
+    )
+    for line, warning in zip(lines, left_out, strict=True):
+        assert line == warning.removesuffix(", and is left out").replace("warning", "error")
+
+
+def test_an_index_option_that_is_used_often_hides_none_of_the_commands_own(tmp_path):
+    (tmp_path / "often.py").write_text(TWIN.replace("label: int = 0", "loud: int = option(0, common=True)"))
+    shown = said(command(SHARDS, "index", "--help", f"{PLUGIN},often.py", cwd=tmp_path))
+    assert {"--payload PAYLOAD", "--loud LOUD"} <= {" ".join(line.split()[:2]) for line in shown.splitlines()}
+
+
 def index_of(folder: Path) -> Index:
     """The index of a modality that is not in this process."""
     content = json.loads((folder / "index.json").read_text())

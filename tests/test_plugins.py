@@ -11,10 +11,15 @@ from safetensors import safe_open
 
 from ragdist import train
 from ragdist.config import identity, settings
+from ragdist.config.evaluation import EvaluateOptions
+from ragdist.distributed.world import World
+from ragdist.evaluation.reference import Reference
+from ragdist.evaluation.reference_data import DataSet
 from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 from tests import plugin
 from tests.conftest import TINY, begin, command, each_refused, picture, plugins_of_a_test, refused, refused_here
+from tests.ranks import on_ranks
 
 TRAIN, EVALUATE, GENERATE = "ragdist.train", "ragdist.evaluate", "ragdist.generate"
 SMALL = [word for word in TINY if not word.startswith("--network.family")]
@@ -156,8 +161,21 @@ def test_it_is_judged_and_drawn_from_without_naming_the_plugin(again):
     assert "features computed" in said
     for folder, text in (("of2", plugin.TEXT), ("of3", other)):
         code = protocol(again / folder)["code"]
-        assert code == dict.fromkeys(("features", "measure brightness"), sha256(text))
+        assert code == {"features": sha256(text)}
+        figures = json.loads((again / folder / "evaluation.json").read_text())["figures"]
+        assert {name: figure.get("code") for name, figure in figures.items()} == {
+            "brightness": sha256(text),
+            "frechet_distance": None,
+        }
     assert curves(again / "of3") != curves(again / "of2")
+
+
+def test_the_projects_figures_are_one_curve_whatever_else_is_measured(again):
+    judging = [EVALUATE, "run", *FEW, "--features=pixels", "--cache=cache"]
+    for number, metrics in enumerate(("frechet", "brightness,frechet")):
+        ran(*judging, f"--metrics={metrics}", f"--out=by{number}", cwd=again)
+    assert curves(again / "by0") == curves(again / "by1")
+    assert "code" not in protocol(again / "by1")
 
 
 def test_a_run_whose_plugin_is_gone_is_one_clear_line(again):
@@ -256,7 +274,8 @@ def test_another_version_of_a_package_is_another_run_and_its_figures_are_others(
     assert len(before := curves(cwd / "run")) == 1
     judging = ["--data=shards", "--features=toy_pixels", "--metrics=toy_kid,frechet", "--cache=cache"]
     assert "features computed" in ran(EVALUATE, "run", *FEW, *judging, cwd=cwd), "those of toys 1.2 are in the cache"
-    assert protocol(cwd / "run")["code"] == {"features": "toys 1.3", "measure toy_kid": "toys 1.3"}
+    assert protocol(cwd / "run")["code"] == {"features": "toys 1.3"}
+    assert json.loads((cwd / "run/evaluation.json").read_text())["figures"]["kid"]["code"] == "toys 1.3"
     assert len({*before, *curves(cwd / "run")}) == 2
     shutil.rmtree(cwd / "toys-1.3.dist-info")
     said = refused(command(GENERATE, "run", "--n=2", cwd=cwd))
@@ -314,6 +333,33 @@ def test_what_cannot_be_imported_and_nobody_asked_for_is_left_out(wrecked, digit
     assert_left_out(result.stderr, *names)
 
 
+def refusals(world: World, cases: list[list[str]], *places: Path) -> list[str]:
+    """What a reference is refused with where the ranks have plugins of these texts, [rank 0's, rank 1's], each time."""
+    data, cache = map(str, places)
+    options, said = EvaluateOptions(features="means", metrics="brightness", reals=64, cache=cache), []
+    for texts in cases:
+        with plugins_of_a_test():
+            plugins.take([plugins.Plugin("my.py", texts[world.rank])])
+            with pytest.raises(UserError) as error:
+                Reference(DataSet(data, Path(cache), 1), options, 64, world=world, say=print)
+            said.append(str(error.value))
+    return said
+
+
+def test_what_one_worker_has_not_is_refused_on_all(digits, tmp_path):
+    features, measure = plugin.TEXT.splitlines()[-2:]
+    cases = {
+        features: "--features means, on worker 1: there is no kind of features 'means'",
+        measure: "--metrics brightness, on worker 1: there is no measure 'brightness'",
+    }
+    texts = [[plugin.TEXT, plugin.TEXT.replace(line, "")] for line in cases]
+    texts.append([plugin.TEXT, plugin.TEXT.replace(features, "FEATURES.add('means', 'no_such_module')")])
+    said = [*cases.values(), "the kind of features 'means' of a plugin cannot be imported (ModuleNotFoundError"]
+    for lines in on_ranks(2, refusals, texts, digits, tmp_path):
+        for line, says in zip(lines, said, strict=True):
+            assert line.startswith(says)
+
+
 def test_what_cannot_be_imported_and_was_asked_for_is_one_clear_line(wrecked, digits):
     asked = {
         "wreck": ["ragdist.shards", "pictures", "no", "--modality=wreck"],
@@ -323,6 +369,44 @@ def test_what_cannot_be_imported_and_was_asked_for_is_one_clear_line(wrecked, di
     }
     for name, line in zip(asked, each_refused(wrecked, *asked.values()), strict=True):
         assert line.startswith(f"error: {BROKEN[name]}")
+
+
+@pytest.fixture(scope="module")
+def misfit(trained) -> Path:
+    """The folder of the run with the plugin, and of pictures, beside a package whose rows are none."""
+    cwd = shutil.copytree(trained, trained.parent / "misfit")
+    plugin.install_misfits(cwd)
+    (cwd / "pictures").mkdir()
+    picture(0).save(cwd / "pictures/0.png")
+    return cwd
+
+
+@pytest.mark.parametrize(("argv", "name"), [
+    (["ragdist.shards", "pictures", "made"], "modality 'hollow'"),
+    (["ragdist.shards", "index", "{digits}", "--out=indexed"], "modality 'hollow'"),
+    ([EVALUATE, "run", *FEW, "--features=means", "--metrics=frechet", "--out=few"], "modality 'hollow'"),
+    ([EVALUATE, "run", *FEW, "--features=pixels", "--out=all"], "measure 'num'"),
+    ([TRAIN, *TINY, *EVALUATING, "--data={digits}", "--samples=32", "--out=new", "--evaluate.best=brightness",
+      "--plugin=my.py", "--evaluate.metrics=brightness"], "measure 'num'"),
+])  # fmt: skip
+def test_what_is_no_row_and_nobody_asked_for_is_left_out(misfit, digits, argv, name):
+    result = command(*(word.format(digits=digits) for word in argv), cwd=misfit)
+    assert result.returncode == 0, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert any(line.startswith(f"warning: the {name} of the package misfits 0.2 cannot be used (Att") for line in lines)
+    assert all(line.startswith("warning: ") and line.endswith(", and is left out") for line in lines)
+
+
+def test_what_is_no_row_and_was_asked_for_is_one_clear_line(misfit, digits):
+    asked = {
+        "modality 'hollow'": ["ragdist.shards", "pictures", "no", "--modality=hollow"],
+        "measure 'num'": [EVALUATE, "run", *FEW, "--metrics=num", "--out=no"],
+        "kind of features 'few'": [EVALUATE, "run", *FEW, "--features=few", "--metrics=frechet", "--out=no"],
+    }
+    indexing = ["ragdist.shards", "index", digits, "--out=no", "--modality=hollow"]
+    names = [*asked, "modality 'hollow'"]
+    for name, line in zip(names, each_refused(misfit, *asked.values(), indexing), strict=True):
+        assert line.startswith(f"error: the {name} of the package misfits 0.2 cannot be used (AttributeError: ")
 
 
 # In this process.

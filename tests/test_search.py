@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from ragdist.config import settings
+from ragdist.metrics import FEATURES
 from ragdist.tools.errors import UserError
 from tests import golden, warm
-from tests.conftest import TINY, command
+from tests.conftest import TINY, command, plugins_of_a_test
 from tests.test_capacity import node
 from tune import search
 from tune.folder import SearchFolder
@@ -209,6 +210,7 @@ def test_mistakes(argv, says, tmp_path, monkeypatch):
     (["--metric=inception_score"], "--metrics inception_score needs --features inception, not pixels"),
     (["--metric=label_accuracy", "--network.labels=false"], "--metric label_accuracy needs --network.labels true"),
     (["--samples=2", "--metric=coverage"], "2 samples are too few for the measure density_coverage, which needs 6"),
+    (["--features=sunk"], "the kind of features 'sunk' of a plugin cannot be imported (ModuleNotFoundError"),
 ])  # fmt: skip
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_does_not_suit_the_data_is_refused_before_anything_is_written(
@@ -220,8 +222,10 @@ def test_what_does_not_suit_the_data_is_refused_before_anything_is_written(
         golden.copied(golden.VERSIONS[0], tmp_path / "golden")
         (tmp_path / "golden/searched").rename(tmp_path / "found")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    with pytest.raises(UserError, match=re.escape(says)):
-        search.main([*options(digits, *argv), *["--overwrite"] * overwrite])
+    with plugins_of_a_test():
+        FEATURES.add("sunk", "no_such_module:SUNK")
+        with pytest.raises(UserError, match=re.escape(says)):
+            search.main([*options(digits, *argv), *["--overwrite"] * overwrite])
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 

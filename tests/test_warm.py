@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import warm
+from tests.fork_server import WARM, ForkServer
 
 LOOK = """
 import json, os, sys
@@ -59,6 +60,16 @@ def test_it_ends_as_a_cold_one_does(code):
     )
     assert hot.returncode == cold.returncode
     assert hot.stderr.splitlines()[-1:] == cold.stderr.splitlines()[-1:]
+
+
+@pytest.mark.skipif(not WARM, reason="nothing is waited for")
+def test_a_server_that_died_is_not_waited_for():
+    server = ForkServer("no_such_module")
+    began = time.monotonic()
+    with pytest.raises(AssertionError, match="the fork server died"):
+        server.interpreter()
+    assert time.monotonic() - began < 60
+    server.stop()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -93,9 +93,8 @@ class TrialActor(ray.tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write nothing: a trial's state is its runs' checkpoints and its record."""
 
+    def load_checkpoint(self, checkpoint: Any) -> None:
         """Do nothing: see `save_checkpoint`."""
-
-    def load_checkpoint(self, checkpoint: Any) -> None: ...
 
 
 def _environment() -> dict[str, str]:

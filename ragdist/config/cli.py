@@ -90,13 +90,14 @@ class Parser(jsonargparse.ArgumentParser):
                 action.metavar = "{" + ",".join(tables[action.dest].own) + ",...}"
 
     def add_options(self, kind: type, names: Mapping[str, str]) -> None:
-        """Add a dataclass's options beside those that are there.
+        """Add a dataclass's options beside those that are there, whose class says whether there is a short help.
 
         Args:
             kind: the dataclass.
             names: field -> what its option is called: as the field, or PREFIX.FIELD.
         """
-        self._common = self._common | {names[field]: mark for field, mark in helptext.marks(kind).items()}
+        short = any(self._common.values())
+        self._common = self._common | {names[field]: mark and short for field, mark in helptext.marks(kind).items()}
         prefixes = {field: option.rpartition(".")[0] for field, option in names.items()}
         for prefix in sorted({*prefixes.values()}):
             others = {field for field in names if prefixes[field] != prefix}

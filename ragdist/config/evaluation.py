@@ -48,7 +48,7 @@ def figures_to_rank_by() -> dict[str, tuple[str, str]]:
 
 
 def _best_of(name: str) -> Mapping[str, str]:
-    return {} if name in MEASURES.own else MEASURES[name].best  # the project's are not imported for it
+    return {} if name in MEASURES.own else dict(MEASURES[name].best)  # the project's are not imported for it
 
 
 @dataclass

@@ -39,9 +39,9 @@ def docstrings(kind: type, prefix: str = "") -> dict[str, str]:
     import docstring_parser  # for --help alone
 
     hints, found = get_type_hints(kind), {}
-    for item in docstring_parser.parse_from_object(kind).params:
-        name = f"{prefix}{item.arg_name}"
-        found[name] = item.description
+    for one in filter(is_dataclass, reversed(kind.__mro__)):  # the text of each class has its own fields alone
+        for item in docstring_parser.parse_from_object(one).params:
+            found[f"{prefix}{item.arg_name}"] = item.description
     for item in fields(kind):
         if is_dataclass(hints[item.name]):
             found |= docstrings(hints[item.name], f"{prefix}{item.name}.")

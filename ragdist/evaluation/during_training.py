@@ -26,7 +26,7 @@ from ragdist.evaluation.report import history
 from ragdist.evaluation.samples import GeneratorSamples
 from ragdist.evaluation.steps import EvaluationSteps
 from ragdist.generation import generator_file
-from ragdist.metrics import classes
+from ragdist.metrics import MEASURES, classes
 from ragdist.networks.base import Generator
 from ragdist.runs import checkpoint
 from ragdist.runs.folder import RunFolder
@@ -60,6 +60,7 @@ class EvaluationDuringTraining:
         options = EvaluateOptions(**options)
         data = DataSet(config.data.path, Path(config.data.cache).expanduser(), config.data.cache_gb)
         measure, self.better = world.decide(self._ranking)
+        self.code = MEASURES.code(measure)  # of others, that measures the figure
         self.reference = Reference(data, options, options.samples, world=world, say=say, option="--evaluate.")
         if measure not in self.reference.names:
             raise UserError(
@@ -94,7 +95,7 @@ class EvaluationDuringTraining:
         if self.world.rank == 0:
             self.key = history.protocol_key(self.reference.protocol())
             best = generator_file.about(self.folder.best).get("evaluation")
-            if best and (best["figure"], best["protocol"]) == (self.best_by, self.key):
+            if best and (best["figure"], best["protocol"]) == (self.best_by, self._best_key):
                 self.best = migrations.RECORDS.migrated(best, str(self.folder.best))
             there = sorted({checkpoint.seen_at(path) for path in checkpoint.listed(self.folder.checkpoints)})
             missing = [n for n in there if n <= seen and self.due(n) and not self._known(n)]
@@ -103,7 +104,13 @@ class EvaluationDuringTraining:
 
     def _known(self, seen: int) -> bool:
         rows = history.read_lines(self.folder.evaluations)
-        return any((row.get("samples"), row.get("protocol")) == (seen, self.key) for row in rows)
+        rows = [row for row in rows if (row.get("samples"), row.get("protocol")) == (seen, self.key)]
+        return any(history.code_of(row, self.best_by) == self.code for row in rows)
+
+    @property
+    def _best_key(self) -> str:
+        """Figures that share it may be ranked: the protocol, and whose code measures."""
+        return " ".join(filter(None, (self.key, self.code)))
 
     def due(self, seen: int) -> bool:
         """Whether an evaluation falls to the update that ends with so many samples."""
@@ -225,7 +232,7 @@ class EvaluationDuringTraining:
         value = figures[self.best_by]
         improved = value is not None and self._improves(value)
         if improved:
-            self.best = {"figure": self.best_by, "value": value, "protocol": self.key, "samples": self.seen}
+            self.best = {"figure": self.best_by, "value": value, "protocol": self._best_key, "samples": self.seen}
             about = {"evaluation": self.best, **identity.code_of(self.config, self.index.packages)}
             network = asdict(self.config.network)
             generator_file.save(self.folder.best, self.generator, network, self.index, self.seen, **about)

@@ -16,8 +16,10 @@ def measured(material: Material, names: list[str], result: Result) -> Iterator[N
     """Add the named measures (of `metrics.MEASURES`) to the result, one with each step of the iterator."""
     found = Neighbours(material)
     for name in names:
-        start = time.perf_counter()
+        start, before = time.perf_counter(), len(result.figures)
         MEASURES[name].take(material, found, result)
+        for figure in result.figures[before:]:
+            figure.code = MEASURES.code(name)
         result.seconds[name] = round(time.perf_counter() - start, 3)
         yield
 

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ from ragdist.evaluation.measures import KEPT_SAMPLES
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.reference_features import ReferenceFeatures
 from ragdist.metrics import FEATURES, MEASURES, classes
-from ragdist.metrics.extractor import Extractor, FeatureSource
+from ragdist.metrics.extractor import Extractor, Features, FeatureSource
+from ragdist.metrics.measure import Measure
 from ragdist.modalities.base import Judging
 from ragdist.tools.errors import UserError, nearest
 from ragdist.tools.progress import Progress
 
 SAMPLE_BYTES = 512 << 20  # most that kept samples take
+_OF_MEASURES, _OF_FEATURES = (attrgetter(*(part.name for part in fields(kind))) for kind in (Measure, Features))
 
 
 class Reference:
@@ -54,15 +58,26 @@ class Reference:
         self.data, self.options, self.count, self.held_out = data, options, count, held_out
         self.world, self.say = world, say
         self.cache = Path(options.cache).expanduser()
-        self.making, self.judging = modalities.making(data.index.codec), modalities.judging(data.index.codec)
-        # What is installed on the nodes may differ: all do what rank 0 can.
+        # What is installed on the nodes may differ: all do what rank 0 can, and each says so that cannot.
         self.kind, self.names = world.decide(lambda: suitable(options, data, count, option))
+        world.run_on_all(lambda: self._look_up(option))
         self.keeps_samples = any(MEASURES[name].of_samples for name in self.names)
         _check_alike(data, held_out)
         self.labels_matter = "classes" in self.names
         self._make_features()
         self._gather_reals()
         world.run_on_all(self._measure_reals)
+
+    def _look_up(self, option: str) -> None:
+        """Import here what rank 0 has chosen. Raises UserError where it is not installed on this node."""
+        codec, here = self.data.index.codec, f", on worker {self.world.rank}" if self.world.rank else ""
+        self.making, self.judging = modalities.making(codec), modalities.judging(codec)
+        for name in {self.kind, *([self.judging.classifier] if "classes" in self.names else [])}:
+            FEATURES.check(name, f"{option}features {name}{here}")
+            FEATURES.use(name, _features)
+        for name in self.names:
+            MEASURES.check(name, f"{option}metrics {name}{here}")
+            MEASURES.use(name, _measure)
 
     def _make_features(self) -> None:
         """Make the extractors on rank 0 first, which may train a classifier or fetch weights, then on the others."""
@@ -142,11 +157,10 @@ class Reference:
         }
 
     def _code(self) -> dict[str, str]:
-        """The code of others that figures are from, as `Table.code`, by what it is: "features", "measure spread"."""
+        """The code of others that features are from, as `Table.code`: of "features", "classifier"."""
         found = {"features": FEATURES.code(self.kind)}
         if self.labels_matter:
             found["classifier"] = FEATURES.code(self.judging.classifier)
-        found |= {f"measure {name}": MEASURES.code(name) for name in self.names}
         return {what: code for what, code in found.items() if code}
 
 
@@ -154,9 +168,10 @@ def suitable(options: EvaluateOptions, data: DataSet, count: int, option: str = 
     """Choose features and measures, as `choose`, for so many samples; nothing is computed.
 
     Raises:
-        UserError: as `choose`, or there are too few samples or reals for a measure.
+        UserError: as `choose`, the features cannot be imported, or there are too few samples or reals for a measure.
     """
     kind, names = choose(options, data, option)
+    FEATURES.use(kind, _features)
     check_counts(names, count, min(options.reals or len(data), len(data)), options.neighbours, option)
     return kind, names
 
@@ -178,7 +193,7 @@ def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple
         units = modalities.making(data.index.codec).units
         raise UserError(f"{option}features {kind}: {units} have no such features{nearest(kind, known)}")
     if options.metrics == "all":
-        suit = [name for name in MEASURES.working() if _suits(name, kind, judging)]
+        suit = [name for name in MEASURES.working(_measure) if _suits(name, kind, judging)]
         return kind, [name for name in suit if name != "classes" or kind == judging.classifier]
     if options.metrics == "cheap":
         return kind, [name for name in CHEAP if name != "classes" or (kind and kind == judging.classifier)]
@@ -195,9 +210,19 @@ def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple
     return kind, [name for name in MEASURES if name in names]
 
 
+def _measure(name: str) -> Measure:
+    _OF_MEASURES(MEASURES[name])  # a row of others may be anything
+    return MEASURES[name]
+
+
+def _features(name: str) -> Features:
+    _OF_FEATURES(FEATURES[name])
+    return FEATURES[name]
+
+
 def _suits(name: str, kind: str, judging: Judging) -> bool:
     """Whether a measure can be taken of such samples by such features."""
-    measure = MEASURES[name]
+    measure = MEASURES.use(name, _measure)
     if name == "classes":
         return bool(judging.classifier)
     special = measure.of_samples or measure.features  # of one modality

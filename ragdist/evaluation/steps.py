@@ -39,7 +39,7 @@ class Evaluation:
             figure.name: {
                 key: None if isinstance(value, float) and not math.isfinite(value) else value
                 for key, value in asdict(figure).items()
-                if key != "name"
+                if key != "name" and (key != "code" or value)
             }
             for figure in self.result.figures
         }

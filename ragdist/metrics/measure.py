@@ -20,6 +20,7 @@ class Figure:
     error: float | None = None
     ideal: str = ""  # less, more, or what it should be
     of: str = ""  # features, and how many samples and reals
+    code: str = ""  # which code of others measured it, as `Table.code`; empty: the project's
 
 
 @dataclass

@@ -33,12 +33,30 @@ def judging(name: str) -> Judging:
 
 def all_making() -> dict[str, Making]:
     """The first face of every modality, by name; see `Table.working`."""
-    return MODALITIES.working(making)
+    return MODALITIES.working(whole_making)
 
 
 def all_judging() -> dict[str, Judging]:
     """The third face of every modality, by name; see `Table.working`."""
-    return MODALITIES.working(judging)
+    return MODALITIES.working(_whole_judging)
+
+
+def whole_making(name: str) -> Making:
+    """The first face of a modality, with all that commands ask of each modality before they know which one it is.
+
+    Raises:
+        AttributeError: something is missing.
+        TypeError: something is of the wrong kind.
+    """
+    face = making(name)
+    _ = face.unit, face.units, tuple(face.payload), frozenset(face.suffixes), face.check_array
+    return face
+
+
+def _whole_judging(name: str) -> Judging:
+    face = judging(name)
+    _ = tuple(face.features), tuple(face.measures)
+    return face
 
 
 def check_said(name: str, spec: Mapping[str, Any]) -> None:

@@ -42,12 +42,26 @@ class Form(_Form):
     __slots__ = ()
 
     def __new__(cls, shape: Iterable[SupportsIndex], spec: Mapping[str, Any] = MappingProxyType({})) -> Form:
-        return super().__new__(cls, tuple(map(operator.index, shape)), _from_json(spec) if spec else {})
+        return super().__new__(cls, _whole(shape), _from_json(spec) if spec else {})
+
+
+def _whole(shape: Iterable[SupportsIndex]) -> tuple[int, ...]:
+    try:
+        return tuple(map(operator.index, shape))
+    except TypeError as error:
+        raise UserError(
+            f"a modality says of its samples the shape {shape!r}, which no index can: give whole numbers"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: any mapping, and NumPy's numbers."""
+    return dict(value) if isinstance(value, Mapping) else value.item()
 
 
 def _from_json(spec: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return json.loads(json.dumps(spec, default=lambda value: value.item(), allow_nan=False))
+        return json.loads(json.dumps(dict(spec), default=_plain, allow_nan=False))
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"a modality says of its samples {spec!r}, which no index can: give texts, finite numbers, true and false, "

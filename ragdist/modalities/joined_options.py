@@ -6,9 +6,9 @@ modality stands before it: --audio.channels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ragdist import modalities
 from ragdist.config.option import check_limits
@@ -27,15 +27,15 @@ class JoinedOptions:
     """The options of all modalities beside those of a command.
 
     Args:
-        kinds: modality -> the dataclass of its options.
+        kind_of: gives the dataclass of a modality's options, by its name; a modality where it fails is left out.
         own: names of the command's own options.
     """
 
-    def __init__(self, kinds: Mapping[str, type], own: tuple[str, ...]):
-        self.kinds = kinds
+    def __init__(self, kind_of: Callable[[str], type], own: tuple[str, ...]):
+        self.kind_of, self.kinds = kind_of, modalities.MODALITIES.working(kind_of)
         self.owner = dict.fromkeys(own, "")  # option -> modality; empty: the command
         self.names: dict[str, dict[str, str]] = {}  # modality -> field -> option
-        for modality, kind in kinds.items():
+        for modality, kind in self.kinds.items():
             prefix = modality.replace("-", "_")
             there = [item.name for item in fields(kind)]
             self.names[modality] = {name: f"{prefix}.{name}" if name in self.owner else name for name in there}
@@ -63,9 +63,10 @@ class JoinedOptions:
             where: for messages.
 
         Raises:
-            UserError: one is outside of its limits, or another modality's.
+            UserError: one is outside of its limits, or another modality's; or this modality was left out.
         """
-        kind, names = self.kinds[modality], self.names[modality]
+        kind = modalities.MODALITIES.use(modality, self.kind_of)
+        names = self.names[modality]
         if not isinstance(given, kind):
             self._refuse_others(modality, given, where)
             given = kind(**{field: given[option] for field, option in names.items() if option in given})
@@ -92,14 +93,31 @@ class JoinedOptions:
 
 def of_writing() -> JoinedOptions:
     """The options with which modalities make samples, beside those of `ragdist.shards SOURCE OUT`."""
-    return JoinedOptions(_kinds("options"), _WRITING)
+    return JoinedOptions(_of_writing, _WRITING)
 
 
 def of_indexing() -> JoinedOptions:
     """The options with which modalities read what others packed, beside those of `ragdist.shards index`."""
-    return JoinedOptions(_kinds("index_options"), _INDEXING)
+    return JoinedOptions(_of_indexing, _INDEXING)
 
 
-def _kinds(attribute: str) -> dict[str, type]:
-    # A face that is a module has no defaults of the protocol's.
-    return {name: getattr(making, attribute, NoOptions) for name, making in modalities.all_making().items()}
+# A face that is a module has no defaults of the protocol's.
+
+
+def _of_writing(modality: str) -> type:
+    return _checked(getattr(modalities.whole_making(modality), "options", NoOptions))
+
+
+def _of_indexing(modality: str) -> type:
+    return _checked(getattr(modalities.whole_making(modality), "index_options", NoOptions))
+
+
+def _checked(kind: type) -> type:
+    """A modality's options, which join others'. Raises TypeError where a field cannot."""
+    hints = get_type_hints(kind)
+    for item in fields(kind):
+        if is_dataclass(hints[item.name]):
+            raise TypeError(f"its option {item.name} holds options: give them one by one")
+        if item.default is item.default_factory is MISSING:
+            raise TypeError(f"its option {item.name} has no default")
+    return kind

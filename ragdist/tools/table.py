@@ -12,6 +12,10 @@ from ragdist.tools import plugins
 from ragdist.tools.errors import UserError, nearest
 
 
+class _Blamed(UserError):
+    """A row of others fails, and the message names it."""
+
+
 class Table(Mapping[str, Any]):
     """Choices of one kind by name. Importing the table imports none of them.
 
@@ -47,34 +51,43 @@ class Table(Mapping[str, Any]):
             return load()
 
     @contextmanager
-    def blamed(self, name: str) -> Iterator[None]:
-        """A context in which a choice is imported.
+    def blamed(self, name: str, done: str = "imported") -> Iterator[None]:
+        """A context in which a choice is imported, or what else is ``done`` with it.
 
         Raises:
             UserError: a package's or a plugin's fails, which it names. What fails of the project's own comes as it is.
         """
         try:
             yield
-        except Exception as error:  # whatever others' code does when it is imported
-            if name in self.own:
+        except Exception as error:  # whatever others' code does
+            if name in self.own or isinstance(error, _Blamed):
                 raise
             whose = "a plugin" if name in self._rows else f"the package {_distribution(self.installed[name])}"
             what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise UserError(f"the {self.what} '{name}' of {whose} cannot be imported ({what})") from error
+            raise _Blamed(f"the {self.what} '{name}' of {whose} cannot be {done} ({what})") from error
+
+    def use(self, name: str, get: Callable[[str], Any]) -> Any:
+        """What ``get`` gives of a choice that is there, by its name.
+
+        Raises:
+            UserError: it fails of a package's choice or a plugin's, which is not of the kind that the table holds.
+        """
+        with self.blamed(name, "used"):
+            return get(name)
 
     def working(self, get: Callable[[str], Any] | None = None) -> dict[str, Any]:
-        """All choices by name, without those of packages and plugins that cannot be imported.
+        """All choices by name, without those of packages and plugins that cannot be imported or used.
 
         What is left out is named on stderr, once a process: who asks for all has not asked for that one.
 
         Args:
-            get: gives what is wanted of a choice, by its name; None: the choice itself.
+            get: gives what is wanted of a choice, by its name, and asks for all that is needed of it; None: the choice.
         """
         found = {}
         for name in self:
             try:
                 if (name, get) not in self._left_out:
-                    found[name] = (get or self.__getitem__)(name)
+                    found[name] = self.use(name, get or self.__getitem__)
             except UserError as error:
                 if name in self.own:
                     raise

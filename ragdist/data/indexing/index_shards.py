@@ -70,6 +70,7 @@ def index_shards(
     check_limits(options)
     if options.modality:
         modalities.MODALITIES.check(options.modality, f"--modality {options.modality}")
+        modalities.MODALITIES.use(options.modality, modalities.whole_making)
     places = tars(patterns)
     out = _out(places, options.out, overwrite)
     with os_errors_as_user_error(f"cannot write an index to {out}"):

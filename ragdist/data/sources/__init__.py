@@ -33,6 +33,7 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     kind, rest = _kind(name)
     if options.modality:
         modalities.MODALITIES.check(options.modality, f"--modality {options.modality}")
+        modalities.MODALITIES.use(options.modality, modalities.whole_making)
     if kind in _IMAGES and options.modality not in ("", "image"):
         raise UserError(f"--modality {options.modality}: {name} holds images; leave it out")
     if options.split and kind not in _TAKE_SPLIT:

@@ -24,7 +24,7 @@ def protocol_key(protocol: dict[str, Any]) -> str:
     content = {name: protocol[name] for name in _SAME}
     content |= {"data": protocol["data"]["digest"], "features": protocol["features"]["sha256"]}
     content |= {"held_out": protocol["held_out"] and protocol["held_out"]["digest"]}
-    content |= {"code": protocol["code"]} if "code" in protocol else {}  # of others
+    content |= {"code": protocol["code"]} if "code" in protocol else {}  # others' features
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -44,7 +44,8 @@ def remember(folder: Path, found: Evaluation, since: float = 0.0, run: Path | No
         Unreachable: another process keeps the file locked.
 
     Returns:
-        [{"samples", "time", "protocol", "figures": {name: value}}, ...], those of the run's own folder among them.
+        [{"samples", "time", "protocol", "figures": {name: value}}, ...], those of the run's own folder among them, and
+        of each the figures alone that the code measured that measures them now (`Figure.code`).
     """
     if found.seen is None:
         return []
@@ -52,14 +53,28 @@ def remember(folder: Path, found: Evaluation, since: float = 0.0, run: Path | No
     own = run is not None and run.resolve() == folder.resolve()
     if not own:
         row["of"] = found.samples["path"]
-    row["figures"] = {name: figure["value"] for name, figure in found.content()["figures"].items()}
+    figures = found.content()["figures"]
+    row["figures"] = {name: figure["value"] for name, figure in figures.items()}
+    if code := {name: figure["code"] for name, figure in figures.items() if "code" in figure}:
+        row["code"] = code
     rows = _add(folder, row, since)
     found_here = [old for old in rows if (old["protocol"], old.get("of")) == (row["protocol"], row.get("of"))]
     if run and not own:
         here = {old["samples"] for old in found_here}
         theirs = [old for old in read_lines(run / FILE) if old.get("time", 0) >= since]
         found_here += [old for old in theirs if old.get("protocol") == row["protocol"] and old["samples"] not in here]
-    return sorted((old for old in found_here if old["samples"] <= found.seen), key=lambda row: row["samples"])
+    until_now = [_by_the_same_code(old, row) for old in found_here if old["samples"] <= found.seen]
+    return sorted(until_now, key=lambda row: row["samples"])
+
+
+def code_of(row: dict[str, Any], figure: str) -> str:
+    """Which code of others measured a figure of a row; empty: the project's."""
+    return row.get("code", {}).get(figure, "")
+
+
+def _by_the_same_code(old: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in old["figures"].items() if code_of(old, name) == code_of(row, name)}
+    return {**old, "figures": kept}
 
 
 def _add(folder: Path, row: dict[str, Any], since: float) -> list[dict[str, Any]]:
