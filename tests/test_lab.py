@@ -201,9 +201,10 @@ def test_a_notice_is_that_of_the_hosts_ray(tmp_path, version, drained):
     python.write_text(f"#!/bin/sh\necho {version}\n")
     python.chmod(0o755)
     values = state.State(NAME, "", 0, 1, 20, 0, {}, str(python))
-    warning = hosts.notice(values, state.Node("node1", 1, network.address(0, 1), [1, 1]))
-    assert (warning is not None) == drained
-    assert warning is None or f"{python} -c " in warning[-1]
+    assert hosts.drains_on_sigterm(values) != drained
+    warning = hosts.notice(values, state.Node("node1", 1, network.address(0, 1), [1, 1]), "4711")
+    assert f"{python} -c " in warning[-1]
+    assert "--node-id=4711" in warning[-1]
 
 
 def test_a_node_that_ray_gives_up_on_is_started_again(lab):

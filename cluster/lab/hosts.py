@@ -6,7 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from cluster.lab import dashboard, network, processes
+from cluster.lab import network, processes
 from cluster.lab.state import HEAD, Node, State
 
 GCS_PORT = 6379
@@ -85,15 +85,18 @@ def start(state: State, node: Node) -> list[int]:
     return processes.spawn(inside(state.name, node.name, command(state, node)), log(state, node), variables)
 
 
-def notice(state: State, node: Node) -> list[str] | None:
-    """The command line that drains a node and ends it after the notice; None where `ray start` does so on SIGTERM."""
-    if _ray_version(state) >= DRAINS_ON_SIGTERM:
-        return None
-    # By its id: without one a Ray of that age drains the node that its client finds, which may be another.
-    name = dashboard.node_id(head_address(state), DASHBOARD_PORT, state.token, node.address)
+def drains_on_sigterm(state: State) -> bool:
+    """Whether `ray start` of the hosts' Ray drains its node on SIGTERM; an older one ends at once."""
+    return _ray_version(state) >= DRAINS_ON_SIGTERM
+
+
+def notice(state: State, node: Node, node_id: str) -> list[str]:
+    """The command line that drains a node of this id and ends it after the notice, for a Ray that does not on SIGTERM.
+
+    Without an id it would drain the node that its client finds, which may be another.
+    """
     drain = [*ray(state), "drain-node", "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=notice"]
-    drain += [f"--node-id={name}"] if name else []
-    drain += [f"--deadline-remaining-seconds={int(state.notice)}"]
+    drain += [f"--deadline-remaining-seconds={int(state.notice)}", f"--node-id={node_id}"]
     return ["bash", "-c", f"{shlex.join(drain)}; sleep {state.notice}; kill -TERM {node.process[0]}"]
 
 

@@ -243,9 +243,14 @@ class Lab:
         """
         self._need_alive(name)
         node = self.state.node(name)
-        if warning := hosts.notice(self.state, node):
-            argv, log = hosts.inside(self.name, name, warning), self.state.folder / f"{name}-notice.log"
-            processes.spawn(argv, log, hosts.environment(self.state))
+        if not hosts.drains_on_sigterm(self.state):
+            values = self.state
+            head = hosts.head_address(values)
+            found = dashboard.node_id(head, hosts.DASHBOARD_PORT, values.token, node.address)
+            if found is None:
+                raise UserError(f"{name} is not alive, or the head does not answer")
+            argv = hosts.inside(self.name, name, hosts.notice(values, node, found))
+            processes.spawn(argv, values.folder / f"{name}-notice.log", hosts.environment(values))
         elif not processes.send(node.process, signal.SIGTERM):
             raise UserError(f"`ray start` on {name} is dead already")
 
