@@ -73,15 +73,22 @@ def install(folder: Path, version: str = "1.2") -> None:
     )
     for old in folder.glob("toys-*.dist-info"):
         shutil.rmtree(old)
-    about = folder / f"toys-{version}.dist-info"
-    about.mkdir(exist_ok=True)
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: toys\nVersion: {version}\n")
-    (about / "entry_points.txt").write_text(
+    _install(
+        folder,
+        "toys",
+        version,
         "[ragdist.networks]\ntoy = toys:FAMILY\nbroken = toys:NOTHING\n\n"
         "[ragdist.losses]\ntoy_loss = toys:NONSATURATING\n\n"
         "[ragdist.modalities]\ntoy_image = toys\n\n[ragdist.heads]\ntoy_tanh = toys:tanh\n\n"
-        "[ragdist.features]\ntoy_pixels = toys:PIXELS\n\n[ragdist.measures]\ntoy_kid = toys:KID\n"
+        "[ragdist.features]\ntoy_pixels = toys:PIXELS\n\n[ragdist.measures]\ntoy_kid = toys:KID\n",
     )
+
+
+def _install(folder: Path, name: str, version: str, entry_points: str) -> None:
+    about = folder / f"{name}-{version}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (about / "entry_points.txt").write_text(entry_points)
 
 
 def install_misfits(folder: Path) -> None:
@@ -89,12 +96,12 @@ def install_misfits(folder: Path) -> None:
     (folder / "misfits.py").write_text(
         "NUMBER = 3\nclass Hollow:\n    class making:\n        units = unit = 'x'\n    class judging:\n        pass\n"
     )
-    about = folder / "misfits-0.2.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: misfits\nVersion: 0.2\n")
-    (about / "entry_points.txt").write_text(
+    _install(
+        folder,
+        "misfits",
+        "0.2",
         "[ragdist.modalities]\nhollow = misfits:Hollow\n\n"
-        "[ragdist.features]\nfew = misfits:NUMBER\n\n[ragdist.measures]\nnum = misfits:NUMBER\n"
+        "[ragdist.features]\nfew = misfits:NUMBER\n\n[ragdist.measures]\nnum = misfits:NUMBER\n",
     )
 
 
@@ -103,10 +110,10 @@ def install_broken(folder: Path) -> None:
     (folder / "wrecks.py").write_text("raise RuntimeError('its library\\nis of another version')\n")
     (folder / "hull").mkdir()
     (folder / "hull/__init__.py").touch()  # what it lacks are its faces
-    about = folder / "wrecks-0.1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: wrecks\nVersion: 0.1\n")
-    (about / "entry_points.txt").write_text(
+    _install(
+        folder,
+        "wrecks",
+        "0.1",
         "[ragdist.modalities]\nwreck = wrecks\nhull = hull\n\n"
-        "[ragdist.features]\nsunk = wrecks:SUNK\n\n[ragdist.measures]\ndepth = wrecks:DEPTH\n"
+        "[ragdist.features]\nsunk = wrecks:SUNK\n\n[ragdist.measures]\ndepth = wrecks:DEPTH\n",
     )

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -307,14 +308,19 @@ def assert_left_out(stderr: str, *names: str) -> None:
         assert line.endswith(", and is left out")
 
 
-@pytest.fixture(scope="module")
-def wrecked(trained) -> Path:
-    """The folder of the run with the plugin, and of pictures, beside a package none of whose rows can be imported."""
-    cwd = shutil.copytree(trained, trained.parent / "wrecked")
-    plugin.install_broken(cwd)
+def beside(trained: Path, install: Callable[[Path], None]) -> Path:
+    """A folder of the run with the plugin, and of pictures, beside a package."""
+    cwd = shutil.copytree(trained, trained.parent / install.__name__)
+    install(cwd)
     (cwd / "pictures").mkdir()
     picture(0).save(cwd / "pictures/0.png")
     return cwd
+
+
+@pytest.fixture(scope="module")
+def wrecked(trained) -> Path:
+    """Beside a package none of whose rows can be imported."""
+    return beside(trained, plugin.install_broken)
 
 
 EVALUATING = ["--evaluate_every=32", "--evaluate.samples=64", "--evaluate.reals=64", "--evaluate.features=pixels"]
@@ -373,12 +379,8 @@ def test_what_cannot_be_imported_and_was_asked_for_is_one_clear_line(wrecked, di
 
 @pytest.fixture(scope="module")
 def misfit(trained) -> Path:
-    """The folder of the run with the plugin, and of pictures, beside a package whose rows are none."""
-    cwd = shutil.copytree(trained, trained.parent / "misfit")
-    plugin.install_misfits(cwd)
-    (cwd / "pictures").mkdir()
-    picture(0).save(cwd / "pictures/0.png")
-    return cwd
+    """Beside a package whose rows can be imported and are none."""
+    return beside(trained, plugin.install_misfits)
 
 
 @pytest.mark.parametrize(("argv", "name"), [
