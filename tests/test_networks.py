@@ -100,10 +100,10 @@ def test_the_weights_are_a_function_of_the_seed_and_leave_the_global_generator_a
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 9])
-@pytest.mark.parametrize("how", ["Doubled.apply", "_double_in_parts"])
+@pytest.mark.parametrize("how", ["Doubled.apply", "double"])
 def test_all_ways_of_doubling_are_one(size, how):
     """Of a GPU that is to give the same bits each time, and of torch.compile; their gradients, too."""
-    double = {"Doubled.apply": resnet.Doubled.apply, "_double_in_parts": resnet._double_in_parts}[how]
+    double = {"Doubled.apply": resnet.Doubled.apply, "double": resnet.double}[how]
     x = torch.randn(2, 3, size, size + 1, dtype=torch.float64, requires_grad=True)
     usual = resnet._double(x)
     weights = torch.randn_like(usual)

@@ -13,7 +13,9 @@ from ragdist.tools.errors import UserError
 from ragdist.tools.table import Table
 
 # Packages, each with the modules making, training and judging; or objects with these as attributes.
-MODALITIES = Table("ragdist.modalities", "modality", {"image": "ragdist.modalities.image"})
+MODALITIES = Table(
+    "ragdist.modalities", "modality", {"image": "ragdist.modalities.image", "audio": "ragdist.modalities.audio"}
+)
 
 
 def making(name: str) -> Making:

@@ -13,6 +13,8 @@ FAMILIES = Table(
         "mlp": "ragdist.networks.mlp:FAMILY",
         "dcgan": "ragdist.networks.dcgan:FAMILY",
         "resnet": "ragdist.networks.resnet:FAMILY",
+        "spectral": "ragdist.networks.spectral:FAMILY",
+        "wavegan": "ragdist.networks.wavegan:FAMILY",
     },
 )
 

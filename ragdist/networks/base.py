@@ -94,11 +94,11 @@ def leaky(x: Tensor) -> Tensor:
 def variance_preserving(layer: nn.Module, gain: float | None = None) -> nn.Module:
     """He et al. 2015's initialization: outputs have the variance of the inputs, behind a leaky ReLU.
 
-    A transposed convolution of stride s adds up only 1/s^2 of its kernel at a place. Returns the layer.
+    A transposed convolution of stride s adds up only 1/s of its kernel at a place, for each axis. Returns the layer.
     """
     gain = math.sqrt(2 / (1 + SLOPE**2)) if gain is None else gain
     weight = layer.weight
-    if isinstance(layer, nn.ConvTranspose2d):
+    if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d)):
         fan_in = weight.shape[0] * weight[0, 0].numel() / math.prod(layer.stride)
     else:
         fan_in = weight[0].numel()
@@ -122,4 +122,20 @@ def stages(sample_shape: tuple[int, ...], family: str) -> tuple[int, int]:
     raise ValueError(
         f"network.family '{family}' takes square samples of 8 to 256 pixels, a power of two, with 1 or 3 channels, "
         f"and the data's are {list(sample_shape)}: make the shards with --size, or use network.family 'mlp'"
+    )
+
+
+def lengths(sample_shape: tuple[int, ...], family: str, *, least: int) -> tuple[int, int]:
+    """(channels, length) of samples [channels, length] whose length is a power of two.
+
+    Raises:
+        ValueError: for another shape, or a length below ``least``, with what to do.
+    """
+    if len(sample_shape) == 2:
+        channels, length = sample_shape
+        if length >= least and length & (length - 1) == 0:
+            return channels, length
+    raise ValueError(
+        f"network.family '{family}' takes samples of [channels, length], a power of two from {least}, and the data's "
+        f"are {list(sample_shape)}: use a family for such samples, or network.family 'mlp'"
     )

@@ -32,8 +32,8 @@ def penalized() -> Iterator[None]:
         _penalized = before
 
 
-class Conv2d(nn.Conv2d):
-    """torch.nn.Conv2d, padded with zeros, with a cheaper second derivative when `penalized`."""
+class _Penalizable:
+    """What makes a layer of `torch.nn` have the cheaper second derivative."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not _penalized:  # then PyTorch's has less to do: nothing of it is in Python
@@ -47,28 +47,39 @@ class Conv2d(nn.Conv2d):
         return _Convolution.apply(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
+class Conv1d(_Penalizable, nn.Conv1d):
+    """torch.nn.Conv1d, padded with zeros, with a cheaper second derivative when `penalized`."""
+
+
+class Conv2d(_Penalizable, nn.Conv2d):
+    """torch.nn.Conv2d, padded with zeros, with a cheaper second derivative when `penalized`."""
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, stride, padding, dilation, groups):
         ctx.save_for_backward(x, weight)
         ctx.bias_sizes = None if bias is None else list(bias.shape)
         ctx.how = (stride, padding, dilation, groups)
-        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+        convolve = F.conv1d if len(stride) == 1 else F.conv2d
+        return convolve(x, weight, bias, stride, padding, dilation, groups)
 
     @staticmethod
     def backward(ctx, gradient):
         x, weight = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.how
+        axes = range(len(stride))
         if not torch.is_grad_enabled():
             found = torch.ops.aten.convolution_backward(
-                gradient, x, weight, ctx.bias_sizes, stride, padding, dilation, False, [0, 0], groups,
+                gradient, x, weight, ctx.bias_sizes, stride, padding, dilation, False, [0 for _ in axes], groups,
                 ctx.needs_input_grad[:3],
             )  # fmt: skip
             return *found, None, None, None, None
         least = [
             (gradient.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (weight.shape[2 + i] - 1) + 1
-            for i in (0, 1)
+            for i in axes
         ]
-        more = [x.shape[2 + i] - least[i] for i in (0, 1)]  # where the stride left a rest of the input
-        at_input = F.conv_transpose2d(gradient, weight, None, stride, padding, more, groups, dilation)
+        more = [x.shape[2 + i] - least[i] for i in axes]  # where the stride left a rest of the input
+        back = F.conv_transpose1d if len(stride) == 1 else F.conv_transpose2d
+        at_input = back(gradient, weight, None, stride, padding, more, groups, dilation)
         return at_input, None, None, None, None, None, None

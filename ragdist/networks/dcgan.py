@@ -19,7 +19,8 @@ def _widths(width: int, doublings: int, max_width: int) -> list[int]:
     return [min(width << i, max_width) for i in range(doublings + 1)]
 
 
-def _normalize(x: Tensor) -> Tensor:
+def normalize(x: Tensor) -> Tensor:
+    """Scale the feature vector of each pixel, or step, to a mean square of 1."""
     # To the type of x: under autocast a GPU takes these functions in float32, and the product would stay it.
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8).to(x.dtype)
 
@@ -40,9 +41,9 @@ class DCGANGenerator(Generator):
 
     def synthesize(self, code: Tensor) -> Tensor:
         x = self.base(code).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
-        x = leaky(_normalize(x))
+        x = leaky(normalize(x))
         for up in self.up:
-            x = leaky(_normalize(up(x)))
+            x = leaky(normalize(up(x)))
         return self.out(x)
 
 

@@ -18,15 +18,17 @@ from ragdist.networks.conv import Conv2d
 
 
 class Block(nn.Module):
-    """x + f(x): 1x1 to ``expand`` times the width, grouped 3x3, 1x1 back."""
+    """x + f(x): 1x1 to ``expand`` times the width, grouped 3x3, 1x1 back; or such ones of one dimension."""
 
-    def __init__(self, width: int, *, expand: int, group_width: int, num_blocks: int):
+    def __init__(
+        self, width: int, *, expand: int, group_width: int, num_blocks: int, conv: type = Conv2d, kernel: int = 3
+    ):
         super().__init__()
         inner = width * expand
         groups = max(inner // group_width, 1)
-        self.widen = variance_preserving(Conv2d(width, inner, 1))
-        self.spatial = variance_preserving(Conv2d(inner, inner, 3, padding=1, groups=groups))
-        self.narrow = Conv2d(inner, width, 1, bias=False)
+        self.widen = variance_preserving(conv(width, inner, 1))
+        self.spatial = variance_preserving(conv(inner, inner, kernel, padding=kernel // 2, groups=groups))
+        self.narrow = conv(inner, width, 1, bias=False)
         nn.init.zeros_(self.narrow.weight)
         with torch.no_grad():  # Fixup's L^(-1/(2m - 2)) for the m - 1 = 2 layers before the zero one
             self.widen.weight.mul_(num_blocks**-0.25)
@@ -59,15 +61,18 @@ def _blocks(count: int, width: int, expand: int, group_width: int, total: int) -
 def _double(x: Tensor) -> Tensor:
     """Double the height and width of samples, bilinear."""
     if torch.compiler.is_compiling():
-        return _double_in_parts(x)
+        return double(x)
     if x.is_cuda and torch.are_deterministic_algorithms_enabled():
         return Doubled.apply(x)
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _double_in_parts(x: Tensor) -> Tensor:
-    """Doubling for torch.compile, which would differentiate the usual operator with other bits each time."""
-    for dim in (2, 3):
+def double(x: Tensor, dims: tuple[int, ...] = (2, 3)) -> Tensor:
+    """Double axes of samples, (bi)linear, in operations that all have a deterministic gradient.
+
+    torch.compile would differentiate the usual operator with other bits each time.
+    """
+    for dim in dims:
         size = x.shape[dim]
         before = torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, size - 1)], dim)
         after = torch.cat([x.narrow(dim, 1, size - 1), x.narrow(dim, size - 1, 1)], dim)

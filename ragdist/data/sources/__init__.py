@@ -15,6 +15,7 @@ from ragdist.tools.errors import UserError, nearest
 # What each way of naming a source is opened by: the functions take (the rest of the name, options, scratch).
 _PREFIXES = {"torchvision": "torchvision_set", "hf": "huggingface"}
 _ENDINGS = {".csv": "listing", ".jsonl": "listing", ".npy": "arrays", ".npz": "arrays"}
+_NAMED = ("digits", "speech")  # what is at hand, or made on the spot
 _IMAGES = ("digits", "torchvision_set", "huggingface")  # that they hold is certain
 _TAKE_SPLIT = ("folder", "archive", "torchvision_set", "huggingface")
 
@@ -53,8 +54,8 @@ def _kind(name: str) -> tuple[str, str]:
         return "folder", name
     if path.is_file():
         return _ENDINGS.get(path.suffix.lower(), "archive"), name
-    if name == "digits":
-        return "digits", name
+    if name in _NAMED:
+        return name, name
     prefix, colon, rest = name.partition(":")
     if colon and prefix in _PREFIXES and rest:
         return _PREFIXES[prefix], rest

@@ -1,0 +1,42 @@
+"""Options of making clips from recordings, and of indexing clips that others packed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ragdist.config.option import common, option
+
+LEAST_RATE, MOST_RATE = 1_000, 384_000  # Hz
+MOST_SECONDS = 600
+
+
+@dataclass
+class AudioOptions:
+    """How recordings become clips."""
+
+    rate: int = common(16_000, at_least=LEAST_RATE, at_most=MOST_RATE)
+    """of the clips, in Hz: recordings of another one are resampled"""
+    seconds: float = common(1.0, above=0, at_most=MOST_SECONDS)
+    """least length of a clip; the next power of two of samples, 16,384 at 16 kHz, is what it gets"""
+    channels: Literal[0, 1, 2] = common(1)
+    """1: mono, others are mixed down; 2: stereo, mono is doubled; 0: as they are, all alike"""
+    slice: Literal["first", "center", "energy", "windows"] = common("energy")
+    """what is taken of a longer recording: its beginning, middle, loudest part, or all, in clips of one length"""
+    gain: Literal["peak", "rms", "keep"] = common("peak")
+    """peak: as loud as fits, rms: equally loud as far as that fits, keep: as they are"""
+    format: Literal["flac", "wav"] = common("flac")
+    """of the clips: flac takes half the space and three times the time to read"""
+
+
+@dataclass
+class AudioIndexOptions:
+    """How clips in shards that others wrote become samples."""
+
+    seconds: float = option(0.0, at_least=0, at_most=MOST_SECONDS)
+    """length of the samples, rounded up as for shards that are made; 0: the first clip's, rounded up"""
+    channels: Literal[0, 1, 2] = 0
+    """1: mono, others are mixed down; 2: stereo, mono is doubled; 0: as the first clip is"""
+
+
+def length(rate: int, seconds: float) -> int:
+    """The number of samples of a clip: the least power of two that lasts so many seconds."""
+    return 1 << max(round(rate * seconds) - 1, 0).bit_length()
