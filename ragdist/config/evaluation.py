@@ -17,6 +17,7 @@ METRICS = {
     "ms_ssim": (2, "similarity of pairs of samples: diversity"),
     "classes": (1, "classes covered and their shares, by the classifier"),
     "inception_score": (10, "Inception score (features inception)"),
+    "clip_faults": (1, "clips that are silent or clipped, their ends and steps, beside the data's"),
 }
 
 CHEAP = ("frechet", "kid", "precision_recall", "density_coverage", "classes")  # those that suit are --metrics cheap

@@ -15,6 +15,7 @@ FEATURES = Table(
         "laplacian": "ragdist.modalities.image.features:LAPLACIAN",
         "classifier": "ragdist.modalities.image.classifier:CLASSIFIER",
         "inception": "ragdist.modalities.image.inception:INCEPTION",
+        "log_mel": "ragdist.modalities.audio.features:LOG_MEL",
     },
 )
 
@@ -32,5 +33,6 @@ MEASURES = Table(
         "ms_ssim": "ragdist.modalities.image.measures:MS_SSIM",
         "classes": "ragdist.evaluation.measures:CLASSES",
         "inception_score": "ragdist.modalities.image.measures:INCEPTION_SCORE",
+        "clip_faults": "ragdist.modalities.audio.measures:CLIP_FAULTS",
     },
 )

@@ -38,11 +38,11 @@ def points(clips: Tensor, pool: int) -> Tensor:
     return torch.cat(found or [clips.float().flatten(1)], 1)
 
 
-def log_mel(clips: Tensor, window: int, bands: int, knee: float = KNEE) -> Tensor:
+def log_mel(clips: Tensor, window: int, bands: int, knee: float = KNEE, floor: float = FLOOR) -> Tensor:
     """Logarithms of mel spectra, [B, C, bands, frames] of clips [B, C, T]; frames are a quarter of a window apart."""
     size = magnitudes(clips, window)
     mel = size @ mel_weights(window, bands, knee).to(size.device, size.dtype)
-    return (mel + FLOOR).log().transpose(2, 3)
+    return (mel + floor).log().transpose(2, 3)
 
 
 def magnitudes(clips: Tensor, window: int) -> Tensor:

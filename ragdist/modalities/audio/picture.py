@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ragdist.modalities.audio.features import knee_of, window_of
 from ragdist.networks import stft
 
 WIDTH, WAVE, SPECTRUM = 128, 32, 96  # pixels
@@ -36,8 +37,7 @@ def _waveform(mono: np.ndarray) -> np.ndarray:
 
 def _spectrogram(mono: Tensor, rate: int) -> np.ndarray:
     """uint8 [SPECTRUM, WIDTH, 3]: low frequencies below, mel bands, -60 to 0 dB of the loudest."""
-    window = 1 << max(round(rate * 0.032) - 1, 1).bit_length()  # 32 ms at least
-    bands = stft.log_mel(mono.view(1, 1, -1), min(window, 1 << (len(mono).bit_length() - 1)), 64)[0, 0]
+    bands = stft.log_mel(mono.view(1, 1, -1), window_of(rate, len(mono)), 64, knee_of(rate), floor=1e-5)[0, 0]
     decibels = bands * (20 / np.log(10))
     shares = ((decibels - decibels.max()) / -_QUIETEST + 1).clamp(0, 1).flip(0)
     sized = torch.nn.functional.interpolate(shares[None, None], (SPECTRUM, WIDTH), mode="bilinear", align_corners=False)
