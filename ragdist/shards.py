@@ -1,5 +1,6 @@
 """``python -m ragdist.shards SOURCE OUT``: make WebDataset shards and their index."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,8 +111,8 @@ def print_indexed(summary, plugin: str = "") -> None:
 
 
 def _next(out: "str | Path", modality: str, plugin: str) -> str:
-    options = [modalities.making(modality).begin, f"--data {out}", *([f"--plugin {plugin}"] if plugin else [])]
-    return f"next: python -m ragdist.train {' '.join(options)} --out runs/mine"
+    words = ["--data", str(out), *(["--plugin", plugin] if plugin else []), "--out", "runs/mine"]
+    return f"next: python -m ragdist.train {modalities.making(modality).begin} {shlex.join(words)}"
 
 
 def check(argv: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 import shutil
 from datetime import timedelta
 
@@ -94,8 +95,8 @@ def summary(search: SearchState, seconds: float) -> list[str]:
         lines.append(f"  {name:<9} {_outcome(trial)}")
     lines += [
         f"report:      {place.report}",
-        f"all trials:  {place.csv}, tensorboard --logdir {place.board}",
-        f"train on it: python -m ragdist.train --config {place.best} --out runs/best",
+        f"all trials:  {place.csv}, tensorboard --logdir {shlex.quote(str(place.board))}",
+        f"train on it: python -m ragdist.train --config {shlex.quote(str(place.best))} --out runs/best",
     ]
     return lines
 

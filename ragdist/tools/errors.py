@@ -46,6 +46,12 @@ def run_command(command: Callable[[], int | None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
+    except UnicodeError as error:
+        encoding = sys.getfilesystemencoding()
+        if encoding == "utf-8" or getattr(error, "encoding", "") != encoding:
+            raise
+        print(f"error: a name is not of the locale's encoding, {encoding}: set PYTHONUTF8=1", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         # Where it came while a string was executed, as in making a dataclass, Python remembers that and ends by SIGINT

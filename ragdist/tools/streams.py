@@ -43,7 +43,7 @@ def protect() -> None:
     for number, name in enumerate(("stdout", "stderr"), start=1):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+            setattr(sys, name, open(os.devnull, "w", errors="backslashreplace"))  # noqa: SIM115
         elif stream is getattr(sys, f"__{name}__"):  # else it was replaced, as by a test
             setattr(sys, name, _protected(stream, number))
 

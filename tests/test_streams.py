@@ -1,0 +1,138 @@
+"""Standard streams that are closed, full, unread, of another encoding: output is lost, and the work is not."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ragdist import shards
+from tests import plugin
+from tests.conftest import plugins_of_a_test, refused_here
+from tests.driven import CHECKOUT
+
+# A command that prints what has characters of its own, starts a process that prints, and writes a file.
+COMMAND = """
+import os, subprocess, sys
+from ragdist.tools.errors import UserError, run_command
+
+def main():
+    print("a café", os.fsdecode(b"\\xe9"), flush=True)
+    print("a warning", file=sys.stderr)
+    sys.stdin.read()
+    with open("work", "w") as file:
+        subprocess.run(["sh", "-c", "echo a child 2>&-; cat"], stdout=1)
+        file.write("done" * 5000)
+        print("more\\n" * 20_000)
+    if sys.argv[1:] == ["mistaken"]:
+        raise UserError("no")
+    return int(sys.argv[1]) if sys.argv[1:] else None
+
+run_command(main)
+"""
+
+
+def run(redirected: str, folder: Path, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    """The command in a shell: its exit code and what it wrote."""
+    script = folder / "command.py"
+    script.write_text(COMMAND)
+    line = f'"$@" {redirected}'
+    result = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}", "bash", sys.executable, script, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT)} | environment,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+    )
+    out, err = result.stdout.decode(errors="replace"), result.stderr.decode(errors="replace")
+    assert "Traceback" not in err
+    assert (folder / "work").read_text() == "done" * 5000
+    return result.returncode, out, err
+
+
+FULL = "error: standard output cannot be written (No space left on device)"
+
+
+@pytest.mark.parametrize(("redirected", "code", "says"), [
+    ("", 0, "a warning\n"),
+    (">&-", 0, "a warning\n"),
+    ("2>&-", 0, ""),
+    (">&- 2>&-", 0, ""),
+    ("<&-", 0, "a warning\n"),
+    ("<&- >&- 2>&-", 0, ""),
+    ("| head -1", 141, "a warning\n"),
+    (">/dev/full", 2, FULL),
+    ("2>/dev/full", 2, ""),
+    (">/dev/full 2>&1", 2, ""),
+    ("1</dev/null", 2, "standard output cannot be written (Bad file descriptor)"),
+])  # fmt: skip
+def test_work_is_done_whatever_becomes_of_the_output(redirected, code, says, tmp_path):
+    found, out, err = run(redirected, tmp_path)
+    assert found == code
+    assert says in err
+    assert ("error" in err) == ("cannot" in says)
+    if redirected in ("", "2>&-", "<&-", "2>/dev/full"):
+        assert out.startswith("a café \\udce9\n")
+        assert out.endswith("more\n\n")
+        assert "a child" in out
+
+
+def test_a_commands_own_exit_code_stands(tmp_path):
+    assert run(">/dev/full", tmp_path, "1")[0] == 1
+    code, _, err = run(">/dev/full", tmp_path, "mistaken")
+    assert (code, err.splitlines()[1]) == (2, "error: no")
+    assert FULL in err
+
+
+@pytest.mark.parametrize(("environment", "printed"), [
+    ({"PYTHONIOENCODING": "ascii"}, r"a caf\xe9 \udce9"),
+    ({"PYTHONIOENCODING": "ascii:replace"}, "a caf? ?"),
+    ({"PYTHONIOENCODING": "cp1252", "PYTHONUNBUFFERED": "1"}, "a caf\ufffd \\udce9"),
+    ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, r"a caf\xe9 \udce9"),
+])  # fmt: skip
+def test_characters_that_an_encoding_lacks_are_escaped(environment, printed, tmp_path):
+    code, out, _ = run("", tmp_path, **environment)
+    assert (code, out.splitlines()[0]) == (0, printed)
+
+
+def test_output_waits_for_a_reader_where_the_stream_does_not(tmp_path):
+    """A pipe that another process has made non-blocking."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    text = "from ragdist.tools.errors import run_command\nrun_command(lambda: print('x' * 300_000))"
+    process = subprocess.Popen([sys.executable, "-c", text], cwd=CHECKOUT, stdout=write)
+    os.close(write)
+    with open(read, "rb") as file:
+        assert len(file.read()) == 300_001
+    assert process.wait() == 0
+
+
+def test_a_working_directory_that_is_gone_is_one_line(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    line = f'cd {gone} && rmdir {gone} && "$@"'
+    text = "from ragdist.tools.errors import run_command; run_command(lambda: None)"
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    result = subprocess.run(
+        ["bash", "-c", line, "bash", sys.executable, "-c", text], env=environment, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stderr) == (
+        2,
+        "error: the working directory is gone: change to one that is there\n",
+    )
+
+
+def test_commands_to_type_next_have_quoted_paths(tmp_path, capsys):
+    """Each one that is printed is read by a shell as it is meant."""
+    out = tmp_path / "it's all $HOME"
+    with plugins_of_a_test():
+        shards.main([f"--plugin={plugin.__file__}", "digits", str(out)])
+    *_, said = capsys.readouterr().out.splitlines()
+    command = shlex.split(said.removeprefix("next: "))
+    assert command[command.index("--data") + 1] == str(out)
+    (out / "index.json").unlink()
+    for place in (out, tmp_path / "no & where"):
+        command = shlex.split(refused_here(shards.main, "stats", place).split("`")[1])
+        assert command[-1] == str(place)
