@@ -21,6 +21,9 @@ from ragdist.tools.errors import UserError, run_command
 def main():
     print("a café", os.fsdecode(b"\\xe9"), flush=True)
     print("a warning", file=sys.stderr)
+    for name in ("stdout", "stderr"):  # libraries ask for these
+        stream = getattr(sys, name)
+        assert stream.name in (f"<{name}>", os.devnull) and stream.mode == "w" and not stream.isatty()
     sys.stdin.read()
     with open("work", "w") as file:
         subprocess.run(["sh", "-c", "echo a child 2>&-; cat"], stdout=1)

@@ -52,6 +52,11 @@ def run_command(command: Callable[[], int | None]) -> None:
             raise
         print(f"error: a name is not of the locale's encoding, {encoding}: set PYTHONUTF8=1", file=sys.stderr)
         code = 2
+    except RuntimeError:
+        if _has_home():
+            raise
+        print("error: there is no home folder for this user: set HOME to one", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         # Where it came while a string was executed, as in making a dataclass, Python remembers that and ends by SIGINT
@@ -70,6 +75,10 @@ def _check_working_directory() -> None:
         os.getcwd()
     except OSError as error:
         raise UserError("the working directory is gone: change to one that is there") from error
+
+
+def _has_home() -> bool:
+    return os.path.expanduser("~") != "~"
 
 
 def _lost_output() -> int:

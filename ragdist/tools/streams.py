@@ -50,17 +50,20 @@ def protect() -> None:
 
 def _protected(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
     raw = _Output(number, "w", closefd=False)
+    raw.name = stream.name
     try:
         stream.flush()
     except OSError as error:
         raw.failure = error
-    return io.TextIOWrapper(
+    found = io.TextIOWrapper(
         raw if stream.write_through else io.BufferedWriter(raw),
         encoding=stream.encoding,
         errors="backslashreplace" if stream.errors in _STRICT else stream.errors,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
+    found.mode = stream.mode  # which pickles of standard streams ask for
+    return found
 
 
 def failure(stream: io.TextIOBase) -> OSError | None:
