@@ -2,15 +2,16 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ragdist import shards
+from ragdist import generate, shards, train
 from tests import plugin
-from tests.conftest import plugins_of_a_test, refused_here
+from tests.conftest import command, plugins_of_a_test, refused_here
 from tests.driven import CHECKOUT
 
 # A command that prints what has characters of its own, starts a process that prints, and writes a file.
@@ -133,9 +134,23 @@ def test_commands_to_type_next_have_quoted_paths(tmp_path, capsys):
     with plugins_of_a_test():
         shards.main([f"--plugin={plugin.__file__}", "digits", str(out)])
     *_, said = capsys.readouterr().out.splitlines()
-    command = shlex.split(said.removeprefix("next: "))
-    assert command[command.index("--data") + 1] == str(out)
+    words = shlex.split(said.removeprefix("next: "))
+    assert words[words.index("--data") + 1] == str(out)
     (out / "index.json").unlink()
     for place in (out, tmp_path / "no & where"):
-        command = shlex.split(refused_here(shards.main, "stats", place).split("`")[1])
-        assert command[-1] == str(place)
+        assert shlex.split(refused_here(shards.main, "stats", place).split("`")[1])[-1] == str(place)
+
+
+def test_a_name_that_is_no_text_is_read_from_and_not_written_to(tmp_path, digits):
+    """Bytes of another encoding than UTF-8, as a terminal or an old archive gives them."""
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    says = "caf\udce9: it is not UTF-8: choose another name, or rename it"
+    for main, *words in (
+        (train.main, f"--data={digits}", f"--out={odd}"),
+        (shards.main, "digits", odd),
+        (generate.main, odd),
+    ):
+        assert says in refused_here(main, *words)
+    shutil.copytree(digits, odd)
+    result = command("ragdist.shards", "check", odd, cwd=tmp_path)
+    assert result.stdout.endswith("caf\\udce9: all is well: 1,797 samples in 3 shards\n"), result
