@@ -154,3 +154,18 @@ def test_a_name_that_is_no_text_is_read_from_and_not_written_to(tmp_path, digits
     shutil.copytree(digits, odd)
     result = command("ragdist.shards", "check", odd, cwd=tmp_path)
     assert result.stdout.endswith("caf\\udce9: all is well: 1,797 samples in 3 shards\n"), result
+
+
+@pytest.mark.parametrize(("environment", "body", "says"), [
+    ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "open('caf\\u00e9')",
+     "error: a name is not of the locale's encoding, ascii: set PYTHONUTF8=1\n"),
+    ({"HOME": ""}, "del os.environ['HOME']; os.getuid = lambda: 2**31; pathlib.Path('~').expanduser()",
+     "error: there is no home folder for this user: set HOME to one\n"),
+])  # fmt: skip
+def test_an_environment_that_lacks_something_is_one_line(environment, body, says, tmp_path):
+    text = (
+        f"import os, pathlib\nfrom ragdist.tools.errors import run_command\ndef main():\n    {body}\nrun_command(main)"
+    )
+    whole = os.environ | {"PYTHONPATH": str(CHECKOUT)} | environment
+    result = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=whole, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (2, says)

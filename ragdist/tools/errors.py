@@ -46,16 +46,10 @@ def run_command(command: Callable[[], int | None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
-    except UnicodeError as error:
-        encoding = sys.getfilesystemencoding()
-        if encoding == "utf-8" or getattr(error, "encoding", "") != encoding:
+    except (UnicodeError, RuntimeError) as error:
+        if not (why := _lacking(error)):
             raise
-        print(f"error: a name is not of the locale's encoding, {encoding}: set PYTHONUTF8=1", file=sys.stderr)
-        code = 2
-    except RuntimeError:
-        if _has_home():
-            raise
-        print("error: there is no home folder for this user: set HOME to one", file=sys.stderr)
+        print(f"error: {why}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -77,8 +71,14 @@ def _check_working_directory() -> None:
         raise UserError("the working directory is gone: change to one that is there") from error
 
 
-def _has_home() -> bool:
-    return os.path.expanduser("~") != "~"
+def _lacking(error: Exception) -> str:
+    """What the process's environment lacks, and what to do, where that is the reason of an error; else empty."""
+    encoding = sys.getfilesystemencoding()
+    if isinstance(error, UnicodeError) and getattr(error, "encoding", "") == encoding != "utf-8":
+        return f"a name is not of the locale's encoding, {encoding}: set PYTHONUTF8=1"
+    if isinstance(error, RuntimeError) and os.path.expanduser("~") == "~":
+        return "there is no home folder for this user: set HOME to one"
+    return ""
 
 
 def _lost_output() -> int:
