@@ -96,7 +96,7 @@ def _clear(folder: RunFolder) -> None:
     """Delete what a run writes, and nothing else that may lie in the folder."""
     for path in (folder.checkpoints, folder.samples):
         shutil.rmtree(path, ignore_errors=True)
-    for file in (folder.config, folder.generator, folder.best, folder.metrics, folder.summary):
+    for file in (folder.config, folder.generator, folder.best, folder.metrics, folder.wandb, folder.summary):
         file.unlink(missing_ok=True)
     for pattern in ("events.out.tfevents.*", "evaluation.*", "evaluations.jsonl"):
         for file in folder.path.glob(pattern):

@@ -11,7 +11,7 @@ from ragdist.runs.folder import RunFolder
 from ragdist.storage.store import Store, service
 from ragdist.tools.errors import UserError
 
-_CONTINUED = ("metrics.jsonl", "evaluations.jsonl", "best.safetensors")  # files that a run goes on from
+_CONTINUED = ("metrics.jsonl", "evaluations.jsonl", "best.safetensors", "wandb.json")  # files that a run goes on from
 PUSH = 30.0  # seconds between two looks for changed files
 
 

@@ -135,6 +135,13 @@ def _last_change(folder: Path) -> float:
 
 def _is_of_a_run(name: str) -> bool:
     top = name.partition("/")[0]
-    files = (settings.CONFIG, "generator.safetensors", "best.safetensors", "metrics.jsonl", "summary.json")
+    files = (
+        settings.CONFIG,
+        "generator.safetensors",
+        "best.safetensors",
+        "metrics.jsonl",
+        "wandb.json",
+        "summary.json",
+    )
     files += ("evaluations.jsonl", "evaluation.json", "evaluation.html")
     return top in ("checkpoints", "samples", *files) or top.startswith("events.out.tfevents.")
