@@ -15,7 +15,7 @@ from ragdist.evaluation.feature_set import FeatureSet
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.metrics.extractor import Extractor
 from ragdist.metrics.neighbours import nearest_others
-from ragdist.storage.files import write_whole
+from ragdist.storage.files import sweep, write_whole
 
 KEPT = 50_000  # most features that are kept; the others only count in mean and covariance
 NEIGHBOURS = 5
@@ -116,4 +116,5 @@ class ReferenceFeatures:
             return
         with suppress(OSError):  # a cache that cannot be written only costs time
             path.parent.mkdir(parents=True, exist_ok=True)
+            sweep(path.parent)
             write()

@@ -34,8 +34,13 @@ class RunFolder:
         self.summary = self.path / "summary.json"
         # Samples after which a checkpoint is kept beside the newest: the best one, one that is being evaluated.
         self.protected: frozenset[int] = frozenset()
-        # Raises if this process may not write here any more: another one goes on with the run.
-        self.fence: Callable[[], None] = lambda: None
+        # Each raises if this process may not write here any more: another one goes on with the run.
+        self.fences: list[Callable[[], None]] = []
+
+    def fence(self) -> None:
+        """Check that this process may write here still. Raises UserError where another one goes on with the run."""
+        for check in self.fences:
+            check()
 
     def before_saving(self) -> None:
         """Hook before a checkpoint is written; raises if it may not be."""

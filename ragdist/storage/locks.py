@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ragdist.storage.files import os_errors_as_user_error
+from ragdist.storage.files import os_errors_as_user_error, write_whole
 from ragdist.tools.errors import Unreachable
 
 # What file systems say that have no locks: some of FUSE, NFS without its lock daemon, Lustre without -o flock.
@@ -48,9 +48,11 @@ def locked(
         OSError: the file cannot be made or written.
     """
 
-    def sign(descriptor: int) -> None:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{me()}\n{note}\n".encode(), 0)
+    text = f"{me()}\n{note}\n".encode()
+
+    def sign(descriptor: int) -> None:  # at no moment is there no note: whose note it is others may ask meanwhile
+        os.pwrite(descriptor, text, 0)
+        os.ftruncate(descriptor, len(text))
 
     lock = FileLock(
         path, thread_local=False, fallback_to_soft=False, preserve_lock_file=True, on_acquired=sign, poll_interval=0.05
@@ -62,7 +64,7 @@ def locked(
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        path.write_text(f"{me()}\n{note}\n")
+        write_whole(path, text)
         if warn:
             _warn(str(path.parent), os.strerror(error.errno))
     try:

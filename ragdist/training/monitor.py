@@ -52,6 +52,7 @@ class Monitor:
         self._sums: Tensor | None = None
         self._reset()
         self._first = True
+        folder.fence()
         _cut(folder.metrics, seen)
         self._metrics = open(folder.metrics, "a")  # noqa: SIM115 - closed in close()
         self._board = self._open_board(seen)
