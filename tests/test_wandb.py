@@ -1,8 +1,11 @@
 """Weights & Biases gets what a run logs; read back from the file that it writes where it is offline."""
 
 import json
+import os
 import re
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +124,31 @@ def test_without_an_account_there_is_one_line(tmp_path, digits):
     line = refused(command("ragdist.train", *TINY, *options, cwd=tmp_path, **nobody))
     assert "--monitor.wandb project: No API key configured" in line
     assert "WANDB_MODE=offline keeps it on this machine" in line
+
+
+KILLED = """
+import time, psutil, wandb
+from ragdist.training.weights_and_biases import WandbRun
+run = WandbRun(wandb.init(project="p"), print)
+(core,) = [child for child in psutil.Process().children(recursive=True) if "wandb-core" in child.name()]
+core.kill()
+for step in range(100):
+    run.log({"a": 1.0}, step=step)
+    time.sleep(0.02)
+run.finish()
+"""
+
+
+def test_the_end_of_its_process_does_not_end_the_run(tmp_path):
+    pytest.importorskip("wandb")
+    environment = os.environ | {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    result = subprocess.run(
+        [sys.executable, "-c", KILLED], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    (line,) = result.stdout.splitlines()
+    assert line.startswith("W&B takes no more figures (Connection")
+    assert line.endswith("the run goes on, and metrics.jsonl has them all")
 
 
 def test_without_the_package_there_is_one_line(tmp_path, digits):

@@ -56,7 +56,7 @@ class Monitor:
         _cut(folder.metrics, seen)
         self._metrics = open(folder.metrics, "a")  # noqa: SIM115 - closed in close()
         self._board = self._open_board(seen)
-        self._wandb = weights_and_biases.begin(config, folder, seen) if config.monitor.wandb else None
+        self._wandb = weights_and_biases.begin(config, folder, seen, self.say) if config.monitor.wandb else None
 
     def _open_board(self, seen: int):
         if not self.config.monitor.tensorboard:

@@ -6,7 +6,10 @@ what was trained: a run that begins with its first sample gets a new one.
 
 import json
 import re
+import sys
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ragdist.config import Config
@@ -18,13 +21,46 @@ from ragdist.tools.errors import UserError
 _TRIAL = re.compile(r"([^/]+)/trials/(\d+)/([^/]+)$")  # a run of a search: its name alone says little
 
 
-def begin(config: Config, folder: RunFolder, seen: int) -> Any:
+class WandbRun:
+    """A run at W&B that takes figures as long as W&B works: what happens to its process does not end the training.
+
+    Args:
+        run: `wandb.Run`.
+        say: prints a line.
+    """
+
+    def __init__(self, run: Any, say: Callable[[str], None]):
+        self._run, self._say = run, say
+
+    def log(self, row: dict[str, Any], step: int | None = None) -> None:
+        """Log figures, at a step that only goes forward."""
+        self._try(lambda run: run.log(row, step=step))
+
+    def finish(self) -> None:
+        """Send what is left."""
+        self._try(lambda run: run.finish())
+
+    def _try(self, work: Callable[[Any], None]) -> None:
+        try:
+            if self._run:
+                work(self._run)
+        except Exception as error:  # of its many
+            self._run = None
+            if isinstance(error, ConnectionError):  # its process has ended: nothing is left to wait for at the exit
+                with suppress(Exception):
+                    sys.modules["wandb"].teardown()
+            what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            self._say(f"W&B takes no more figures ({what}): the run goes on, and metrics.jsonl has them all")
+
+
+def begin(config: Config, folder: RunFolder, seen: int, say: Callable[[str], None] = print) -> WandbRun:
     """Begin, or resume, the run at W&B.
 
     Args:
         config: the run's configuration.
         folder: the run's folder.
         seen: samples seen at the start.
+        say: prints a line.
 
     Raises:
         UserError: the package is not installed, or W&B cannot be used.
@@ -35,7 +71,7 @@ def begin(config: Config, folder: RunFolder, seen: int) -> Any:
         raise UserError("--monitor.wandb needs the package wandb: pip install wandb, or leave it out") from error
     group, name = shown_as(config.out)
     try:
-        return wandb.init(
+        run = wandb.init(
             project=config.monitor.wandb, id=identity(folder, seen), name=name, group=group, resume="allow",
             config=flat(config),
         )  # fmt: skip
@@ -44,6 +80,7 @@ def begin(config: Config, folder: RunFolder, seen: int) -> Any:
             f"--monitor.wandb {config.monitor.wandb}: {' '.join(str(error).split())}; WANDB_MODE=offline keeps it on "
             "this machine"
         ) from error
+    return WandbRun(run, say)
 
 
 def identity(folder: RunFolder, seen: int) -> str:
