@@ -6,7 +6,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
 
+from ragdist.evaluation.feature_set import read_tensors, write_tensors
 from ragdist.modalities.image import classifier
 from ragdist.storage.cache import Cache
 from ragdist.storage.files import sweep, write_whole
@@ -58,6 +61,30 @@ def test_a_classifier_that_cannot_be_kept_is_used_all_the_same(tmp_path, capsys)
     classifier._keep(b"content", [nowhere])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"the classifier cannot be kept in {nowhere.parent} (Not a directory)")
+
+
+def test_kept_tensors_of_which_a_bit_has_changed_are_as_none(tmp_path):
+    """A figure would be another one, and nothing would say so."""
+    path, tensors = (
+        tmp_path / "a.safetensors",
+        {"features": torch.arange(6.0).view(2, 3), "labels": torch.tensor([1, -1])},
+    )
+    write_tensors(path, tensors)
+    whole = path.read_bytes()
+    found = read_tensors(path)
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensors[name]) for name in found)
+    for at in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1
+        path.write_bytes(damaged)
+        found = read_tensors(path)
+        assert not found or all(torch.equal(found.get(name), tensors[name]) for name in tensors), at
+    for cut in (0, 7, 8, 40, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        assert read_tensors(path) == {}
+    safetensors.torch.save_file(tensors, path)  # as version 0.2 did
+    assert read_tensors(path).keys() == tensors.keys()
 
 
 def test_files_that_are_being_written_have_names_of_their_own(tmp_path, monkeypatch):
