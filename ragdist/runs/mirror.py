@@ -147,7 +147,7 @@ class Mirror:
 
     def send_rest(self) -> None:
         """Upload what grew since, as far as that is possible: what ended the run is told elsewhere."""
-        with suppress(UserError):
+        with suppress(Exception):
             self._push(last=True)
 
     @property
