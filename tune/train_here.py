@@ -42,8 +42,8 @@ def train(config: Config, device: torch.device, stop: Callable[[], bool], *, las
     """
     place = run_at(config.out)
     index = open_data(config)
-    with place.leased(config, overwrite=False) as lease, place.opened(config) as folder:
-        folder.fence = lease.check
+    with place.leased(config, overwrite=False) as lease, place.opened(config, lease.token) as folder:
+        folder.fences.append(lease.check)
         trainer = Trainer(config, World(0, 1, device), index, folder)
         if trainer.finished and folder.generator.is_file() and (folder.summary.is_file() or not last):
             return True

@@ -125,6 +125,19 @@ class ShardReader:
         except ValueError:
             return None
 
+    def read_sound(self, shard: int, sample: int) -> tuple[Tensor, int] | BadSample:
+        """Read a sample as `read`; where it is bad and the cached shard has rotted, once more from one fetched anew.
+
+        Raises:
+            UserError: the shard cannot be had.
+        """
+        found = self.read(shard, sample)
+        if not isinstance(found, BadSample) or not self.files.remote(shard):
+            return found
+        self.files.drop_if_damaged(shard)  # unless another process noticed first
+        self._open.pop(shard, None)
+        return self.read(shard, sample)
+
     def read_or_next(self, shard: int, sample: int) -> tuple[Tensor, int, list[BadSample]]:
         """Read a sample, or in place of a bad one the next good one of its shard; and the bad ones on the way.
 
@@ -135,16 +148,9 @@ class ShardReader:
         """
         bad = []
         for number in range(sample, sample + (count := self.index.shards[shard].samples)):
-            found = self.read(shard, number % count)
+            found = self.read(shard, number % count) if bad else self.read_sound(shard, number % count)
             if not isinstance(found, BadSample):
                 return *found, bad
-            if not bad and self.files.remote(shard):
-                # Perhaps the cached file rots; it is fetched again, by this process or another that noticed first.
-                self.files.drop_if_damaged(shard)
-                self._open.pop(shard, None)
-                found = self.read(shard, number % count)
-                if not isinstance(found, BadSample):
-                    return *found, bad
             bad.append(found)
         raise UserError(f"no sample of {self._name(shard)} can be used; the first: {bad[0]}")
 

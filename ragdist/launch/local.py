@@ -27,8 +27,8 @@ def run(config: Config, *, overwrite: bool) -> int:
         compiling.check(device)
     place = run_at(config.out)
     index = open_data(config)
-    with place.leased(config, overwrite=overwrite) as lease, place.opened(config) as folder:
-        folder.fence = lease.check
+    with place.leased(config, overwrite=overwrite) as lease, place.opened(config, lease.token) as folder:
+        folder.fences.append(lease.check)
         trainer = Trainer(config, World(0, 1, device), index, folder)
         for line in notes(config, folder, trainer):
             print(line)

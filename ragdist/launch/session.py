@@ -75,7 +75,8 @@ def already_finished(config: Config, index: Index, summary: dict) -> str:
 
 
 def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome, bad_samples: int) -> None:
-    """Write the closing picture and the summary."""
+    """Write the closing picture and the summary. Raises UserError where another process has the run."""
+    folder.fence()
     monitor.course()
     summary = {
         "samples": outcome.seen,

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,9 +66,18 @@ def age(path: Path | str) -> tuple[int, str]:
 
 def save(
     folder: Path, seen: int, state: dict[str, Any], meta: dict[str, Any], *, keep: int,
-    protected: frozenset[int] = frozenset(),
+    protected: frozenset[int] = frozenset(), fence: Callable[[], None] = lambda: None,
 ) -> Path:  # fmt: skip
     """Write a checkpoint and delete all but the newest ``keep`` and those after the ``protected`` samples.
+
+    Args:
+        folder: of the checkpoints.
+        seen: samples seen.
+        state: tensors.
+        meta: content of meta.json.
+        keep: the newest that are kept.
+        protected: samples after which one is kept besides.
+        fence: raises where nothing may be written any more; asked when all is written and nothing is replaced yet.
 
     Raises:
         UserError: the disk refuses; the checkpoints that were there still are.
@@ -86,6 +96,7 @@ def save(
         for file in part.iterdir():
             sync(file)
         sync_folder(part)
+        fence()
         if there.exists() and damage(there) is None:
             shutil.rmtree(part)  # it is there already: a run has one state after so many samples
             target = there

@@ -15,7 +15,7 @@ from typing import Any
 from ragdist.config import Config, migrations, settings
 from ragdist.runs.folder import RunFolder
 from ragdist.runs.lease import Lease, compare
-from ragdist.storage.files import os_errors_as_user_error, write_whole
+from ragdist.storage.files import os_errors_as_user_error, sweep, write_whole
 from ragdist.storage.locks import locked_folder
 from ragdist.tools.errors import UserError
 
@@ -48,6 +48,8 @@ class LocalRun:
 
     def _prepare(self, config: Config, overwrite: bool) -> None:
         folder = self.folder
+        for place in (folder.path, folder.samples):
+            sweep(place)
         if overwrite:
             _clear(folder)
         elif folder.config.is_file():
@@ -59,8 +61,15 @@ class LocalRun:
         folder.samples.mkdir(exist_ok=True)
 
     @contextmanager
-    def opened(self, config: Config) -> Iterator[RunFolder]:
-        """Open the folder to read and write, on one process at a time; a context."""
+    def opened(self, config: Config, token: str = "") -> Iterator[RunFolder]:
+        """Open the folder to read and write, on one process at a time; a context.
+
+        Args:
+            config: the run's configuration.
+            token: the fencing token of its lease: once another one is there nothing is written; empty: not looked at.
+        """
+        if token:
+            self.folder.fences.append(Lease(self.token, token).check)
         yield self.folder
 
     def summary(self) -> dict[str, Any] | None:
@@ -96,7 +105,7 @@ def _clear(folder: RunFolder) -> None:
     """Delete what a run writes, and nothing else that may lie in the folder."""
     for path in (folder.checkpoints, folder.samples):
         shutil.rmtree(path, ignore_errors=True)
-    for file in (folder.config, folder.generator, folder.best, folder.metrics, folder.summary):
+    for file in (folder.config, folder.generator, folder.best, folder.metrics, folder.wandb, folder.summary):
         file.unlink(missing_ok=True)
     for pattern in ("events.out.tfevents.*", "evaluation.*", "evaluations.jsonl"):
         for file in folder.path.glob(pattern):

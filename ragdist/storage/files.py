@@ -3,12 +3,15 @@
 import errno
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ragdist.tools.errors import UserError
-from ragdist.tools.ownership import owner_name
+from ragdist.tools.ownership import abandoned, owner_name, parse
+
+_PART = ".part-"  # in the name of a file that is being written: .NAME.part-OWNER.RANDOM
 
 
 def sync(path: Path) -> None:
@@ -28,11 +31,25 @@ def sync_folder(path: Path) -> None:
 
 def write_whole(path: Path, data: str | bytes) -> None:
     """Write a file so that after any interruption it holds the old content or the new, never a part."""
-    part = path.with_name(f".{path.name}.part-{owner_name()}")
-    part.write_bytes(data if isinstance(data, bytes) else data.encode())
-    sync(part)
-    part.rename(path)
+    part = path.with_name(f".{path.name}{_PART}{owner_name()}.{uuid.uuid4().hex[:8]}")
+    try:
+        part.write_bytes(data if isinstance(data, bytes) else data.encode())
+        sync(part)
+        part.rename(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what processes that were killed have left of `write_whole` in a folder."""
+    for part in folder.glob(f".*{_PART}*"):
+        owner = part.name.rpartition(_PART)[2].partition(".")[0]
+        with suppress(OSError):  # another one sweeps, too
+            if parse(owner) and part.is_file() and abandoned(owner, part.stat().st_mtime):
+                part.unlink()
 
 
 def is_sha256(text: str) -> bool:

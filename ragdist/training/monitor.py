@@ -19,8 +19,9 @@ from ragdist.config.run import flat
 from ragdist.data.index import Index
 from ragdist.modalities import pictures
 from ragdist.runs.folder import RunFolder
-from ragdist.tools.errors import UserError
+from ragdist.storage.files import write_whole
 from ragdist.tools.progress import Progress
+from ragdist.training import weights_and_biases
 from ragdist.training.update import STATISTICS
 
 GRID_COLUMNS, GRID_ROWS = 10, 8
@@ -51,10 +52,11 @@ class Monitor:
         self._sums: Tensor | None = None
         self._reset()
         self._first = True
+        folder.fence()
         _cut(folder.metrics, seen)
         self._metrics = open(folder.metrics, "a")  # noqa: SIM115 - closed in close()
         self._board = self._open_board(seen)
-        self._wandb = self._open_wandb()
+        self._wandb = weights_and_biases.begin(config, folder, seen, self.say) if config.monitor.wandb else None
 
     def _open_board(self, seen: int):
         if not self.config.monitor.tensorboard:
@@ -69,18 +71,6 @@ class Monitor:
             for summary in hparams(values, {"loss/loss_g": None, "relative/relative_distance": None}):
                 board.file_writer.add_summary(summary, 0)
         return board
-
-    def _open_wandb(self):
-        if not self.config.monitor.wandb:
-            return None
-        try:
-            import wandb
-        except ImportError as error:
-            raise UserError("--monitor.wandb needs the package wandb: pip install wandb, or leave it out") from error
-        name = self.config.out.rstrip("/").rpartition("/")[2]
-        return wandb.init(
-            project=self.config.monitor.wandb, id=name, name=name, resume="allow", config=flat(self.config)
-        )
 
     def _reset(self) -> None:
         if self._sums is not None:
@@ -212,6 +202,4 @@ def _cut(path: Path, seen: int) -> None:
             continue
         if migrations.RECORDS.migrated(row, str(path))["samples"] <= seen:
             kept.append(line + "\n")
-    part = path.with_name(f".{path.name}.part")
-    part.write_text("".join(kept))
-    part.rename(path)
+    write_whole(path, "".join(kept))

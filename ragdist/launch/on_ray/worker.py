@@ -77,9 +77,9 @@ def _work(task: Task, context, channel: DriverChannel | None) -> None:
     _load_plugins(world, task.plugins)
     index = open_data(world, config)
     _check_packages(world, task, index)
-    with place.opened(config) if channel else nullcontext() as folder:
+    with place.opened(config, task.token) if channel else nullcontext() as folder:
         if channel:
-            folder.fence = channel.fence
+            folder.fences.append(channel.fence)
         world.gather("opened")  # the collectives that follow wait no longer than --collective_timeout
         trainer = Trainer(config, world, index, folder)
         if channel:
