@@ -1,6 +1,5 @@
 """Processes that work through jobs, watched as a whole; they end with the command, however it ends."""
 
-import multiprocessing
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -42,9 +41,7 @@ class Workers:
 
     def __enter__(self) -> "Workers":
         if self.processes > 1:
-            context = multiprocessing.get_context("spawn")
-            if self.torch:
-                context = start_context(["torch", self.work.__module__])
+            context = start_context(["torch", self.work.__module__] if self.torch else None)
             # Each process counts for itself: one that is killed leaves no lock behind.
             self._done, number = context.RawArray("Q", self.processes), context.Value("i", 0)
             self._until, self._life = context.Pipe(duplex=False)
