@@ -5,6 +5,8 @@ import gc
 import sys
 from collections.abc import Callable, Iterable
 
+from ragdist.tools import limits
+
 
 class UserError(Exception):
     """A user's mistake in one line: what is wrong, where, and what to do. Commands print it and exit with 2."""
@@ -47,6 +49,11 @@ def run_command(command: Callable[[], int | None]) -> None:
     except BrokenPipeError:  # `... --help | head`: the reader has seen enough; a run was cut short, though
         sys.stderr.close()
         code = 141
+    except (OSError, MemoryError, RuntimeError) as error:
+        if not (limit := limits.reached(error)):
+            raise
+        print(f"error: {limit}", file=sys.stderr)
+        code = 2
     if "triton" not in sys.modules:  # whose bindings would list all that is never freed
         gc.freeze()  # else Python looks through all that PyTorch made for garbage before it ends: a second
     sys.exit(code)

@@ -1,16 +1,17 @@
 """The training data of a worker: loaders, transfer to the device, and samples that cannot be read."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
 from ragdist import modalities
 from ragdist.config import Config
 from ragdist.data.index import Index
+from ragdist.data.loader_processes import make_loader
 from ragdist.data.order import Order
 from ragdist.data.prefetch import Prefetcher
-from ragdist.data.reader import OPEN_SHARDS, ShardReader, SlotDataset, Slots, Updates, make_loader
+from ragdist.data.reader import OPEN_SHARDS, ShardReader, SlotDataset, Slots, Updates
 from ragdist.data.shard_files import ShardFiles
 from ragdist.distributed.world import World
 from ragdist.storage.cache import Cache
@@ -74,7 +75,7 @@ class TrainingLoader:
             self.files, self.order, self.config.batch_size, self.slots, seen, stop=self.config.samples, reach=reach
         )
 
-    def batches(self, seen: int):
+    def batches(self, seen: int, say: Callable[[str], None]) -> Iterator[Slots | UserError]:
         """Batches of all updates after so many samples: `data.reader.Slots`, or a `UserError` in their place."""
         config, data = self.config, self.config.data
         reader = ShardReader(self.files, min(OPEN_SHARDS, 2 * self.order.shards_in_use))
@@ -86,6 +87,7 @@ class TrainingLoader:
             workers=data.loader_workers,
             prefetch=data.prefetch,
             pin=self.world.device.type == "cuda",
+            say=say,
         )
 
     def to_device(self, slots: Slots | UserError) -> Batch:
