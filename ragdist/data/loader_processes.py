@@ -12,6 +12,7 @@ import pickle
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ class _Processes:
         if open_files() < _OF_A_TRAINER + _OF_A_PROCESS * workers:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         self._dataset, self._updates = dataset, updates
+        # How many processes are wise is the user's affair, and told by the share of the time that waits for data.
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
         loader = DataLoader(
             dataset,
             batch_size=None,

@@ -62,6 +62,8 @@ class TrainingLoader:
                 f"--batch_size {config.batch_size} is too small for {self.world.size} workers: each computes at least "
                 "one sample; choose a larger batch, or fewer --workers"
             )
+        if index.samples == 1:
+            raise UserError(f"--data {config.data.path} holds one sample: a batch takes at least two, each once")
         if config.batch_size > index.samples:
             raise UserError(
                 f"--batch_size {config.batch_size}: the data hold {index.samples} samples and a batch takes each "
@@ -110,6 +112,11 @@ class TrainingLoader:
         """The error that keeps this worker from the update, if any: unreadable data, or too many bad samples."""
         if isinstance(slots, UserError):
             return slots
+        if self.labels and slots.labels.min() < 0:
+            return UserError(
+                f"--network.labels true: samples of {self.config.data.path} have no label, which its index should not "
+                "hold beside others that have one: index the shards again, or give --network.labels false"
+            )
         known = self.bad | self.new_bad
         new = {(bad.shard, bad.sample): str(bad) for bad in slots.bad if (bad.shard, bad.sample) not in known}
         if new and len(known) + len(new) > self.most_bad:  # they stay uncounted: the data may be mended
