@@ -30,6 +30,7 @@ from ragdist.tools.ownership import abandoned, owner_name
 
 FORMAT, VERSION = "ragdist-checkpoint", 1
 NAME = re.compile(r"(?:samples|images)-\d+")  # images: of version 0.1
+_PROBE = 1 << 20  # bytes
 _PART = ".part-"  # of a checkpoint that is being written or deleted: NAME.OWNER follows
 
 
@@ -129,6 +130,10 @@ def _save_tensors(state: dict[str, Any], path: Path) -> None:
     except RuntimeError as error:  # PyTorch's writer hides the operating system's reason
         if shutil.disk_usage(path.parent).free < _tensor_bytes(state):
             raise OSError(28, os.strerror(28)) from error
+        with open(path, "ab") as file:  # what is refused to PyTorch is refused here, with the reason
+            file.write(bytes(_PROBE))
+            file.flush()
+            os.fsync(file.fileno())
         raise
 
 
