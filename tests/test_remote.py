@@ -15,9 +15,10 @@ import torch
 from ragdist.config.run import DataOptions
 from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
+from ragdist.data.loader_processes import make_loader
 from ragdist.data.order import Order
 from ragdist.data.prefetch import Prefetcher
-from ragdist.data.reader import ShardReader, SlotDataset, Updates, make_loader
+from ragdist.data.reader import ShardReader, SlotDataset, Updates
 from ragdist.data.shard_files import ShardFiles
 from ragdist.data.writing.writer import write_shards
 from ragdist.distributed.world import World

@@ -6,7 +6,6 @@ from ragdist.config import Config
 from ragdist.distributed.world import World, pick_device
 from ragdist.launch.session import already_finished, closing_words, finish, introduction, notes, open_data
 from ragdist.runs.open import run_at
-from ragdist.storage.files import os_errors_as_user_error
 from ragdist.tools.memory import keep_freed_memory
 from ragdist.tools.stop_signal import StopOnSignal
 from ragdist.training import compiling
@@ -37,11 +36,10 @@ def run(config: Config, *, overwrite: bool) -> int:
             return 0
         print(*introduction(config, index, trainer), sep="\n", flush=True)
         trainer.prepare(lambda text: print(text, flush=True))
-        with os_errors_as_user_error(f"cannot write to {config.out} (the last checkpoint is kept)"):
-            monitor = Monitor(config, folder, index, trainer.seen)
-            with closing(monitor), StopOnSignal() as stop:
-                outcome = trainer.train(monitor, lambda: stop() or lease.lost)
-                if outcome.finished:
-                    finish(folder, monitor, outcome, len(trainer.loader.bad))
+        monitor = Monitor(config, folder, index, trainer.seen)
+        with closing(monitor), StopOnSignal() as stop:
+            outcome = trainer.train(monitor, lambda: stop() or lease.lost)
+            if outcome.finished:
+                finish(folder, monitor, outcome, len(trainer.loader.bad))
     print(closing_words(config, index, outcome))
     return 0 if outcome.finished else 130

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ragdist.config import Config, migrations, settings
+from ragdist.runs import checkpoint
 from ragdist.runs.folder import RunFolder
 from ragdist.runs.lease import Lease, compare
 from ragdist.storage.files import os_errors_as_user_error, sweep, write_whole
@@ -52,9 +53,11 @@ class LocalRun:
             sweep(place)
         if overwrite:
             _clear(folder)
+        elif folder.config.is_file() and not _trained(folder):
+            _clear_shown(folder)
         elif folder.config.is_file():
             compare(str(self.path), config, settings.read(folder.config))
-        elif folder.checkpoints.exists():
+        elif checkpoint.listed(folder.checkpoints):
             raise UserError(f"{self.path} holds checkpoints but no {settings.CONFIG}: restore it, or --overwrite")
         write_whole(folder.config, settings.dumps(config))
         folder.checkpoints.mkdir(exist_ok=True)
@@ -101,12 +104,26 @@ class LocalRun:
             file.unlink(missing_ok=True)
 
 
+def _trained(folder: RunFolder) -> bool:
+    """Whether a start got as far as to leave what is worth keeping; else the folder may be any run's."""
+    found = folder.generator, folder.best, folder.summary
+    return bool(checkpoint.listed(folder.checkpoints)) or any(path.exists() for path in found)
+
+
 def _clear(folder: RunFolder) -> None:
     """Delete what a run writes, and nothing else that may lie in the folder."""
     for path in (folder.checkpoints, folder.samples):
         shutil.rmtree(path, ignore_errors=True)
-    for file in (folder.config, folder.generator, folder.best, folder.metrics, folder.wandb, folder.summary):
+    for file in (folder.config, folder.generator, folder.best, folder.wandb, folder.summary):
         file.unlink(missing_ok=True)
-    for pattern in ("events.out.tfevents.*", "evaluation.*", "evaluations.jsonl"):
+    for pattern in ("evaluation.*", "evaluations.jsonl"):
+        for file in folder.path.glob(pattern):
+            file.unlink()
+    _clear_shown(folder)
+
+
+def _clear_shown(folder: RunFolder) -> None:
+    """Delete the curves and grids of a run."""
+    for pattern in ("events.out.tfevents.*", folder.metrics.name, "samples/samples-*.png"):
         for file in folder.path.glob(pattern):
             file.unlink()

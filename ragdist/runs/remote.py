@@ -24,6 +24,7 @@ from ragdist.storage.store import scheme
 from ragdist.tools.errors import UserError
 from ragdist.tools.ownership import abandoned, owner_name
 
+_WORTH_KEEPING = ("generator.safetensors", "best.safetensors", "summary.json")
 _PREFIX, _KEPT = "ragdist-run-", "ragdist-not-uploaded-"  # names of local folders
 _IN_USE = ".lock"  # in a local folder
 
@@ -59,7 +60,8 @@ class RemoteRun:
     def _prepare(self, config: Config, overwrite: bool) -> None:
         saved = self.remote.read(settings.CONFIG)
         names = [name for name in self.remote.list() if name != LOCK]
-        if overwrite:
+        trained = any(name.startswith("checkpoints/") or name in _WORTH_KEEPING for name in names)
+        if overwrite or (saved is not None and not trained):  # a start that came to nothing is nobody's
             self.remote.remove(sorted(name for name in names if _is_of_a_run(name)))
         elif saved is not None:
             compare(self.url, config, settings.loads(saved.decode(), f"{self.url}/{settings.CONFIG}"))

@@ -68,6 +68,15 @@ _REASONS = {
     errno.EBUSY: "it is a mount point: choose a folder in it",
     errno.EXDEV: "it is a mount point: choose a folder in it",
     errno.EEXIST: "a part of the path is a file: choose another folder",
+    errno.EISDIR: "a folder is in the place of a file: move it away",
+    errno.ENOTEMPTY: "a folder is in the place of a file: move it away",
+    errno.ENAMETOOLONG: "a name is too long for the file system: choose a shorter one",
+    errno.EFBIG: "a file grew to the size that the system allows (ulimit -f): raise that",
+    errno.EIO: "the disk, or the connection to it, fails (Input/output error): run the same command once it works",
+    errno.ESTALE: "the server of the file system has lost it (Stale file handle): run the same command once it works",
+    errno.ENOTCONN: "the file system is not connected any more: run the same command once it is",
+    errno.ENODEV: "the disk is gone: run the same command once it is there",
+    errno.ENXIO: "the disk is gone: run the same command once it is there",
 }
 
 

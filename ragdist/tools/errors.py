@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
-from ragdist.tools import streams
+from ragdist.tools import limits, streams
 
 
 class UserError(Exception):
@@ -57,6 +57,11 @@ def run_command(command: Callable[[], int | None]) -> None:
         # whatever the exit code is (`unhandled_keyboard_interrupt`), unless it has executed another string since.
         exec("", {})
         code = 130
+    except (OSError, MemoryError, RuntimeError) as error:
+        if not (limit := limits.reached(error)):
+            raise
+        print(f"error: {limit}", file=sys.stderr)
+        code = 2
     lost = _lost_output()
     code = code or lost
     if "triton" not in sys.modules:  # whose bindings would list all that is never freed

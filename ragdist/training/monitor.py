@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ragdist.config.run import flat
 from ragdist.data.index import Index
 from ragdist.modalities import pictures
 from ragdist.runs.folder import RunFolder
-from ragdist.storage.files import write_whole
+from ragdist.storage.files import os_errors_as_user_error, write_whole
 from ragdist.tools.progress import Progress
 from ragdist.training import weights_and_biases
 from ragdist.training.update import STATISTICS
@@ -53,9 +54,10 @@ class Monitor:
         self._reset()
         self._first = True
         folder.fence()
-        _cut(folder.metrics, seen)
-        self._metrics = open(folder.metrics, "a")  # noqa: SIM115 - closed in close()
-        self._board = self._open_board(seen)
+        with self._writing():
+            _cut(folder.metrics, seen)
+            self._metrics = open(folder.metrics, "a")  # noqa: SIM115 - closed in close()
+            self._board = self._open_board(seen)
         self._wandb = weights_and_biases.begin(config, folder, seen, self.say) if config.monitor.wandb else None
 
     def _open_board(self, seen: int):
@@ -182,12 +184,17 @@ class Monitor:
         return {int(name[1]): path for path, name in found if name}  # others are the user's
 
     def close(self) -> None:
+        """Close all. Raises UserError where the system refuses what is left to be written."""
         self.progress.close()
-        self._metrics.close()
-        if self._board:
-            self._board.close()
+        with self._writing():
+            self._metrics.close()
+            if self._board:
+                self._board.close()
         if self._wandb:
             self._wandb.finish()
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return os_errors_as_user_error(f"cannot write to {self.config.out} (the last checkpoint is kept)")
 
 
 def _cut(path: Path, seen: int) -> None:
