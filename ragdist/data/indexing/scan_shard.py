@@ -7,6 +7,7 @@ import io
 import json
 import mmap
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from ragdist.config.shards import IndexOptions
 from ragdist.data.index import NO_LABEL, TABLE
 from ragdist.data.indexing.tar_files import Tar, mapped
 from ragdist.data.indexing.tar_samples import Payloads, Sample, group, label_of
-from ragdist.data.indexing.tar_walk import Member, TarDamage, printable, walk
+from ragdist.data.indexing.tar_walk import Member, NoTar, TarDamage, printable, walk
 from ragdist.data.parallel import Advance
 from ragdist.modalities.base import Form
 from ragdist.storage.files import write_whole
@@ -197,9 +198,14 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
     return found
 
 
-def _samples(place: str, data: mmap.mmap):
+def _samples(place: str, data: mmap.mmap) -> tuple[list[Sample], Counter]:
+    """The samples of a shard, and how many members are of none, by kind."""
+    passed = Counter()
     try:
-        return group(walk(memoryview(data)))
+        samples, keyless = group(walk(memoryview(data), lambda kind, name: passed.update((kind,))))
+        return samples, keyless + passed
+    except NoTar as damage:
+        raise UserError(f"{place} is no shard: {damage}") from damage
     except TarDamage as damage:
         raise UserError(
             f"{place}: {damage}; the shard is damaged: get it again, or write it again (no part of it is used)"

@@ -11,8 +11,8 @@ import numpy as np
 
 from ragdist import modalities
 from ragdist.config.shards import ShardOptions
+from ragdist.data.labels import numbered
 from ragdist.data.sources.archive import stamp
-from ragdist.data.sources.labels import numbered
 from ragdist.data.sources.source import Numbered, Source
 from ragdist.tools.errors import UserError, nearest
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ragdist.config.shards import ShardOptions
-from ragdist.data.sources.labels import numbered
+from ragdist.data.labels import numbered
 from ragdist.data.sources.source import Numbered, Source
 from ragdist.tools.errors import UserError, nearest
 
