@@ -105,6 +105,8 @@ def print_indexed(summary, plugin: str = "") -> None:
         print(f"left out {len(summary.empty)} shards without a sample, such as {summary.empty[0]}")
     if summary.ignored:
         print("ignored members: " + ", ".join(f"{count:,} {kind}" for kind, count in summary.ignored.most_common(20)))
+    if summary.unasked and not found.classes:
+        print(f"no labels were asked for, and the .json members have '{summary.unasked}': --label {summary.unasked}")
     if summary.dotted:
         print(
             f"warning: {summary.dotted} is {with_article(making.unit)} beside another with the same key, which ends at "

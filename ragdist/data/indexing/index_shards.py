@@ -50,6 +50,7 @@ class Summary:
     bad_count: int
     ignored: Counter  # members that nothing is read from, by extension
     dotted: str  # one of them that looks like a sample of its own; empty: none
+    unasked: str  # key of their .json that may be the label; empty: none
     empty: list[str]  # shards without samples, left out
 
 
@@ -164,7 +165,7 @@ class _Merge:
 
     def __init__(self, jobs: list[Job], options: IndexOptions):
         self.jobs, self.options = jobs, options
-        self.bad, self.ignored, self.bad_count, self.dotted = [], Counter(), 0, ""
+        self.bad, self.ignored, self.bad_count, self.dotted, self.unasked = [], Counter(), 0, "", ""
         values: dict[int | str, str] = {}  # label -> a shard that has it
         hashes = []
         for job, found in self._found():
@@ -174,6 +175,7 @@ class _Merge:
             self.bad_count += found.bad_count
             self.ignored.update(found.ignored)
             self.dotted = self.dotted or found.dotted
+            self.unasked = self.unasked or found.unasked
         self.classes = _classes(values)
         if options.label and not values:
             raise UserError(f"--label {options.label}: no sample has it in a .json member")
@@ -208,7 +210,7 @@ class _Merge:
         write_whole(out / INDEX, index.dumps())
         for name in before - {shard.table for shard in shards}:
             (out / name).unlink(missing_ok=True)
-        return Summary(index, out, plan, self.bad, self.bad_count, self.ignored, self.dotted, empty)
+        return Summary(index, out, plan, self.bad, self.bad_count, self.ignored, self.dotted, self.unasked, empty)
 
     def _rows(self, job: Job, found: Found, again: np.ndarray) -> np.ndarray:
         """A shard's table with the data set's labels, without samples that are bad only in view of all shards."""

@@ -80,6 +80,7 @@ class Found:
     bad_count: int
     ignored: dict[str, int]  # members that nothing is read from, by extension
     dotted: str  # one of them that looks like a sample of its own; empty: none
+    unasked: str  # key of a .json that is called as labels are, while no label was asked for; empty: none
 
     def save(self, path: Path) -> None:
         """Write the note whole."""
@@ -193,9 +194,23 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
         bad_count=len(bad),
         ignored=dict(ignored),
         dotted=dotted,
+        unasked=_unasked(samples, data, job.options),
     )
     advance(job.tar.size - done)
     return found
+
+
+def _unasked(samples: list[Sample], data: mmap.mmap, options: IndexOptions) -> str:
+    """A key of the first sample's .json that is called as labels are, where no sample has a label; empty: none."""
+    member = samples[0].members.get("json") if samples else None
+    if options.label or member is None or "cls" in samples[0].members:
+        return ""
+    try:
+        content = json.loads(bytes(data[member.offset : member.offset + min(member.size, 1 << 20)]))
+    except (ValueError, RecursionError):
+        return ""
+    known = ("label", "class", "labels", "class_id", "target", "category") if isinstance(content, dict) else ()
+    return next((key for key in known if key in content), "")
 
 
 def _samples(place: str, data: mmap.mmap) -> tuple[list[Sample], Counter]:

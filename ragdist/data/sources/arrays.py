@@ -78,12 +78,13 @@ def of_array(
         values = np.asarray(values)
         if values.shape == (len(rows), 1):
             values = values[:, 0]
-        if values.shape != (len(rows),) or values.dtype.kind not in "iuU":
+        if values.shape != (len(rows),) or values.dtype.kind not in "iuUb":
+            one_hot = f", as labels.argmax(1) does of {values.shape[1]} columns" if values.ndim == 2 else ""
             raise UserError(
                 f"{name}: labels are {values.dtype} {list(values.shape)}; give a whole number or a name for each of "
-                f"the {len(rows):,} {modalities.making(modality).units}"
+                f"the {len(rows):,} {modalities.making(modality).units}{one_hot}"
             )
-        labels, classes = numbered(name, values.tolist(), classes)
+        labels, classes = numbered(name, values.tolist(), classes, each="label {}".format)
     names = Numbered(len(rows), modalities.making(modality).unit)
     reader = ArrayReader(file, modality)
     return Source(names, range(len(rows)), reader, modality, identity, labels, classes if labels else ())

@@ -102,10 +102,11 @@ def _close(name: str) -> bool:
 
 def _remark(table: Table, what: str, others: list[str], used: set[str], remarks: Remarks) -> None:
     left = [table.columns[column] for column in others if column not in used]
-    if not left:
+    if not left and used <= {"label", "class"}:
         return
-    advice = "" if used else f"; --label_column {left[0]} takes one"
-    remarks.say(f"{table.name}: {what}; not used: {joined(left)}{advice}")
+    unused = f"; not used: {joined(left)}" if left else ""
+    advice = "" if used or not left else f"; --label_column {left[0]} takes one"
+    remarks.say(f"{table.name}: {what}{unused}{advice}")
 
 
 def _zeros_and_ones(table: Table, column: str) -> bool:

@@ -40,7 +40,7 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     status = [_status(os.path.join(root, file)) for file in paths]
     if len(paths) > 1 and not any(status):
         raise UserError(
-            f"{paths[0]} cannot be read, nor any other of the {len(paths):,} files that {name} names, for none is there; "
+            f"{paths[0]} cannot be read, nor any other of the {len(paths):,} files of {name}, for none is there; "
             f"relative paths start at {root}"
         )
     _remark_on_repeated(table, paths, labels, remarks)
@@ -59,7 +59,7 @@ def _path(table: tables.Table, line: int, row: tables.Row, column: str, unit: st
         raise UserError(f"{table.at(line)}: {value[:200]} is a URL: download the files, and list their paths")
     if _WINDOWS.match(value):
         raise UserError(
-            f"{table.at(line)}: {value[:200]} is a path of a machine with Windows: give paths relative to the folder of "
+            f"{table.at(line)}: {value[:200]} is a path of a machine with Windows: give paths relative to that of "
             "the listing"
         )
     return value

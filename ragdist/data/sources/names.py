@@ -46,8 +46,13 @@ def paths(
 
 def _inside(name: str, backslash: bool) -> str:
     name = _DRIVE.sub("", name, count=1)
-    parts = (name.replace("\\", "/") if backslash else name).split("/")
-    return "/".join(part for part in parts if part not in ("", ".", ".."))
+    parts: list[str] = []
+    for part in (name.replace("\\", "/") if backslash else name).split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
 
 
 def _backslash_divides(names: Sequence[str], windows: Callable[[int], bool]) -> Callable[[int], bool]:
