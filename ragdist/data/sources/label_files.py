@@ -19,6 +19,7 @@ from ragdist.data.sources.source import Remarks
 from ragdist.tools.errors import UserError
 
 _MOST_BYTES = 2**29  # of a label file
+_BOXES = "box"  # what the rows of a table of COCO's are
 _METADATA = re.compile(r"metadata\.(csv|tsv|jsonl|ndjson|json)", re.I)
 _LIKELY = re.compile(
     r"(^|[-_.])(labels?|annotations?|classes|train|attributes|categories|targets?|gt|ground_?truth)([-_.]|\d|$)", re.I
@@ -80,9 +81,8 @@ class Beside:
             if (labels := self._table(name)) is not None:
                 found[name] = labels
         if len(found) > 1:
-            raise UserError(
-                f"{self.where} has labels in {', '.join(found)}: say which with --labels {min(found)}, or none"
-            )
+            some = f"{', '.join(sorted(found)[:5])}{' and others' if len(found) > 5 else ''}"
+            raise UserError(f"{self.where} has labels in {some}: say which with --labels {min(found)}, or none")
         if not found:
             return None
         name, labels = found.popitem()
@@ -170,33 +170,45 @@ class Beside:
         return Found(self._all(names[0], values))
 
     def _table(self, name: str) -> Found | None:
-        """Labels from a table of any name that names the samples; None: it does not."""
+        """Labels from a table of any name; None: it names no sample, or no labels, which is said where it seems to.
+
+        Raises:
+            UserError: it names samples, and their labels are not certain.
+        """
         likely = bool(_LIKELY.search(PurePosixPath(name).stem))
-        remarks = Remarks()
         try:
-            if name.lower().endswith(".json") and tables.is_coco(
-                tables.loads(name, self._bytes(name).decode("utf-8-sig"))
-            ):
-                raise UserError(
-                    f"{name} annotates objects in pictures, as COCO does, and gives pictures no class: --labels none"
-                )
-            table = tables.read(name, self._bytes(name))
+            table = self._opened(name)
             path = columns.path_column(table, self.options, ids=True)
-            if not self.matching.any(table, path):
-                return None
-            found = columns.labels(table, path, self.options, remarks)
-            if found is None:
-                raise UserError(
-                    f"{name} has no column of labels that is known: name it with --label_column, or give --labels none"
-                )
-            values = self._of_all(table, path, found[0])
-        except (UserError, UnicodeDecodeError) as error:
-            if likely and not isinstance(error, UnicodeDecodeError):
-                raise UserError(f"{self.where}: {error}; without --labels none it would go unread") from error
+        except UserError as error:
+            if likely:
+                self.remarks.say(f"{name} is called as files of labels are, and was not read: {error}")
             return None
-        for line in remarks.lines():
-            self.remarks.say(line)
-        return Found(values, found[1])
+        if not self.matching.any(table, path):
+            if likely:
+                self.remarks.say(f"{name} is called as files of labels are, and names none of these files")
+            return None
+        if table.word == _BOXES:
+            raise UserError(
+                f"{self.where}: {name} annotates objects in pictures, as COCO does, and gives pictures no class: "
+                "give --labels none, or a listing with a class for each"
+            )
+        if (found := columns.labels(table, path, self.options, self.remarks)) is None:
+            if likely:
+                raise UserError(
+                    f"{self.where}: {name} has no column of labels that is known: name it with --label_column, or give "
+                    "--labels none"
+                )
+            return None
+        return Found(self._of_all(table, path, found[0]), found[1])
+
+    def _opened(self, name: str) -> tables.Table:
+        data = self._bytes(name)
+        if name.lower().endswith(".json"):
+            content = tables.loads(name, data.decode("utf-8-sig", "replace"))
+            if tables.is_coco(content) and isinstance(content["images"], list):
+                rows = [row for row in content["images"] if isinstance(row, dict)]
+                return tables.Table(name, {"file_name": "file_name"}, list(enumerate(rows, 1)), _BOXES)
+        return tables.read(name, data)
 
     def _of_all(self, table: tables.Table, path: str, labels: Sequence[Any]) -> list[Any]:
         return self._all(table.name, self.matching.values(table, path, labels, self.remarks))
