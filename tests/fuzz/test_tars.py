@@ -13,9 +13,11 @@ from ragdist.data.indexing.tar_samples import key_and_extension
 from ragdist.data.indexing.tar_walk import TarDamage, walk
 from ragdist.data.sources import open_source
 from ragdist.tools.errors import UserError
-from tests.data_in_the_wild.making import png, special
+from tests.conftest import encoded, picture
+from tests.data_in_the_wild.making import special
 from tests.fuzz.damage import damaged
 
+JPEG = encoded(picture(0), "jpeg")
 FOLDERS = (tarfile.DIRTYPE, b"D", b"V")
 
 
@@ -24,12 +26,12 @@ def packed(random: Random, format: int) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=format) as tar:
         for i in range(random.randrange(1, 9)):
-            name = f"{random.choice(('cat', 'dog', 'x' * 120))}/{i}.{random.choice(('png', 'png', 'cls', 'txt'))}"
+            name = f"{random.choice(('cat', 'dog', 'x' * 120))}/{i}.{random.choice(('jpg', 'jpg', 'cls', 'txt'))}"
             if (kind := random.randrange(12)) < 3:
                 tar.addfile(special(name, (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE)[kind], "cat/0.png"))
                 continue
             info = tarfile.TarInfo(name)
-            content = png(i) if name.endswith("png") else b"%d" % i
+            content = JPEG if name.endswith("jpg") else b"%d" % i
             info.size, info.mtime = len(content), random.choice((0, 1.5))
             tar.addfile(info, io.BytesIO(content))
     return out.getvalue()

@@ -62,7 +62,7 @@ class Ranges:
             raise ValueError(f"it has {size:,} bytes, more than a sample can")
         if self._file is None:
             self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - open for as long as the process
-        data = os.pread(self._file.fileno(), size, offset)
+        data = os.pread(self._file.fileno(), size, offset) if offset >= 0 else b""
         if len(data) != size:
             raise ValueError("the archive is cut off")
         return data

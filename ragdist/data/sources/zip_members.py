@@ -107,7 +107,7 @@ def _directory(where: str, path: Path, remarks: Remarks) -> list[zipfile.ZipInfo
     found = []
     for member in every:
         kind = member.external_attr >> 16
-        if member.is_dir() or member.filename.endswith("\\"):
+        if member.filename.endswith(("/", "\\")):
             if member.file_size:
                 remarks.count("folders with content in the zip, which is not read", member.filename)
         elif stat.S_ISLNK(kind):
