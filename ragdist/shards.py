@@ -8,7 +8,7 @@ from ragdist.config import cli
 from ragdist.config.option import check_limits
 from ragdist.modalities import joined_options
 from ragdist.tools.errors import UserError, run_command
-from ragdist.tools.words import with_article
+from ragdist.tools.words import printable, with_article
 
 if TYPE_CHECKING:
     from ragdist.data.index import Index
@@ -58,11 +58,11 @@ def print_summary(out: str, summary, plugin: str = "") -> None:
     if summary.skipped:
         print(f"skipped {len(summary.skipped)} {units} that cannot be read:")
         for line in summary.skipped[:20]:
-            print(f"  {line}")
+            print(f"  {printable(line)}")
         if len(summary.skipped) > 20:
             print(f"  and {len(summary.skipped) - 20} more")
     if summary.ignored:
-        print(f"ignored {len(summary.ignored)} files that are no {units}, such as {summary.ignored[0]}")
+        print(f"ignored {len(summary.ignored)} files that are no {units}, such as {printable(summary.ignored[0])}")
     print(_next(out, index.codec, plugin))
 
 

@@ -219,6 +219,13 @@ def test_arrays_that_are_no_images(tmp_path, contents, says):
     assert says in refusal(tmp_path / "a.npz", tmp_path)
 
 
+def test_labels_of_arrays_by_other_names(tmp_path):
+    np.savez(tmp_path / "a.npz", images=COLOUR, y=np.arange(7) % 2, mean=[1.0])
+    summary = samples(tmp_path / "a.npz", tmp_path / "out")[1]
+    assert summary.index.classes == ("0", "1")
+    assert summary.remarks == [f"{tmp_path / 'a.npz'}: labels are y; not used: 'mean'"]
+
+
 def test_cut_off_arrays(tmp_path):
     np.save(tmp_path / "a.npy", COLOUR)
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:300])

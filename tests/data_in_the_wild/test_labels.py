@@ -68,6 +68,9 @@ BESIDE = [
     Case("unpacked shards without one label", in_folder(FLAT, {"0.cls": "1"}), refused="no label, and others have one"),
     Case("a log of the training beside pictures", in_folder(FLAT, {"train_log.csv": "step,loss\n1,0.3\n"}), taken={None: 3}, says=["train_log.csv .* was not read: train_log.csv has no column"]),
     Case("names of classes beside pictures", in_folder(FLAT, {"labels.txt": "cat\ndog\n"}), taken={None: 3}, says=["labels.txt .* was not read"]),
+    Case("img2dataset's .json", in_folder(FLAT, {f"{i}.json": as_json({"label": i % 2, "caption": "a"}) for i in range(3)}), taken={"0": 2, "1": 1}, says=["'label' of the .json files"]),
+    Case("img2dataset's .json without labels", in_folder(FLAT, {f"{i}.json": as_json({"caption": "a"}) for i in range(3)}), taken={None: 3}),
+    Case("ImageNet's val.txt", in_folder(FLAT, {"val.txt": "0.png 65\n1.png 970\n2.png 65\n"}), taken={"65": 2, "970": 1}),
     Case("a list of prices beside pictures", in_folder(FLAT, {"prices.csv": "item,price\nbread,3\n"}), taken={None: 3}),
 ]  # fmt: skip
 

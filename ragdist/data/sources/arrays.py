@@ -4,6 +4,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from ragdist import modalities
 from ragdist.config.shards import ShardOptions
 from ragdist.data.labels import numbered
 from ragdist.data.sources.archive import stamp
-from ragdist.data.sources.source import Numbered, Source
+from ragdist.data.sources.columns import LABELS
+from ragdist.data.sources.source import Numbered, Remarks, Source
+from ragdist.data.sources.tables import joined
 from ragdist.tools.errors import UserError, nearest
 
 _MEMBERS = ("images", "samples")  # of a .npz
+_LABELS = ("labels", *LABELS)
 _CORRUPT = (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
@@ -38,21 +42,25 @@ class ArrayReader:
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     """Open the samples of a .npy or .npz file. Pickled objects in it are refused unread."""
     path = Path(name).absolute()
-    values = None
+    values, remarks = None, Remarks()
     try:
         if path.suffix.lower() == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 member = next((member for member in _MEMBERS if member in arrays.files), None)
                 if member is None:
                     raise UserError(f"{name} holds no array 'images'{nearest('images', arrays.files)}")
-                values = arrays["labels"] if "labels" in arrays.files else None
+                label = next((name for name in _LABELS if name in arrays.files), "")
+                values = arrays[label] if label else None
+                if left := [name for name in arrays.files if name not in (member, label)]:
+                    remarks.say(f"{name}: labels are {label or 'not there'}; not used: {joined(left)}")
             file = _unpack(path, member, scratch)
         else:
             file = path
         rows = np.load(file, mmap_mode="r", allow_pickle=False)
     except _CORRUPT as error:
         raise UserError(f"{name} cannot be read as NumPy arrays without pickled objects ({error})") from error
-    return of_array(name, rows, file, stamp(path), values, modality=options.modality)
+    source = of_array(name, rows, file, stamp(path), values, modality=options.modality)
+    return replace(source, remarks=remarks.lines())
 
 
 def of_array(

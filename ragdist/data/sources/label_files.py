@@ -3,6 +3,7 @@
 dataset.json      of StyleGAN's dataset_tool: {"labels": [["00000/img00000000.png", 3], ...]}, or null
 metadata.csv      of the datasets library's image folders, also .jsonl: a column file_name, relative to it
 KEY.cls           of unpacked WebDataset shards, one beside each sample
+KEY.json          of the same and of img2dataset, with a key label or the like, where no folder is a class
 any other table   labels.csv, train.csv, _classes.csv, ...: where it names every sample, and no folder is a class
 """
 
@@ -19,6 +20,7 @@ from ragdist.data.sources.source import Remarks
 from ragdist.tools.errors import UserError
 
 _MOST_BYTES = 2**29  # of a label file
+_MOST_TABLES = 100  # that are looked at
 _BOXES = "box"  # what the rows of a table of COCO's are
 _METADATA = re.compile(r"metadata\.(csv|tsv|jsonl|ndjson|json)", re.I)
 _LIKELY = re.compile(
@@ -76,6 +78,8 @@ class Beside:
         Raises:
             UserError: it is not certain which is meant, or one that seems to hold labels cannot be used.
         """
+        if (found := self._json()) is not None:
+            return found
         found = {}
         for name in self._tables():
             if (labels := self._table(name)) is not None:
@@ -95,10 +99,11 @@ class Beside:
             self.remarks.say(f"classes are the folders, and {likely[0]} was not read; --labels {likely[0]} takes it")
 
     def _tables(self) -> list[str]:
-        """Tables in folders above the samples; texts only where they are called as label files are."""
+        """Tables in folders above the samples, but those that lie beside one sample each."""
         found = [name for name in self.others if str(PurePosixPath(name).parent) in self.above]
+        beside = {sample.rpartition(".")[0] for sample in self.samples}
         found = [name for name in found if name.lower().endswith(tables.ENDINGS)]
-        return [name for name in found if not name.lower().endswith(".txt") or _LIKELY.search(PurePosixPath(name).stem)]
+        return [name for name in found if name.rpartition(".")[0] not in beside][:_MOST_TABLES]
 
     def _said(self) -> Found:
         name = self.options.labels
@@ -223,16 +228,35 @@ class Beside:
             )
         return [values[sample] for sample in self.samples]
 
-    # WebDataset.
+    # A file beside each sample.
 
     def _cls(self) -> Found | None:
         """Labels from the .cls files beside samples."""
-        names = [f"{sample.rpartition('.')[0]}.cls" for sample in self.samples]
-        if not any(name in self.others for name in names):
+        if not (names := self._sidecars("cls")):
             return None
         values = [self._bytes(name).decode("utf-8", "replace") if name in self.others else None for name in names]
         self.remarks.say("labels are taken from the .cls files; --labels folders takes the folders as classes")
         return Found(values)
+
+    def _json(self) -> Found | None:
+        """Labels from the .json files beside samples, where the first has a key that is called as labels are."""
+        if not (names := self._sidecars("json")):
+            return None
+        first = self._object(next(name for name in names if name in self.others))
+        keys = (self.options.label_column,) if self.options.label_column else columns.LABELS[:8]
+        if (key := next((key for key in keys if key in first), None)) is None:
+            return None
+        self.remarks.say(f"labels are '{key}' of the .json files; --labels none leaves them out")
+        return Found([self._object(name).get(key) if name in self.others else None for name in names])
+
+    def _object(self, name: str) -> dict[str, Any]:
+        content = tables.loads(name, self._bytes(name).decode("utf-8-sig", "replace"))
+        return content if isinstance(content, dict) else {}
+
+    def _sidecars(self, kind: str) -> list[str]:
+        """What the file beside each sample is called; empty: there is none."""
+        names = [f"{sample.rpartition('.')[0]}.{kind}" for sample in self.samples]
+        return names if any(name in self.others for name in names) else []
 
 
 def _common(samples: Sequence[str]) -> str:

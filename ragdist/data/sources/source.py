@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ragdist.tools.words import printable
+
 
 @dataclass
 class Source:
@@ -45,7 +47,7 @@ class Remarks:
     def lines(self) -> list[str]:
         """All remarks, each one printable line."""
         counts = (f"{what}: {n:,}, such as {self._first[what]}" for what, n in self._counts.most_common())
-        return [line if line.isprintable() else ascii(line)[1:-1] for line in (*self._said, *counts)]
+        return [printable(line) for line in (*self._said, *counts)]
 
 
 @dataclass(frozen=True)
