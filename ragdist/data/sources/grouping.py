@@ -9,7 +9,7 @@ from ragdist import modalities
 from ragdist.config.shards import ShardOptions
 from ragdist.data.labels import numbered
 from ragdist.data.sources import label_files
-from ragdist.data.sources.parts import are_splits, numbered_alike, part_levels
+from ragdist.data.sources.parts import are_pairs, are_splits, numbered_alike, part_levels, running
 from ragdist.data.sources.source import Remarks, Source
 from ragdist.data.sources.strange import advice_for
 from ragdist.tools.errors import UserError, nearest
@@ -71,7 +71,8 @@ def _by_folders(
             folders = _without_parts(where, folders, files, units, remarks)
         if len(set(folders)) == 1 and (found := beside.among()) is not None:
             return files, *numbered(where, found.values, found.names, each=files.__getitem__)
-        beside.remark_on_others()
+        if len(set(folders)) > 1:
+            beside.remark_on_others()
     loose = [name for name, folder in zip(files, folders, strict=True) if not folder]
     if loose and len(loose) < len(files):
         line = f"{len(loose):,} {units} beside the class folders, such as {loose[0]}"
@@ -93,6 +94,11 @@ def _by_folders(
 
 def _refuse_splits(where: str, folders: Sequence[tuple[str, ...]]) -> None:
     first = {folder[0] for folder in folders if folder}
+    if all(folders) and are_pairs(first):
+        raise UserError(
+            f"{where} holds {' and '.join(sorted(first))}, which belong together and are no classes: take one with "
+            "--split, or give --labels folders"
+        )
     if all(folders) and are_splits(first):
         raise UserError(
             f"{where} holds the parts {', '.join(sorted(first))} of a data set: take one with --split "
@@ -117,9 +123,15 @@ def _without_parts(
             f"called ({files[0]}); --labels folders takes them as classes"
         )
         return [tuple(part for level, part in enumerate(folder) if level not in levels) for folder in folders]
-    if numbered_alike({"/".join(folder) for folder in folders}):
+    names = ["/".join(folder) for folder in folders]
+    if numbered_alike(set(names)):
         remarks.say(
             f"folders {first} to {last} are taken as classes: their {units} are not numbered as those of parts are"
+        )
+    elif running(names, [PurePosixPath(name).stem for name in files]):
+        remarks.say(
+            f"folders {first} to {last} are taken as classes, and their {units} are numbered from one to the next: "
+            "--labels none, if they are only parts"
         )
     return folders
 

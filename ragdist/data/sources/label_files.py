@@ -24,7 +24,8 @@ _MOST_TABLES = 100  # that are looked at
 _BOXES = "box"  # what the rows of a table of COCO's are
 _METADATA = re.compile(r"metadata\.(csv|tsv|jsonl|ndjson|json)", re.I)
 _LIKELY = re.compile(
-    r"(^|[-_.])(labels?|annotations?|classes|train|attributes|categories|targets?|gt|ground_?truth)([-_.]|\d|$)", re.I
+    r"(^|[-_.])(labels?|annotations?|classes|train|attributes|categories|targets?|gt|ground_?truth|metadata)([-_.]|\d|$)",
+    re.I,
 )
 
 
@@ -80,6 +81,8 @@ class Beside:
         """
         if (found := self._json()) is not None:
             return found
+        if unread := next((name for name in self.others if name.lower().endswith("metadata.parquet")), ""):
+            raise UserError(f"{self.where}: {unread} may hold labels: give hf:FOLDER, which reads it, or --labels none")
         found = {}
         for name in self._tables():
             if (labels := self._table(name)) is not None:

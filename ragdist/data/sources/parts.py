@@ -8,11 +8,16 @@ import re
 from collections.abc import Sequence
 
 _PART = re.compile(
-    r"(part|chunk|shard|batch|split|bucket|block|fold|images?|imgs?|dir|folder|volume|vol)[-_. ]?[0-9]+", re.I
+    r"(.*[-_. ])?(part|chunk|shard|batch|split|bucket|block|fold|images?|imgs?|dir|folder|volume|vol)[-_. ]?[0-9]+",
+    re.I,
 )
 _SPLIT = re.compile(r"(train|training|val|valid|validation|dev|test|testing|eval)([AB]?)", re.I)
-_DIGITS = re.compile(r"[0-9]+")
-_LAST_DIGITS = re.compile(r"([0-9]+)[^0-9]*$")
+_PICTURES = re.compile(r"(images?|imgs?|jpegimages|photos?|pictures?|rgb|inputs?|source)", re.I)
+_MASKS = re.compile(
+    r".*(masks?|segmentation\w*|annotations?|labels?|depths?|edges?|gt|ground_?truth|targets?|alphas?|mattes?)", re.I
+)
+_DIGITS = re.compile(r"[0-9]{1,18}")
+_LAST_DIGITS = re.compile(r"([0-9]{1,18})[^0-9]*$")
 _HEX = re.compile(r"[0-9a-f]{2,}")
 
 Folder = tuple[str, ...]
@@ -21,6 +26,12 @@ Folder = tuple[str, ...]
 def are_splits(names: set[str]) -> bool:
     """Whether the names of folders are those of parts that a data set is split into, such as train and test."""
     return len(names) > 1 and all(_SPLIT.fullmatch(name) for name in names)
+
+
+def are_pairs(names: set[str]) -> bool:
+    """Whether the names of folders are those of pictures and of masks or the like that belong to them."""
+    masks = {name for name in names if _MASKS.fullmatch(name)}
+    return bool(masks) and len(names - masks) == 1 and all(map(_PICTURES.fullmatch, names - masks))
 
 
 def part_levels(folders: Sequence[Folder], stems: Sequence[str]) -> tuple[set[int], bool]:
@@ -42,7 +53,8 @@ def part_levels(folders: Sequence[Folder], stems: Sequence[str]) -> tuple[set[in
     for names, levels in ((whole, set(range(deepest))), (last, {deepest - 1})):
         if _repeated(names, stems):
             return levels, True
-    return (set(range(deepest)), False) if deepest == 1 and _running(last, stems) else (set(), True)
+    certain = not (deepest == 1 and numbered_alike(set(last)) and running(last, stems))
+    return (set() if certain else {0}), certain
 
 
 def numbered_alike(names: set[str]) -> bool:
@@ -75,9 +87,9 @@ def _repeated(names: Sequence[str], stems: Sequence[str]) -> bool:
     return any(len(different) > 2 and all(n >= m and n % m == k for k, n in pairs) for m in (100, 1000, 10_000))
 
 
-def _running(names: Sequence[str], stems: Sequence[str]) -> bool:
+def running(names: Sequence[str], stems: Sequence[str]) -> bool:
     """Whether the files are numbered through all folders, with as many in each: as parts are, and perhaps classes."""
-    if not numbered_alike(set(names)):
+    if not all(map(_DIGITS.fullmatch, set(names))):
         return False
     numbers = [int(match[1]) if (match := _LAST_DIGITS.search(stem)) else -1 for stem in stems]
     folders = [int(name) for name in names]

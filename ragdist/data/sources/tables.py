@@ -192,7 +192,7 @@ def entries(content: Any) -> list[Row] | None:
     if isinstance(content, dict):
         if is_coco(content):
             return None
-        lists = [content[key] for key in _NESTED if isinstance(content.get(key), list)]
+        lists = [content[key] for key in _NESTED if isinstance(content.get(key), (list, dict))]
         if len(lists) == 1:
             return entries(lists[0])
         if content and all(not isinstance(value, (dict, list)) and _is_file(key) for key, value in content.items()):
