@@ -62,7 +62,7 @@ def _by_folders(
     where: str, files: list[str], units: str, beside: label_files.Beside, options: ShardOptions, remarks: Remarks
 ) -> tuple[list[str], list[int], list[str]]:
     """The files, without those that lie beside class folders, their class numbers and the classes' names."""
-    folders = [PurePosixPath(name).parent.parts for name in files]
+    folders = [_folder(name) for name in files]
     shared = shared_parts(folders)
     folders = [folder[shared:] for folder in folders]
     if options.labels == "auto":
@@ -92,6 +92,10 @@ def _by_folders(
     return files, [number[name] for name in names], class_names(distinct)
 
 
+def _folder(name: str) -> tuple[str, ...]:
+    return tuple(name.split("/")[:-1])
+
+
 def _refuse_splits(where: str, folders: Sequence[tuple[str, ...]]) -> None:
     first = {folder[0] for folder in folders if folder}
     if all(folders) and are_pairs(first):
@@ -110,7 +114,8 @@ def _without_parts(
     where: str, folders: list[tuple[str, ...]], files: Sequence[str], units: str, remarks: Remarks
 ) -> list[tuple[str, ...]]:
     """The folders without levels that only divide the files into parts."""
-    levels, certain = part_levels(folders, [PurePosixPath(name).stem for name in files])
+    stems = [name.rpartition("/")[2].rpartition(".")[0] for name in files]
+    levels, certain = part_levels(folders, stems)
     first, last = "/".join(min(folders)), "/".join(max(folders))
     if not certain:
         raise UserError(
@@ -128,7 +133,7 @@ def _without_parts(
         remarks.say(
             f"folders {first} to {last} are taken as classes: their {units} are not numbered as those of parts are"
         )
-    elif running(names, [PurePosixPath(name).stem for name in files]):
+    elif running(names, stems):
         remarks.say(
             f"folders {first} to {last} are taken as classes, and their {units} are numbered from one to the next: "
             "--labels none, if they are only parts"
@@ -159,7 +164,7 @@ def ending(name: str) -> str:
 
 def _split(where: str, files: list[str], split: str) -> list[str]:
     """The files below the folder called ``split``: the first level at which folders differ, or above it."""
-    folders = [PurePosixPath(name).parent.parts for name in files]
+    folders = [_folder(name) for name in files]
     shared = shared_parts(folders)
     if split in folders[0][:shared]:
         return files
