@@ -123,12 +123,12 @@ def _headers(data: Buffer, at: int, last: str, everywhere: dict[str, str]) -> _H
         last: name of the member before, for messages.
         everywhere: what global headers say of all members after them; those that are met here add to it.
     """
-    start, described, expected = at, {}, False
+    start, described, before = at, {}, set()  # types of the headers that describe the member
     while True:
         block = bytes(data[at : at + BLOCK])
         if block == _ZEROS:
             _check_end(data, at, last)
-            if expected:
+            if before:
                 raise TarDamage("the member that the last header describes is missing", at, last)
             return None
         if len(block) < BLOCK:
@@ -136,7 +136,7 @@ def _headers(data: Buffer, at: int, last: str, everywhere: dict[str, str]) -> _H
                 raise NoTar(_packed(block) or f"it is no tar, with {len(block)} bytes")
             raise TarDamage(_cut(len(data), at), at, last)
         header, content = _header(block, at, last), at + BLOCK
-        if not expected:
+        if not before:
             start = at
         if header.type not in _DESCRIBING:
             return _Headers(header, start, content, everywhere | described)
@@ -144,7 +144,11 @@ def _headers(data: Buffer, at: int, last: str, everywhere: dict[str, str]) -> _H
             raise TarDamage(f"a name of {header.size:,} bytes", at, last)
         at = _after(content, header.size, len(data), start, "a long name", last)
         text = bytes(data[content : content + header.size])
-        expected = expected or header.type != b"g"
+        if header.type in before:
+            raise TarDamage(
+                "the member that the last header describes is missing: another such header follows", at, last
+            )
+        before |= {header.type} - {b"g"}
         (everywhere if header.type == b"g" else described).update(_description(header, text, start, last))
 
 
