@@ -68,6 +68,14 @@ def fewer_than_announced(folder: Path) -> Path:
     return path
 
 
+def deflate64(folder: Path) -> Path:
+    path = in_zip(TWO)(folder)
+    data = path.read_bytes()
+    at = data.find(b"PK\x01\x02")
+    path.write_bytes(data[: at + 10] + b"\x09" + data[at + 11 :])
+    return path
+
+
 def zips_joined(folder: Path) -> Path:
     (folder / "first").mkdir()
     first, second = in_zip(TWO)(folder / "first"), in_zip(TWO)(folder)
@@ -109,6 +117,7 @@ CASES = [
     Case("folders as members, with backslashes", in_zip({"cat\\": b"", "dog\\": b""}, by_windows(TWO), system=0), taken=CATS),
     Case("a zip made with bzip2", in_zip(TWO, method=zipfile.ZIP_BZIP2), taken=CATS),
     Case("a zip made with LZMA", in_zip(TWO, method=zipfile.ZIP_LZMA), taken=CATS),
+    Case("a zip made with Deflate64", deflate64, refused="cat/0.png is compressed by Deflate64: pack the zip again", never=["--bad skip"]),
     Case("a link in a zip", linked, taken=CATS, says=["symbolic links in the zip, not read: 1, such as dog/link.png"]),
     Case("a member twice in a zip", twice, taken={"cat": 1, "dog": 1}, says=["later file of the same name.*: 1, such as cat/0.png"]),
     Case("UTF-8 in a zip that does not say so", without_the_flag_of_utf8, taken={"k\xe4tzchen": 1, "dog": 1}),

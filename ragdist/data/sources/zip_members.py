@@ -59,9 +59,6 @@ class ZipRanges(Ranges):
 
     def __call__(self, place: tuple[int, ...]) -> bytes:
         offset, packed, size, method, crc32 = place
-        if method not in _METHODS:
-            how = _UNREAD_METHODS.get(method, f"method {method}")
-            raise ValueError(f"it is compressed by {how}: pack the zip again, stored or deflated")
         if size > LARGEST:
             raise ValueError(f"it has {size:,} bytes, more than a sample can")
         name, extra = struct.unpack("<26x2H", super().__call__((offset, 30)))
@@ -79,7 +76,7 @@ def zipped(where: str, path: Path, remarks: Remarks) -> tuple[dict[str, Any], Zi
     """The files of a zip, path inside of it -> place, and what reads them.
 
     Raises:
-        UserError: it is damaged or encrypted.
+        UserError: it is damaged, encrypted, or compressed in a way that is not read.
     """
     try:
         members = _directory(where, path, remarks)
@@ -87,6 +84,9 @@ def zipped(where: str, path: Path, remarks: Remarks) -> tuple[dict[str, Any], Zi
         raise UserError(f"{where} cannot be read as a zip, it may be cut off ({error}): get it again") from error
     if locked := next((member for member in members if member.flag_bits & 1), None):
         raise UserError(f"{where} is encrypted ({locked.filename}): unpack it first")
+    if odd := next((member for member in members if member.compress_type not in _METHODS), None):
+        how = _UNREAD_METHODS.get(odd.compress_type, f"method {odd.compress_type}")
+        raise UserError(f"{where}: {odd.filename} is compressed by {how}: pack the zip again, stored or deflated")
     names = [_name(member, remarks) for member in members]
     places = [(m.header_offset, m.compress_size, m.file_size, m.compress_type, m.CRC) for m in members]
     return paths(names, places, remarks, lambda i: members[i].create_system in _WINDOWS), ZipRanges(path)
