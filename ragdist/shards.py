@@ -1,5 +1,6 @@
 """``python -m ragdist.shards SOURCE OUT``: make WebDataset shards and their index."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ def make(argv: list[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace what is in OUT")
     parser.add_class_arguments(ShardOptions, None, as_group=False)
     joined_options.of_writing().add_to(parser)
+    parser.any_bytes = {"source"}
     values = parser.parse_args(argv)
 
     from ragdist.data.writing.writer import write_shards
@@ -116,8 +118,8 @@ def print_indexed(summary, plugin: str = "") -> None:
 
 
 def _next(out: "str | Path", modality: str, plugin: str) -> str:
-    options = [modalities.making(modality).begin, f"--data {out}", *([f"--plugin {plugin}"] if plugin else [])]
-    return f"next: python -m ragdist.train {' '.join(options)} --out runs/mine"
+    words = ["--data", str(out), *(["--plugin", plugin] if plugin else []), "--out", "runs/mine"]
+    return f"next: python -m ragdist.train {modalities.making(modality).begin} {shlex.join(words)}"
 
 
 def check(argv: list[str]) -> int:
@@ -129,6 +131,7 @@ def check(argv: list[str]) -> int:
         description="Check every shard, table and sample of a data set. Exit code: 0 all is well, 1 something is not.",
     )
     parser.add_argument("where", help="folder or URL of the index")
+    parser.any_bytes = {"where"}
     parser.add_argument(
         "--with",
         dest="reader",
@@ -157,6 +160,7 @@ def stats(argv: list[str]) -> None:
 
     parser = cli.Parser(prog="python -m ragdist.shards stats", description="Say and show what a data set holds.")
     parser.add_argument("where", help="folder or URL of the index")
+    parser.any_bytes = {"where"}
     parser.add_class_arguments(StatsOptions, None, as_group=False)
     values = parser.parse_args(argv)
 

@@ -63,7 +63,8 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
     held_out = DataSet(options.held_out, cache, cache_gb) if options.held_out else None
     out = source if run and not remote else Path(f"{_name(source, remote)}-evaluation")
     if exported is None:
-        return Opened(FolderSamples(source, data.index.codec, data.index.form, options.seed), data, held_out, None, out)
+        files = FolderSamples(source, data.index.codec, data.index.form, options.seed)
+        return Opened(files, data, held_out, None, out, files.notes)
     about, index = exported.about, data.index
     if about["codec"] != index.codec or exported.form != index.form:
         raise UserError(

@@ -31,6 +31,7 @@ _WIDTHS, _LAST, _CELLS = (24, 48, 96, 128), 128, 4
 _SAMPLES = 50_000  # most that it is trained and tested on
 _HELD_OUT = 0.1
 _IMAGES = (40_000, 200_000)  # least and most images that are seen; ten epochs where that lies between
+_FEW, _EPOCHS = 5_000, 30  # of little data fewer are seen: so many epochs, and no fewer images than that
 _BATCH, _RATE = 128, 2e-3
 _DRAWS = 3  # random numbers of `augment` for an image
 
@@ -181,8 +182,14 @@ def train(data: Any, seed: int, device: torch.device | str, begin: Callable[[int
     )
 
 
+def _budget(count: int) -> int:
+    """Images that are seen in training on ``count``."""
+    least, most = _IMAGES
+    return max(min(least, max(_FEW, _EPOCHS * count)), min(10 * count, most))
+
+
 def _fit(net: Classifier, data: Any, images: Tensor, labels: Tensor, seed: int, device, begin: Callable) -> None:
-    total = max(_IMAGES[0], min(10 * len(images), _IMAGES[1]))
+    total = _budget(len(images))
     advance = begin(total)
     batch = min(_BATCH, len(images))
     steps = total // batch
