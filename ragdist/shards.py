@@ -9,7 +9,7 @@ from ragdist.config import cli
 from ragdist.config.option import check_limits
 from ragdist.modalities import joined_options
 from ragdist.tools.errors import UserError, run_command
-from ragdist.tools.words import with_article
+from ragdist.tools.words import printable, with_article
 
 if TYPE_CHECKING:
     from ragdist.data.index import Index
@@ -53,16 +53,18 @@ def print_summary(out: str, summary, plugin: str = "") -> None:
     labels = f"{len(index.classes)} classes" if index.classes else "no labels"
     units = modalities.making(index.codec).units
     print(f"{out}: {index.samples:,} samples {list(index.shape)} in {len(index.shards)} shards, {labels}")
+    for remark in summary.remarks:
+        print(remark)
     for note, count in summary.notes.most_common():
         print(f"{note}: {count:,} of {index.samples:,}")
     if summary.skipped:
         print(f"skipped {len(summary.skipped)} {units} that cannot be read:")
         for line in summary.skipped[:20]:
-            print(f"  {line}")
+            print(f"  {printable(line)}")
         if len(summary.skipped) > 20:
             print(f"  and {len(summary.skipped) - 20} more")
     if summary.ignored:
-        print(f"ignored {len(summary.ignored)} files that are no {units}, such as {summary.ignored[0]}")
+        print(f"ignored {len(summary.ignored)} files that are no {units}, such as {printable(summary.ignored[0])}")
     print(_next(out, index.codec, plugin))
 
 
@@ -105,6 +107,8 @@ def print_indexed(summary, plugin: str = "") -> None:
         print(f"left out {len(summary.empty)} shards without a sample, such as {summary.empty[0]}")
     if summary.ignored:
         print("ignored members: " + ", ".join(f"{count:,} {kind}" for kind, count in summary.ignored.most_common(20)))
+    if summary.unasked and not found.classes:
+        print(f"no labels were asked for, and the .json members have '{summary.unasked}': --label {summary.unasked}")
     if summary.dotted:
         print(
             f"warning: {summary.dotted} is {with_article(making.unit)} beside another with the same key, which ends at "

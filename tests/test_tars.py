@@ -116,6 +116,11 @@ def test_a_long_name_without_its_member_is_found():
         data = make([("a" * 200 + ".jpg", b"x", tarfile.REGTYPE)], format)
         with pytest.raises(TarDamage, match="is missing"):
             list(walk(data[:1024] + bytes(10_240)))
+        with pytest.raises(TarDamage, match="is missing: another"):
+            list(walk(data[:1024] + data))
+        if format == tarfile.PAX_FORMAT:  # with its name blanked, too
+            with pytest.raises(TarDamage, match="is missing"):
+                list(walk(data[:512] + bytes(10_240)))
 
 
 @pytest.mark.parametrize(
