@@ -46,7 +46,7 @@ def run_command(command: Callable[[], int | None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
-    except (UnicodeError, RuntimeError) as error:
+    except (UnicodeError, OSError, MemoryError, RuntimeError) as error:
         if not (why := _lacking(error)):
             raise
         print(f"error: {why}", file=sys.stderr)
@@ -57,11 +57,6 @@ def run_command(command: Callable[[], int | None]) -> None:
         # whatever the exit code is (`unhandled_keyboard_interrupt`), unless it has executed another string since.
         exec("", {})
         code = 130
-    except (OSError, MemoryError, RuntimeError) as error:
-        if not (limit := limits.reached(error)):
-            raise
-        print(f"error: {limit}", file=sys.stderr)
-        code = 2
     lost = _lost_output()
     code = code or lost
     if "triton" not in sys.modules:  # whose bindings would list all that is never freed
@@ -83,7 +78,7 @@ def _lacking(error: Exception) -> str:
         return f"a name is not of the locale's encoding, {encoding}: set PYTHONUTF8=1"
     if isinstance(error, RuntimeError) and os.path.expanduser("~") == "~":
         return "there is no home folder for this user: set HOME to one"
-    return ""
+    return limits.reached(error) or ""
 
 
 def _lost_output() -> int:
