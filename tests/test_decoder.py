@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ragdist.modalities.base import Form
-from ragdist.modalities.image.training import decode, decode_all, torchvision_decoder
+from ragdist.modalities.image.training import decode, decode_all
+from ragdist.modalities.image.webp import torchvision_operator
+from tests.conftest import encoded
+
 
 # Pictures of 8x8 as files, and the SHA-256 of their pixels as version 0.1.0 decoded them.
 GOLDEN = {
@@ -75,7 +78,7 @@ def test_any_jpeg_has_the_pixels_of_torchvision_or_is_refused_by_it(size, mode, 
     payload = payload[: int(kept * len(payload))]
     data, shape = torch.frombuffer(payload, dtype=torch.uint8), (channels, size[1], size[0])
     try:
-        expected = torchvision_decoder()(data, channels)
+        expected = torchvision_operator("decode_image")(data, channels)
     except RuntimeError:
         expected = None
     if expected is None or expected.shape != shape:
@@ -90,8 +93,10 @@ def test_decoding_warns_of_nothing():
     payload = memoryview(bytearray(base64.b64decode(GOLDEN["4:2:0"][0])))
     out = io.BytesIO()
     Image.new("L", (8, 8)).save(out, "png")
-    torchvision_decoder.cache_clear()
+    webp = encoded(Image.new("RGB", (8, 8)), "webp")
+    torchvision_operator.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         decode_all([payload] * 2, Form((3, 8, 8)))
         decode_all([memoryview(out.getvalue())] * 2, Form((1, 8, 8)))
+        decode_all([memoryview(webp)] * 2, Form((3, 8, 8)))

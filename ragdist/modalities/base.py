@@ -77,6 +77,7 @@ class Encoded:
     extension: str  # of the member in the shard, without a dot
     shape: tuple[int, ...]  # stored
     spec: dict[str, Any] = field(default_factory=dict)
+    note: str = ""  # what the summary says of samples that were made like this: "have ..."; empty: nothing
 
     @property
     def form(self) -> Form:

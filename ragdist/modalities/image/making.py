@@ -15,6 +15,7 @@ import PIL
 from PIL import Image, ImageOps
 
 from ragdist.modalities.base import Encoded, Form
+from ragdist.modalities.image import colour, converted, opened, png
 from ragdist.modalities.image.header import shape_of
 from ragdist.modalities.image.options import ImageIndexOptions, ImageOptions
 
@@ -28,15 +29,13 @@ depends = {"pillow": PIL.__version__}
 begin = "--config cifar10"
 
 _ORIENTATION = 0x0112
-_GREY = ("1", "L", "I", "I;16", "I;16B", "F", "LA", "La")
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Make images above Pillow's limit of pixels errors; a context for many calls of `encode`."""
+    """Silence what Pillow thinks of odd metadata; a context for many calls of `encode`."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")  # what it thinks of odd metadata
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", module="PIL")
         yield
 
 
@@ -44,42 +43,40 @@ def encode(item: bytes | Any, options: ImageOptions) -> Encoded:
     """Encode an image file's bytes, or a decoded picture, as a payload.
 
     Raises:
-        ValueError: it is no image, is cut off, or unpacks to too many pixels.
+        ValueError: it is no image, is cut off, unpacks to too many pixels, or has no certain scale.
     """
-    try:
-        return _encode(item, options)
-    except Exception as error:  # Pillow's decoders raise a dozen kinds of exceptions for broken files
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(text) from error
+    data = item if isinstance(item, bytes) else b""
+    image = opened.look(data, options.max_pixels, side=2 * options.size) if isinstance(item, bytes) else item
+    with opened.in_words(data):
+        return _encode(image, data, options)
 
 
-def _encode(item: bytes | Any, options: ImageOptions) -> Encoded:
-    data = item if isinstance(item, bytes) else None
-    image = Image.open(io.BytesIO(data)) if data is not None else item
-    kind, before = image.format, image.size
-    if options.size and kind == "JPEG":  # unpack a large JPEG at a half, a quarter or an eighth of its size
-        image.draft(None, (2 * options.size, 2 * options.size))
-    image.load()
+def _encode(image: Image.Image, data: bytes, options: ImageOptions) -> Encoded:
+    """Encode a picture that was opened from ``data``; empty: it comes decoded."""
+    kind = image.format
+    if data and kind == "PNG":
+        png.open_file(data, (image.height, image.width))  # Pillow takes black for what is missing, the reader refuses it
+    opened.load(image, data)
     turned = _upright(image)
-    keep = data is not None and options.format == "keep" and kind in ("JPEG", "PNG") and turned.size == before
-    keep = keep and turned is image and not (kind == "PNG" and data[24] == 16)  # 16 bits a channel: not uint8
-    grey = options.channels == 1 or (options.channels == 0 and turned.mode in _GREY)
-    mode = "L" if grey else "RGB"
-    if turned.mode != mode:
-        turned, keep = _converted(turned, mode), False
-    if options.size and turned.size != (options.size, options.size):
+    keep = data and options.format == "keep" and kind in ("JPEG", "PNG") and turned is image
+    keep = keep and not (kind == "PNG" and data[24] == 16)  # 16 bits a channel: not uint8
+    grey = options.channels == 1 or (options.channels == 0 and converted.is_grey(turned))
+    plain, composed = converted.flat(converted.eight_bits(turned), grey, colour.named(options.background))
+    keep = keep and plain is turned
+    if options.size and plain.size != (options.size, options.size):
         fit = ImageOps.fit if options.fit == "crop" else ImageOps.pad
-        turned, keep = fit(turned, (options.size, options.size), Image.Resampling.BICUBIC), False
-    shape = (1 if grey else 3, turned.height, turned.width)
+        plain, keep = fit(plain, (options.size, options.size), Image.Resampling.BICUBIC), False
+    shape = (1 if grey else 3, plain.height, plain.width)
+    note = f"have transparent parts, which show {options.background} now (--background)" if composed else ""
     if keep:
-        return Encoded(data, "jpg" if kind == "JPEG" else "png", shape)
+        return Encoded(data, "jpg" if kind == "JPEG" else "png", shape, note=note)
     out = io.BytesIO()
-    turned.info.clear()  # or Pillow writes the source's colour profile, comments and so on into every sample
+    plain.info.clear()  # or Pillow writes the source's colour profile, comments and so on into every sample
     if options.format == "jpg":
-        turned.save(out, "jpeg", quality=options.quality)
-        return Encoded(out.getvalue(), "jpg", shape)
-    turned.save(out, "png")
-    return Encoded(out.getvalue(), "png", shape)
+        plain.save(out, "jpeg", quality=options.quality)
+        return Encoded(out.getvalue(), "jpg", shape, note=note)
+    plain.save(out, "png")
+    return Encoded(out.getvalue(), "png", shape, note=note)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -87,12 +84,6 @@ def _upright(image: Image.Image) -> Image.Image:
     if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
         return ImageOps.exif_transpose(image)
     return image
-
-
-def _converted(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow would cut off at 255 instead of scaling
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    return image.convert(mode)
 
 
 # Arrays.
