@@ -51,6 +51,8 @@ def print_summary(out: str, summary, plugin: str = "") -> None:
     labels = f"{len(index.classes)} classes" if index.classes else "no labels"
     units = modalities.making(index.codec).units
     print(f"{out}: {index.samples:,} samples {list(index.shape)} in {len(index.shards)} shards, {labels}")
+    for note, count in summary.notes.most_common():
+        print(f"{note}: {count:,} of {index.samples:,}")
     if summary.skipped:
         print(f"skipped {len(summary.skipped)} {units} that cannot be read:")
         for line in summary.skipped[:20]:

@@ -81,6 +81,14 @@ LONGEST = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("fuzzers", "tests/fuzz")
+    group.addoption(
+        "--fuzz", type=float, default=0, metavar="SECONDS", help="for each fuzzer; 0: a fixed number of rounds"
+    )
+    group.addoption("--fuzz_from", type=int, default=0, metavar="ROUND", help="begin each fuzzer with this round")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))  # within a file and beyond these as they were

@@ -77,7 +77,8 @@ class Encoded:
     extension: str  # of the member in the shard, without a dot
     shape: tuple[int, ...]  # stored
     spec: dict[str, Any] = field(default_factory=dict)
-    note: str = ""  # what the summary says of samples that were made like this: "have ..."; empty: nothing
+    # What was done to the sample that its owner may want to know, as "composed on white"; the summary counts each.
+    notes: tuple[str, ...] = ()
 
     @property
     def form(self) -> Form:

@@ -8,8 +8,9 @@ import hashlib
 import json
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ class Piece:
     bytes: int
     table: np.ndarray  # TABLE records, offsets from the piece's start
     skipped: tuple[str, ...]  # items that could not be read, with the reason
+    notes: dict[str, int]  # see `Encoded.notes`: how many samples each is said of
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Record:
     table_sha256: str
     skipped: tuple[str, ...]
     uploaded: bool = False
+    notes: dict[str, int] = field(default_factory=dict)
 
     def save(self, folder: Path | str) -> None:
         """Write the record whole, to a folder of records."""
@@ -101,7 +104,7 @@ def pack_shard(packer: Packer, number: int, items: Items, advance: Advance) -> R
         digest = hashlib.sha256()
         piece = _members(packer, items, _Both(file, digest), str(part), advance)
         _end(file, digest, piece.bytes)
-    return _seal(packer, number, part, digest, piece.table, piece.skipped)
+    return _seal(packer, number, part, digest, [piece])
 
 
 def pack_piece(packer: Packer, number: int, items: Items, advance: Advance) -> Piece:
@@ -114,19 +117,17 @@ def pack_piece(packer: Packer, number: int, items: Items, advance: Advance) -> P
 def join_pieces(packer: Packer, number: int, pieces: Sequence[Piece], advance: Advance) -> Record:
     """Join the pieces of a shard, and delete them."""
     part = _part(packer, number)
-    tables, start, digest = [], 0, hashlib.sha256()
+    start, digest = 0, hashlib.sha256()
     with open(part, "wb", buffering=0) as file:
         for piece in pieces:
             with open(piece.path, "rb", buffering=0) as source:
                 while data := source.read(1 << 20):
                     digest.update(data)
                     file.write(data)
-            table = piece.table.copy()
-            table["offset"] += start
-            tables.append(table)
+            piece.table["offset"] += start
             start += piece.bytes
         _end(file, digest, start)
-    record = _seal(packer, number, part, digest, np.concatenate(tables), sum((p.skipped for p in pieces), ()))
+    record = _seal(packer, number, part, digest, pieces)
     for piece in pieces:
         os.unlink(piece.path)
     return record
@@ -144,7 +145,7 @@ class _Both:
 
 
 def _members(packer: Packer, items: Items, file, path: str, advance: Advance) -> Piece:
-    rows, skipped, size, done = [], [], 0, 0
+    rows, skipped, notes, size, done = [], [], Counter(), 0, 0
     labels = items.labels if len(items.labels) else [NO_LABEL] * len(items.places)
     making = modalities.making(packer.modality)
     with making.reading():
@@ -164,6 +165,7 @@ def _members(packer: Packer, items: Items, file, path: str, advance: Advance) ->
                 problem = making.refusal(packer.first, (items.names[i], encoded.form), writing=True)
                 assert problem, f"{packer.modality}: forms that differ cannot be in one data set"
                 raise UserError(problem)
+            notes.update(encoded.notes)
             key = f"{items.number + i:09d}"
             if label != NO_LABEL:
                 data = tar_writer.member(f"{key}.cls", b"%d" % label)
@@ -174,7 +176,7 @@ def _members(packer: Packer, items: Items, file, path: str, advance: Advance) ->
             file.write(data)
             size += len(data)
     advance(done)
-    return Piece(path, items.number, size, np.array(rows, TABLE), tuple(skipped))
+    return Piece(path, items.number, size, np.array(rows, TABLE), tuple(skipped), dict(notes))
 
 
 def _part(packer: Packer, number: int) -> Path:
@@ -189,12 +191,17 @@ def _end(file, digest, size: int) -> None:
     os.fsync(file.fileno())
 
 
-def _seal(packer: Packer, number: int, part: Path, digest, table: np.ndarray, skipped: tuple[str, ...]) -> Record:
-    """Publish a finished shard: content on the disk first, then its name, then its record."""
+def _seal(packer: Packer, number: int, part: Path, digest, pieces: Sequence[Piece]) -> Record:
+    """Publish a finished shard, told of by its pieces: content on the disk first, then its name, then its record."""
+    table = np.concatenate([piece.table for piece in pieces])
+    skipped = tuple(line for piece in pieces for line in piece.skipped)
+    notes = dict(sum((Counter(piece.notes) for piece in pieces), Counter()))
     path = part.with_name(shard_name(number))
     table_path = path.with_suffix(".npy")
     size, table_sha256 = part.stat().st_size, hashlib.sha256(table.tobytes()).hexdigest()
-    record = Record(path.name, size, len(table), digest.hexdigest(), table_path.name, table_sha256, skipped)
+    record = Record(
+        path.name, size, len(table), digest.hexdigest(), table_path.name, table_sha256, skipped, notes=notes
+    )
     if len(table):
         table_part = part.with_suffix(f".npy-{owner_name()}")
         with open(table_part, "wb") as file:

@@ -6,7 +6,7 @@ shard depends on another: processes write them side by side, and those that are 
 
 import os
 import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -56,6 +56,7 @@ class Summary:
     index: Index
     skipped: list[str]  # items that could not be read, with the reason
     ignored: list[str]  # files that are no samples by their names
+    notes: Counter[str]  # what was done to so many samples, see `Encoded.notes`
 
 
 def write_shards(
@@ -151,7 +152,8 @@ def _write(
     index = Index(source.modality, first[1].shape, tuple(source.classes), entries, dict(first[1].spec))
     assert index.samples == count - len(skipped)
     target.finish(work, index.dumps(), {name for record in found for name in (record.name, record.table)})
-    return Summary(index, skipped, source.ignored)
+    notes = sum((Counter(record.notes) for record in found), Counter())
+    return Summary(index, skipped, source.ignored, notes)
 
 
 def _pack(packer: Packer, jobs: "_Jobs", processes: int, finished: Callable[[Record], None]) -> None:

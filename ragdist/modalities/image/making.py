@@ -67,16 +67,16 @@ def _encode(image: Image.Image, data: bytes, options: ImageOptions) -> Encoded:
         fit = ImageOps.fit if options.fit == "crop" else ImageOps.pad
         plain, keep = fit(plain, (options.size, options.size), Image.Resampling.BICUBIC), False
     shape = (1 if grey else 3, plain.height, plain.width)
-    note = f"have transparent parts, which show {options.background} now (--background)" if composed else ""
+    notes = (f"transparent parts composed on {options.background} (--background)",) if composed else ()
     if keep:
-        return Encoded(data, "jpg" if kind == "JPEG" else "png", shape, note=note)
+        return Encoded(data, "jpg" if kind == "JPEG" else "png", shape, notes=notes)
     out = io.BytesIO()
     plain.info.clear()  # or Pillow writes the source's colour profile, comments and so on into every sample
     if options.format == "jpg":
         plain.save(out, "jpeg", quality=options.quality)
-        return Encoded(out.getvalue(), "jpg", shape, note=note)
+        return Encoded(out.getvalue(), "jpg", shape, notes=notes)
     plain.save(out, "png")
-    return Encoded(out.getvalue(), "png", shape, note=note)
+    return Encoded(out.getvalue(), "png", shape, notes=notes)
 
 
 def _upright(image: Image.Image) -> Image.Image:
