@@ -93,6 +93,8 @@ def print_indexed(summary, plugin: str = "") -> None:
     payload = f".{plan.payload}" if plan.payload else f"the one {making.unit} of each sample"
     print(f"{out}: {found.samples:,} samples {list(found.shape)} in {len(found.shards)} shards, {labels}")
     print(f"read {payload}; their form is that of {plan.first}")
+    for note, count in summary.notes.most_common():
+        print(f"{note}: {count:,} of {found.samples:,}")
     if summary.bad_count:
         print(f"left out {summary.bad_count:,} samples:")
         for line in summary.bad[:20]:

@@ -17,7 +17,6 @@ from ragdist.modalities.image.training import decode, decode_all
 from ragdist.modalities.image.webp import torchvision_operator
 from tests.conftest import encoded
 
-
 # Pictures of 8x8 as files, and the SHA-256 of their pixels as version 0.1.0 decoded them.
 GOLDEN = {
     "4:2:0": (

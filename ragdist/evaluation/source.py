@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from ragdist import modalities
 from ragdist.config import identity, settings
 from ragdist.config.evaluation import EvaluateOptions
 from ragdist.evaluation.reference_data import DataSet
@@ -65,7 +66,7 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
     if exported is None:
         return Opened(FolderSamples(source, data.index.codec, data.index.form, options.seed), data, held_out, None, out)
     about, index = exported.about, data.index
-    if about["codec"] != index.codec or exported.form != index.form:
+    if about["codec"] != index.codec or exported.form != modalities.comparable(index.codec, index.form):
         raise UserError(
             f"{shown} makes samples of shape {about['sample_shape']} ({about['codec']}), and those of {path} have "
             f"{list(index.shape)}: give the data that it was trained on, or like them"

@@ -34,7 +34,7 @@ from ragdist.tools.progress import Progress
 
 # Where notes on finished shards are kept until the index is written.
 NOTES = ".indexing"
-_RULES = 1  # part of a note's name: to be raised when a shard would be surveyed otherwise
+_RULES = 2  # part of a note's name: to be raised when a shard would be surveyed otherwise
 _MB = 1_000_000
 
 
@@ -50,6 +50,7 @@ class Summary:
     ignored: Counter  # members that nothing is read from, by extension
     dotted: str  # one of them that looks like a sample of its own; empty: none
     empty: list[str]  # shards without samples, left out
+    notes: Counter  # what is done to so many samples, see `Making.notes`
 
 
 def index_shards(
@@ -163,7 +164,7 @@ class _Merge:
 
     def __init__(self, jobs: list[Job], options: IndexOptions):
         self.jobs, self.options = jobs, options
-        self.bad, self.ignored, self.bad_count, self.dotted = [], Counter(), 0, ""
+        self.bad, self.ignored, self.notes, self.bad_count, self.dotted = [], Counter(), Counter(), 0, ""
         values: dict[int | str, str] = {}  # label -> a shard that has it
         hashes = []
         for job, found in self._found():
@@ -172,6 +173,7 @@ class _Merge:
             self.bad += found.bad
             self.bad_count += found.bad_count
             self.ignored.update(found.ignored)
+            self.notes.update(found.notes)
             self.dotted = self.dotted or found.dotted
         self.classes = _classes(values)
         if options.label and not values:
@@ -202,12 +204,14 @@ class _Merge:
             raise UserError(f"no sample is left of {self.bad_count:,}; the first: {self.bad[0]}")
         plan = self.jobs[0].plan
         names = tuple(str(value) for value in self.classes)
-        index = Index(plan.modality, tuple(plan.shape), names, tuple(shards), plan.spec)
+        settled = getattr(modalities.making(plan.modality), "settled", lambda form, notes: form)
+        form = settled(plan.form, self.notes)
+        index = Index(plan.modality, form.shape, names, tuple(shards), form.spec)
         before = _tables_of(out)
         write_whole(out / INDEX, index.dumps())
         for name in before - {shard.table for shard in shards}:
             (out / name).unlink(missing_ok=True)
-        return Summary(index, out, plan, self.bad, self.bad_count, self.ignored, self.dotted, empty)
+        return Summary(index, out, plan, self.bad, self.bad_count, self.ignored, self.dotted, empty, self.notes)
 
     def _rows(self, job: Job, found: Found, again: np.ndarray) -> np.ndarray:
         """A shard's table with the data set's labels, without samples that are bad only in view of all shards."""

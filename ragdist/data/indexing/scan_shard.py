@@ -7,6 +7,7 @@ import io
 import json
 import mmap
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,7 @@ class Found:
     bad_count: int
     ignored: dict[str, int]  # members that nothing is read from, by extension
     dotted: str  # one of them that looks like a sample of its own; empty: none
+    notes: dict[str, int] = field(default_factory=dict)  # see `Making.notes`: how many samples each is said of
 
     def save(self, path: Path) -> None:
         """Write the note whole."""
@@ -160,6 +162,7 @@ def survey(job: Job, advance: Advance) -> None:
 
 def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
     samples, ignored = _samples(job.tar.place, data)
+    noted, notes_of = Counter(), getattr(modalities.making(job.plan.modality), "notes", lambda payload, form: ())
     rows, keys, bad, values, dotted, done = [], [], [], {}, "", 0
     payloads = job.plan.payloads
     for number, sample in enumerate(samples):
@@ -173,6 +176,7 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
             continue
         crc = zlib.crc32(memoryview(data)[member.offset : member.offset + member.size])
         number_of = NO_LABEL if label is None else values.setdefault(label, len(values))
+        noted.update(notes_of(_bytes(data, member), job.plan.form))
         rows.append((member.offset, member.size, crc, number_of))
         keys.append(sample.key)
         for extension, other in sample.members.items():
@@ -192,6 +196,7 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
         bad_count=len(bad),
         ignored=dict(ignored),
         dotted=dotted,
+        notes=dict(noted),
     )
     advance(job.tar.size - done)
     return found

@@ -41,6 +41,11 @@ def over(rgba: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
     return ((rgba[..., :3] * alpha + below + 127) // 255).astype(np.uint8)
 
 
+def hexadecimal(name: str) -> str:
+    """A colour as #rrggbb. Raises UserError for what is none."""
+    return "#{:02x}{:02x}{:02x}".format(*named(name))
+
+
 @lru_cache(64)
 def named(name: str) -> tuple[int, int, int]:
     """Red, green and blue of a colour's name, or of #RRGGBB. Raises UserError for what is none."""

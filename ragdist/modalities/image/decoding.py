@@ -11,7 +11,8 @@ import numpy as np
 from simplejpeg import decode_jpeg, decode_jpeg_header
 
 from ragdist.modalities.base import Form
-from ragdist.modalities.image import colour, opened, png, webp
+from ragdist.modalities.image import colour, converted, opened, png, webp
+from ragdist.modalities.image.making import BACKGROUND
 
 _CONVERTED = ("Gray", "YCbCr", "RGB")  # colour spaces of JPEGs that libjpeg-turbo turns into pixels itself
 
@@ -63,23 +64,37 @@ def _jpegs(payloads: Sequence[memoryview], shape: tuple[int, ...]) -> np.ndarray
 
 def _pngs(payloads: Sequence[memoryview], form: Form) -> np.ndarray:
     channels, *size = form.shape
-    return png.pixels_of([png.open_file(payload, tuple(size)) for payload in payloads], channels)
+    files, background = [png.open_file(payload, tuple(size)) for payload in payloads], form.spec.get(BACKGROUND)
+    if not background or not any(file.transparent for file in files):
+        return png.pixels_of(files, channels)
+    whole = (png.pixels_of([file], 4 if file.transparent else channels) for file in files)
+    return np.concatenate([_composed(image, channels, background) for image in whole])
 
 
 def _webp(payload: memoryview, form: Form) -> np.ndarray:
     channels, *size = form.shape
     header = webp.header_of(payload)
     opened.check_size((header.width, header.height), size)
-    image = webp.pixels_of(payload, 3)
-    return image if channels == 3 else colour.grey_of(image)
+    background = form.spec.get(BACKGROUND)
+    image = webp.pixels_of(payload, 4 if background and header.transparent else 3)
+    return _composed(image, channels, background)
 
 
 def _by_pillow(data: bytes, form: Form) -> np.ndarray:
     """What the others do not take: CMYK, JPEGs with small faults, as the writer of shards reads them, too."""
     channels, *size = form.shape
     image = opened.look(data, size=size)
-    mode = "L" if channels == 1 else "RGB"
+    mode, background = "L" if channels == 1 else "RGB", form.spec.get(BACKGROUND)
     if image.format == "JPEG":
         image.draft(mode, None)  # grey is the luma that is stored
     opened.load(image, data)
+    if background:
+        image, _ = converted.flat(converted.eight_bits(image), channels == 1, colour.named(background))
     return np.asarray(image.convert(mode)).reshape(*size, channels)
+
+
+def _composed(image: np.ndarray, channels: int, background: str | None) -> np.ndarray:
+    """uint8 [..., 4 or ``channels`` or 3] -> [..., channels]; of 4, on a background."""
+    if image.shape[-1] == 4:
+        image = colour.over(image, colour.named(background))
+    return image if image.shape[-1] == channels else colour.grey_of(image)

@@ -7,6 +7,6 @@ GRAY, RGB = 1, 3  # channels; as the numbers of torchvision.io.ImageReadMode, to
 
 
 def shape_of(data: memoryview | bytes, most: int = MOST_PIXELS) -> tuple[int, int, int]:
-    """(channels, height, width) of an encoded image. Raises ValueError for none, or one of more than ``most`` pixels."""
+    """(channels, height, width) of an encoded image. Raises ValueError for none, or for more than ``most`` pixels."""
     image = opened.look(bytes(data), most)
     return (GRAY if converted.is_grey(image) else RGB, image.height, image.width)

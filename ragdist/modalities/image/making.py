@@ -6,7 +6,7 @@ than writing CIFAR-10. Functions without a docstring are those of `modalities.ba
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,14 +15,16 @@ import PIL
 from PIL import Image, ImageOps
 
 from ragdist.modalities.base import Encoded, Form
-from ragdist.modalities.image import colour, converted, opened, png
+from ragdist.modalities.image import colour, converted, opened, png, webp
 from ragdist.modalities.image.header import shape_of
 from ragdist.modalities.image.options import ImageIndexOptions, ImageOptions
 
 unit, units = "image", "images"
 payload = ("jpg", "jpeg", "png", "webp")
 suffixes = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
-spec = frozenset()
+BACKGROUND = "background"  # the colour that transparent parts of payloads are composed on; not said: alpha is left out
+spec = frozenset((BACKGROUND,))
+decoding = {BACKGROUND: "#ffffff"}
 options = ImageOptions
 index_options = ImageIndexOptions
 depends = {"pillow": PIL.__version__}
@@ -55,7 +57,7 @@ def _encode(image: Image.Image, data: bytes, options: ImageOptions) -> Encoded:
     """Encode a picture that was opened from ``data``; empty: it comes decoded."""
     kind = image.format
     if data and kind == "PNG":
-        png.open_file(data, (image.height, image.width))  # Pillow takes black for what is missing, the reader refuses it
+        png.open_file(data, (image.height, image.width))  # of what is missing Pillow makes black
     opened.load(image, data)
     turned = _upright(image)
     keep = data and options.format == "keep" and kind in ("JPEG", "PNG") and turned is image
@@ -127,8 +129,30 @@ def as_picture(image: np.ndarray) -> np.ndarray:
 
 
 def describe(payload: memoryview, options: ImageIndexOptions) -> Form:
-    shape = shape_of(payload)
-    return Form((options.channels or shape[0], *shape[1:]))
+    shape = shape_of(payload, options.max_pixels)
+    return Form((options.channels or shape[0], *shape[1:]), {BACKGROUND: colour.hexadecimal(options.background)})
+
+
+def notes(payload: memoryview, form: Form) -> tuple[str, ...]:
+    if not _may_be_transparent(payload):
+        return ()
+    data = bytes(payload)
+    image = opened.look(data, size=form.shape[1:])
+    opened.load(image, data)
+    composed = converted.flat(converted.eight_bits(image), False, (0, 0, 0))[1]
+    return (f"transparent parts composed on {form.spec[BACKGROUND]} (--background)",) if composed else ()
+
+
+def _may_be_transparent(payload: memoryview) -> bool:
+    if payload[:2] == b"\xff\xd8":  # a JPEG
+        return False
+    if payload[:8] == png.SIGNATURE:
+        return png.header_of(payload)[1]
+    return not webp.is_webp(payload) or webp.header_of(payload).transparent
+
+
+def settled(form: Form, notes: Mapping[str, int]) -> Form:
+    return form if notes else Form(form.shape)  # nothing is transparent: the samples do not depend on it
 
 
 def in_words(form: Form) -> str:

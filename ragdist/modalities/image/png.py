@@ -1,4 +1,4 @@
-"""PNG files decoded without libpng, whose errors are jumps across a caller's frames: of any bytes, pixels or ValueError.
+"""PNG files decoded without libpng, whose errors are jumps across callers' frames: of any bytes pixels or ValueError.
 
 Every byte that pixels come from is covered by a checksum that is compared: chunks by their CRC, the pixels by zlib's
 Adler-32. zlib inflates, never to more than the header's dimensions ask for. Pillow's PNG filters, in C, take scanlines
@@ -10,8 +10,9 @@ https://www.w3.org/TR/png-3/
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -30,8 +31,7 @@ _HEAD, _CRC, _IHDR = struct.Struct(">I4s"), struct.Struct(">I"), struct.Struct("
 _SRGB_GAMMA = 45_455  # in 1/100,000; what the sRGB chunk stands for
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """The IHDR chunk of a PNG: what pictures that are unfiltered together have in common."""
 
     width: int
@@ -57,8 +57,7 @@ class Header:
                 yield slice(top, None, down), slice(left, None, right), high, wide
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """A PNG file taken apart: all that its pixels come from, checked."""
 
     header: Header
@@ -67,6 +66,11 @@ class File:
     transparency: bytes  # the tRNS chunk
     gamma: int  # in 1/100,000; 0: unknown
 
+    @property
+    def transparent(self) -> bool:
+        """Whether pixels may be transparent."""
+        return bool(self.transparency) or self.header.colour in (_GREY_ALPHA, _RGB_ALPHA)
+
 
 def header_of(data: memoryview | bytes) -> tuple[Header, bool]:
     """The header of a PNG file, and whether pixels may be transparent. Raises ValueError for damage before them."""
@@ -74,7 +78,7 @@ def header_of(data: memoryview | bytes) -> tuple[Header, bool]:
     for kind, content in _chunks(memoryview(data)):
         if kind == b"IDAT":
             break
-        header = header or _header(kind, content)
+        header = header or _header(kind, bytes(content))
         transparent = transparent or kind == b"tRNS"
     if header is None:
         raise ValueError("it is cut off")
@@ -95,10 +99,10 @@ def open_file(data: memoryview | bytes, size: tuple[int, int]) -> File:
     inflate, found = zlib.decompressobj(), []
     for kind, content in _chunks(memoryview(data)):
         if header is None:
-            header = _header(kind, content)
+            header = _header(kind, bytes(content))
             if size != (header.height, header.width):
                 raise ValueError(f"it is {header.width}x{header.height} pixels, not {size[1]}x{size[0]}")
-            room = 1 + sum(high * (1 + header.row(wide)) for _, _, high, wide in header.parts())
+            room = 1 + _inflated_size(header)
         elif kind == b"IDAT":
             if header.colour == _PALETTE and not palette:
                 raise ValueError("it has no palette")
@@ -126,7 +130,7 @@ def open_file(data: memoryview | bytes, size: tuple[int, int]) -> File:
 
 
 def _chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """(kind, content) of the chunks up to IEND; only of those that pixels come from where they are not damaged."""
+    """(kind, content) of the chunks that pixels come from, up to IEND. Raises ValueError for a damaged one."""
     if data[:8] != SIGNATURE:
         raise ValueError("it is no PNG")
     at = 8
@@ -136,21 +140,24 @@ def _chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         if end + 4 > len(data):
             break
         if kind in _READ:
-            if zlib.crc32(data[at + 4 : end]) != _CRC.unpack_from(data, end)[0]:
+            if zlib.crc32(data[at + 4 : end]) == _CRC.unpack_from(data, end)[0]:
+                yield kind, data[at + 8 : end]
+            elif kind not in _GAMMAS:  # which libpng leaves out where they are damaged
                 raise ValueError(f"it is damaged: the {kind.decode()} chunk's bytes do not match their CRC")
             if kind == b"IEND":
                 return
-            yield kind, data[at + 8 : end]
         elif not kind[0] & 0x20:  # a critical chunk: pixels mean what it says
             name = kind.decode("ascii", "replace") if kind.isalpha() else kind.hex()
             raise ValueError(f"it is no PNG as the standard knows it: it has a chunk {name}")
         at = end + 4
 
 
-_READ = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"sRGB"))
+_GAMMAS = frozenset((b"gAMA", b"sRGB"))
+_READ = _GAMMAS | {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}
 
 
-def _header(kind: bytes, content: memoryview) -> Header:
+@lru_cache(64)
+def _header(kind: bytes, content: bytes) -> Header:
     if kind != b"IHDR" or len(content) != _IHDR.size:
         raise ValueError("it is no PNG: it does not begin with a header")
     width, height, depth, colour, compression, filters, interlace = _IHDR.unpack(content)
@@ -158,6 +165,12 @@ def _header(kind: bytes, content: memoryview) -> Header:
     if not known or compression or filters or interlace > 1 or not 0 < width < 2**31 or not 0 < height < 2**31:
         raise ValueError("its header is none of a PNG")
     return Header(width, height, depth, colour, bool(interlace))
+
+
+@lru_cache(64)
+def _inflated_size(header: Header) -> int:
+    """The bytes of all scanlines with their filters'."""
+    return sum(high * (1 + header.row(wide)) for _, _, high, wide in header.parts())
 
 
 def _palette(content: memoryview) -> bytes:
@@ -204,6 +217,10 @@ def _coloured(header: Header, files: list[File], channels: int) -> Iterator[np.n
         yield samples
     elif header.colour == _GREY and channels < 4:
         yield samples if channels == 1 else np.repeat(samples, channels, 3)
+    elif header.colour == _PALETTE and channels == 3:
+        tables = np.frombuffer(b"".join([_filled(file.palette) for file in files]), np.uint8).reshape(-1, 3)
+        first = np.arange(0, 256 * len(files), 256).reshape(-1, 1, 1)
+        yield tables.take(samples[..., 0] + first, 0)
     else:
         for file, one in zip(files, samples, strict=True):
             yield _with_channels(file, one, channels)[None]
@@ -241,13 +258,14 @@ def _opaque(file: File, samples: np.ndarray) -> np.ndarray:
 
 
 def _table(file: File) -> np.ndarray:
-    """The palette as uint8 [256, 4]; what it has no entry for is black."""
-    table = np.zeros((256, 4), np.uint8)
-    table[:, 3] = 255
-    table[: len(file.palette) // 3, :3] = np.frombuffer(file.palette, np.uint8).reshape(-1, 3)
-    alpha = np.frombuffer(file.transparency[:256], np.uint8)
-    table[: len(alpha), 3] = alpha
-    return table
+    """The palette as uint8 [256, 4]."""
+    colours = np.frombuffer(_filled(file.palette), np.uint8).reshape(256, 3)
+    alpha = np.frombuffer(file.transparency[:256].ljust(256, b"\xff"), np.uint8)
+    return np.concatenate((colours, alpha[:, None]), 1)
+
+
+def _filled(palette: bytes) -> bytes:
+    return palette.ljust(768, b"\0")  # black, as libpng has it, for what has no entry
 
 
 def _samples(header: Header, files: Sequence[bytes]) -> np.ndarray:
