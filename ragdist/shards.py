@@ -47,6 +47,8 @@ def make(argv: list[str]) -> None:
 
 def print_summary(out: str, summary, plugin: str = "") -> None:
     """Print what was written, what was not, and what to do next."""
+    from ragdist.data.sources.folder import unread_of
+
     index = summary.index
     labels = f"{len(index.classes)} classes" if index.classes else "no labels"
     units = modalities.making(index.codec).units
@@ -61,6 +63,8 @@ def print_summary(out: str, summary, plugin: str = "") -> None:
             print(f"  and {len(summary.skipped) - 20} more")
     if summary.ignored:
         print(f"ignored {len(summary.ignored)} files that are no {units}, such as {summary.ignored[0]}")
+        if unread := unread_of(index.codec, summary.ignored):
+            print(f"  but {unread}")
     print(_next(out, index.codec, plugin))
 
 

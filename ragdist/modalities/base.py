@@ -98,6 +98,7 @@ class Making(Protocol):
     unit: str  # one: "image"
     payload: tuple[str, ...]  # extensions of a sample's member in a shard, the usual ones first
     suffixes: frozenset[str]  # endings of files that are samples, with the dot
+    others: frozenset[str] = frozenset()  # endings of samples of kinds that are not read, to be named
     spec: frozenset[str]  # keys that an index's spec may have
     # Those of them that say how payloads are decoded and nothing of samples, with what is taken for files outside of
     # an index, where it does not say it.

@@ -40,7 +40,15 @@ def originals(kind: str) -> list[bytes]:
 def _interlaced(noise: np.random.Generator) -> bytes:
     """An interlaced PNG, which Pillow does not write, as its own chunks."""
     lines = b""
-    for top, left, down, right in ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)):
+    for top, left, down, right in (
+        (0, 0, 8, 8),
+        (0, 4, 8, 8),
+        (4, 0, 8, 4),
+        (0, 2, 4, 4),
+        (2, 0, 4, 2),
+        (0, 1, 2, 2),
+        (1, 0, 2, 1),
+    ):
         for _ in range(top, SIDE, down):
             lines += bytes([noise.integers(0, 5)]) + noise.bytes(3 * len(range(left, SIDE, right)))
     header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 1)

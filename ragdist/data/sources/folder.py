@@ -84,6 +84,8 @@ def grouped(
     if not chosen:
         seen = f" ({len(ignored)} other files, such as {ignored[0]})" if ignored else ""
         kinds = ", ".join(sorted(making.suffixes))
+        if unread := unread_of(modality, ignored):
+            raise UserError(f"{where} holds no {making.units} that can be read: {unread}")
         raise UserError(f"{where} holds no {making.units}{seen}: give a folder of class folders with {kinds} files")
     if options.split:
         chosen = _split(where, chosen, options.split)
@@ -93,6 +95,16 @@ def grouped(
     number = {folder: i for i, folder in enumerate(distinct)}
     labels = [number[folder] for folder in folders] if classes else []
     return Source(chosen, [places[name] for name in chosen], read, modality, identity, labels, classes, ignored)
+
+
+def unread_of(modality: str, ignored: Iterable[str]) -> str:
+    """What to say of files that are samples of kinds that are not read, by their endings; empty: there are none."""
+    others = getattr(modalities.making(modality), "others", ())
+    found = Counter(ending for ending in map(_ending, ignored) if ending in others)
+    if not found:
+        return ""
+    kinds = ", ".join(f"{count:,} {ending}" for ending, count in found.most_common(5))
+    return f"{kinds} of kinds that are not read here; convert them first, as to PNG or JPEG"
 
 
 def most_of(where: str, names: Iterable[str]) -> str:

@@ -20,8 +20,15 @@ from ragdist.modalities.image.header import shape_of
 from ragdist.modalities.image.options import ImageIndexOptions, ImageOptions
 
 unit, units = "image", "images"
-payload = ("jpg", "jpeg", "png", "webp")
-suffixes = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
+payload = ("jpg", "jpeg", "png", "webp", "jfif", "jpe")
+suffixes = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+    ".pnm", ".avif", ".jp2", ".j2k", ".jpx", ".tga", ".qoi",
+))  # fmt: skip
+others = frozenset((
+    ".heic", ".heif", ".jxl", ".svg", ".eps", ".pdf", ".psd", ".xcf", ".ai", ".exr", ".hdr", ".pfm", ".dds", ".ico",
+    ".pcx", ".sgi", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf",
+))  # fmt: skip
 BACKGROUND = "background"  # the colour that transparent parts of payloads are composed on; not said: alpha is left out
 spec = frozenset((BACKGROUND,))
 decoding = {BACKGROUND: "#ffffff"}

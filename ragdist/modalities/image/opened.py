@@ -22,6 +22,8 @@ _NOT_READ = (  # what files begin with, in bytes from a place
     (4, rb"ftypcrx ", "a camera's raw format"),
     (0, rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "JPEG XL"),
     (0, rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "a TIFF unlike those that are known"),
+    (0, rb"8BPS", "Photoshop"),
     (0, rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript"),
     (0, rb"%PDF", "PDF"),
     (0, rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*|<!DOCTYPE[^>]*>\s*)*<svg", "SVG"),

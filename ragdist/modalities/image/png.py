@@ -26,6 +26,7 @@ _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
 _DEPTHS = {_GREY: (1, 2, 4, 8, 16), _PALETTE: (1, 2, 4, 8)}  # others: 8, 16
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of Pillow, by bytes a pixel
 _PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+_LAST_FILTER = 4  # of a scanline: Paeth's
 _TOGETHER = 1 << 22  # bytes of scanlines in one call of Pillow
 _HEAD, _CRC, _IHDR = struct.Struct(">I4s"), struct.Struct(">I"), struct.Struct(">IIBBBBB")
 _SRGB_GAMMA = 45_455  # in 1/100,000; what the sRGB chunk stands for
@@ -126,7 +127,9 @@ def open_file(data: memoryview | bytes, size: tuple[int, int]) -> File:
         raise ValueError("it is cut off")
     if room != 1:
         raise ValueError("it holds fewer pixels than its header says")
-    return File(header, found[0] if len(found) == 1 else b"".join(found), palette, transparency, gamma)
+    scanlines = found[0] if len(found) == 1 else b"".join(found)
+    _check_filters(header, scanlines)
+    return File(header, scanlines, palette, transparency, gamma)
 
 
 def _chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
@@ -186,6 +189,15 @@ def _inflated(inflate: "zlib._Decompress", content: memoryview, room: int) -> by
         raise ValueError(f"its pixels are damaged ({str(error).rpartition(': ')[2]})") from error
 
 
+def _check_filters(header: Header, scanlines: bytes) -> None:
+    at = 0
+    for _, _, high, wide in header.parts():
+        step = 1 + header.row(wide)
+        if max(scanlines[at : at + high * step : step]) > _LAST_FILTER:
+            raise ValueError("its pixels have a filter that there is none of")
+        at += high * step
+
+
 # Pixels.
 
 
@@ -197,7 +209,7 @@ def pixels_of(files: Sequence[File], channels: int) -> np.ndarray:
         channels: 1: grey, 3: RGB, both without regard to transparency; 4: RGB and alpha.
 
     Raises:
-        ValueError: a scanline has a filter that there is none of; or 16 bits a channel.
+        ValueError: they have 16 bits a channel.
     """
     parts = []
     if any(file.header.depth == 16 for file in files):
@@ -288,13 +300,9 @@ def _samples(header: Header, files: Sequence[bytes]) -> np.ndarray:
 def _unfiltered(header: Header, files: Sequence[bytes], height: int, row: int) -> np.ndarray:
     """Scanlines of n pictures -> their bytes [n, height, row], or single pixels where several share a byte."""
     # One tall picture: a line of zeros below each, so that filters of the next one's first line see none above it.
-    line = bytes(1 + row)
-    lines = line.join([*files, b""])
-    try:
-        mode, size = _MODES[header.pixel], (row // header.pixel, len(files) * (height + 1))
-        flat = Image.frombytes(mode, size, zlib.compress(lines, 0), "zip", mode).tobytes()
-    except ValueError as error:
-        raise ValueError("its pixels are damaged (a filter that there is none of)") from error
+    lines = bytes(1 + row).join([*files, b""])
+    mode, size = _MODES[header.pixel], (row // header.pixel, len(files) * (height + 1))
+    flat = Image.frombytes(mode, size, zlib.compress(lines, 0), "zip", mode).tobytes()
     found = np.frombuffer(flat, np.uint8).reshape(len(files), height + 1, row)[:, :height]
     return found if header.depth >= 8 else _unpacked(header, found)
 
