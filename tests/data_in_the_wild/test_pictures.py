@@ -104,6 +104,13 @@ def index(name: str, *contents: bytes, options=(), **what) -> Case:
 
 COMPOSED = r"(?m)^transparent parts composed on \S+ \(--background\): 1 of 1$"
 
+FOUR_BITS = joined([
+    (b"IHDR", struct.pack(">IIBBBBB", 8, 8, 4, 0, 0, 0, 0)), (b"tRNS", b"\0\5"), (b"IDAT", zlib.compress(b"\0\x55\x55\x55\x55" * 8)), (b"IEND", b""),
+])  # fmt: skip
+
+# A file of its own, and a sample of a shard.
+BOTH = (("", lambda name, data, **what: Case(name, files(a_png=data), **what)), (" in a shard", index))
+
 CASES = [
     Case("RGB in a PNG", plain("a.png", "RGB", ORANGE), taken={None: 1}, colours=[ORANGE], never=["composed"]),
     Case("a picture called .txt", plain("a.txt", "RGB", 0, format="png"), refused="holds no images"),
@@ -122,6 +129,7 @@ CASES = [
     index("opaque RGBA in a shard", png("RGBA", (*ORANGE, 255)), taken={None: 1}, colours=[ORANGE], never=["composed"]),
     index("a transparent number of a palette in a shard", palette(255, 0), taken={None: 1}, colours=[(255,) * 3], says=[COMPOSED]),
     index("only the second is transparent", png(), png("RGBA", (0, 0, 0, 0)), taken={None: 2}, colours=[ORANGE, (255,) * 3], says=["1 of 2"]),
+    *(make(f"grey of 4 bits with a transparent value{where}", FOUR_BITS, taken={None: 1}, colours=[(255,)], says=[COMPOSED]) for where, make in BOTH),
     # Colours and depths.
     Case("grey of 16 bits", plain("a.png", "I;16", 51_400), taken={None: 1}, colours=[(200,)]),
     Case("grey of 16 bits with a transparent value", files(a_png=png("I;16", 400, transparency=400)), taken={None: 1}, colours=[(255,)], says=[COMPOSED]),
@@ -157,7 +165,7 @@ CASES = [
           ("a filter that there is none of", repacked(lambda data: zlib.compress(b"\7" + zlib.decompress(data)[1:])), "a filter that there is none of"),
           ("cut off", noisy()[:-40], "cut off|truncated"),
       )
-      for where, make in (("", lambda name, data, **what: Case(name, files(a_png=data), **what)), (" in a shard", index))),
+      for where, make in BOTH),
     index("a damaged one left out", noisy(), flipped(noisy()), noisy(), taken={None: 2}, says=["left out 1 samples"], options=["--bad", "skip"]),
 ]  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ragdist.modalities.base import Form
-from ragdist.modalities.image.making import encode
+from ragdist.modalities.image.making import encode, reading
 from ragdist.modalities.image.options import ImageOptions
 from ragdist.modalities.image.training import decode, decode_all
 from tests.fuzz.damage import damaged
@@ -41,7 +41,8 @@ def test_pixels(rounds, kind):
 def _check_packing(data: bytes) -> None:
     """What is packed can be trained on."""
     try:
-        packed = encode(data, ImageOptions(max_pixels=10_000))
+        with reading():
+            packed = encode(data, ImageOptions(max_pixels=10_000))
     except ValueError as error:
         _check_words(error)
         return

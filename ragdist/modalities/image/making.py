@@ -64,7 +64,7 @@ def _encode(image: Image.Image, data: bytes, options: ImageOptions) -> Encoded:
     """Encode a picture that was opened from ``data``; empty: it comes decoded."""
     kind = image.format
     if data and kind == "PNG":
-        png.open_file(data, (image.height, image.width))  # of what is missing Pillow makes black
+        _judge_png(image, png.open_file(data, (image.height, image.width)).header.depth)
     opened.load(image, data)
     turned = _upright(image)
     keep = data and options.format == "keep" and kind in ("JPEG", "PNG") and turned is image
@@ -86,6 +86,16 @@ def _encode(image: Image.Image, data: bytes, options: ImageOptions) -> Encoded:
         return Encoded(out.getvalue(), "jpg", shape, notes=notes)
     plain.save(out, "png")
     return Encoded(out.getvalue(), "png", shape, notes=notes)
+
+
+def _judge_png(image: Image.Image, depth: int) -> None:
+    """Refuse or mend what Pillow gets wrong of a PNG: it compares a transparent colour with values of 8 bits."""
+    if "transparency" not in image.info or image.mode not in ("L", "RGB"):
+        return
+    if depth == 16:
+        raise ValueError("it has a transparent colour of 16 bits a channel: save it with an alpha channel")
+    if depth < 8:
+        image.info["transparency"] *= 255 // ((1 << depth) - 1)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -143,10 +153,13 @@ def describe(payload: memoryview, options: ImageIndexOptions) -> Form:
 def notes(payload: memoryview, form: Form) -> tuple[str, ...]:
     if not _may_be_transparent(payload):
         return ()
-    data = bytes(payload)
-    image = opened.look(data, size=form.shape[1:])
-    opened.load(image, data)
-    composed = converted.flat(converted.eight_bits(image), False, (0, 0, 0))[1]
+    if payload[:8] == png.SIGNATURE:
+        composed = png.pixels_of([png.open_file(payload, tuple(form.shape[1:]))], 4)[..., 3].min() < 255
+    else:
+        data = bytes(payload)
+        image = opened.look(data, size=form.shape[1:])
+        opened.load(image, data)
+        composed = converted.flat(converted.eight_bits(image), False, (0, 0, 0))[1]
     return (f"transparent parts composed on {form.spec[BACKGROUND]} (--background)",) if composed else ()
 
 
