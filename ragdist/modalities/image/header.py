@@ -1,6 +1,8 @@
 """The headers of image files: dimensions and colour, read without unpacking a pixel."""
 
-from ragdist.modalities.image import converted, opened
+import warnings
+
+from ragdist.modalities.image import converted, opened, png
 from ragdist.modalities.image.options import MOST_PIXELS
 
 GRAY, RGB = 1, 3  # channels; as the numbers of torchvision.io.ImageReadMode, too
@@ -8,5 +10,9 @@ GRAY, RGB = 1, 3  # channels; as the numbers of torchvision.io.ImageReadMode, to
 
 def shape_of(data: memoryview | bytes, most: int = MOST_PIXELS) -> tuple[int, int, int]:
     """(channels, height, width) of an encoded image. Raises ValueError for none, or for more than ``most`` pixels."""
-    image = opened.look(bytes(data), most)
+    if data[:8] == png.SIGNATURE:  # Pillow reads some damaged ones, too
+        png.header_of(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Pillow thinks of odd metadata
+        image = opened.look(bytes(data), most)
     return (GRAY if converted.is_grey(image) else RGB, image.height, image.width)

@@ -64,7 +64,10 @@ def _encode(image: Image.Image, data: bytes, options: ImageOptions) -> Encoded:
     """Encode a picture that was opened from ``data``; empty: it comes decoded."""
     kind = image.format
     if data and kind == "PNG":
-        _judge_png(image, png.open_file(data, (image.height, image.width)).header.depth)
+        depth = png.open_file(data, (image.height, image.width)).header.depth
+        if depth == 8 and _fits(image, data, options):
+            return Encoded(data, "png", (len(image.getbands()), image.height, image.width))
+        _mend_transparency(image, depth)
     opened.load(image, data)
     turned = _upright(image)
     keep = data and options.format == "keep" and kind in ("JPEG", "PNG") and turned is image
@@ -88,7 +91,17 @@ def _encode(image: Image.Image, data: bytes, options: ImageOptions) -> Encoded:
     return Encoded(out.getvalue(), "png", shape, notes=notes)
 
 
-def _judge_png(image: Image.Image, depth: int) -> None:
+def _fits(image: Image.Image, data: bytes, options: ImageOptions) -> bool:
+    """Whether a PNG of 8 bits that is whole keeps its bytes, as its header and the kinds of its chunks tell."""
+    if options.format != "keep" or options.size not in (0, image.width) or options.size not in (0, image.height):
+        return False
+    if image.mode not in ("L", "RGB") or options.channels not in (0, len(image.getbands())):
+        return False
+    turned = any(kind in data for kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"))  # perhaps: an orientation may be there
+    return not turned and "transparency" not in image.info
+
+
+def _mend_transparency(image: Image.Image, depth: int) -> None:
     """Refuse or mend what Pillow gets wrong of a PNG: it compares a transparent colour with values of 8 bits."""
     if "transparency" not in image.info or image.mode not in ("L", "RGB"):
         return

@@ -3,15 +3,13 @@
 import io
 import math
 import re
-import struct
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 
 from PIL import Image, UnidentifiedImageError
 
-from ragdist.modalities.image import png
+from ragdist.modalities.image import webp
 from ragdist.modalities.image.options import MOST_PIXELS
 
 # Formats whose pixels another program makes (of EPS Ghostscript, of its code), and those without a decoder.
@@ -31,10 +29,6 @@ _NOT_READ = (  # what files begin with, in bytes from a place
     (0, rb"#\?RADIANCE", "Radiance HDR"),
 )
 _ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
-_FAILURES = (
-    Image.DecompressionBombError, OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError,
-    TypeError, OverflowError, RuntimeError,
-)  # fmt: skip  # what Pillow's readers raise for files that are no files
 
 
 @contextmanager
@@ -44,7 +38,7 @@ def in_words(data: bytes) -> Iterator[None]:
         yield
     except UnidentifiedImageError as error:  # its text is the address of a buffer
         raise ValueError(unknown(data)) from error
-    except _FAILURES as error:
+    except Exception as error:  # Pillow's decoders raise a dozen kinds of exceptions for broken files
         text = _ADDRESS.sub("", str(error).splitlines()[0]).strip() if str(error) else ""
         raise ValueError(text or f"it is damaged ({type(error).__name__})") from error
 
@@ -70,10 +64,10 @@ def look(data: bytes, most: int = MOST_PIXELS, *, side: int = 0, size: Sequence[
         ValueError: it is no picture, damaged at its beginning, of another size, or has too many pixels.
     """
     most = math.prod(size) if size else most
-    if data[:8] == png.SIGNATURE:  # what Pillow reads in spite of damage, other decoders do not
-        header, _ = png.header_of(data)
+    if webp.is_webp(data):  # of which Pillow takes memory for all pixels before it says how many
+        header = webp.header_of(data)
         _check((header.width, header.height), most, size)
-    with in_words(data), _limited(None if data[:2] == b"\xff\xd8" else most):
+    with in_words(data), _unlimited():
         image = Image.open(io.BytesIO(data), formats=_formats())
     whole = image.size
     if side and (image.format == "JPEG" or whole[0] * whole[1] > most) and hasattr(image, "draft"):
@@ -85,7 +79,7 @@ def look(data: bytes, most: int = MOST_PIXELS, *, side: int = 0, size: Sequence[
 
 def load(image: Image.Image, data: bytes) -> None:
     """Unpack a picture that `look` opened. Raises ValueError where it is damaged."""
-    with in_words(data), _limited(None):
+    with in_words(data), _unlimited():
         image.load()
 
 
@@ -106,13 +100,11 @@ def check_size(found: tuple[int, int], size: Sequence[int]) -> None:
 
 
 @contextmanager
-def _limited(most: int | None) -> Iterator[None]:
-    """Set the pixels from which on Pillow refuses a picture as soon as it knows them (twice as many as it is told)."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most
+def _unlimited() -> Iterator[None]:
+    """Leave the limit of pixels to `look`: Pillow has one for all callers, and judges JPEGs before they are shrunk."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it is large; what Pillow thinks of odd metadata
-            yield
+        yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
 

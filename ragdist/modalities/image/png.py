@@ -115,6 +115,8 @@ def open_file(data: memoryview | bytes, size: tuple[int, int]) -> File:
                 break
         elif found:
             break
+        elif kind == b"IHDR":
+            raise ValueError("it has two headers")
         elif kind == b"PLTE":
             palette = _palette(content)
         elif kind == b"tRNS":

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ragdist.modalities.image import opened
-
 if TYPE_CHECKING:  # the processes that write shards need no PyTorch
     from torch import Tensor
 
@@ -28,6 +26,7 @@ class Header(NamedTuple):
     width: int
     height: int
     transparent: bool  # whether pixels may be
+    animated: bool
 
 
 def is_webp(data: memoryview | bytes) -> bool:
@@ -36,21 +35,19 @@ def is_webp(data: memoryview | bytes) -> bool:
 
 
 def header_of(data: memoryview | bytes) -> Header:
-    """Read the header of a WebP file. Raises ValueError for one that is damaged, and for animations."""
+    """Read the header of a WebP file. Raises ValueError for one that is damaged."""
     kind, body = bytes(data[12:16]), bytes(data[20:30])
     if len(body) < 10:
         raise ValueError("it is cut off")
     if kind == b"VP8X":
-        if body[0] & _ANIMATION:
-            raise ValueError("it is an animation")
         width, height = (1 + int.from_bytes(body[at : at + 3], "little") for at in (4, 7))
-        return Header(width, height, bool(body[0] & _ALPHA))
+        return Header(width, height, bool(body[0] & _ALPHA), bool(body[0] & _ANIMATION))
     if kind == b"VP8 ":
         width, height = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
-        return Header(width, height, False)
+        return Header(width, height, False, False)
     if kind == b"VP8L":
         bits = int.from_bytes(body[1:5], "little")
-        return Header(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), bool(bits >> 28 & 1))
+        return Header(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), bool(bits >> 28 & 1), False)
     raise ValueError("it is no WebP as the standard knows it")
 
 
@@ -58,7 +55,7 @@ def pixels_of(data: memoryview, channels: int) -> np.ndarray:
     """Decode a file: uint8 [height, width, channels].
 
     Args:
-        data: a file of which `header_of` said that it unpacks to no more than is wanted.
+        data: a file that is no animation, and of which `header_of` said that it unpacks to no more than is wanted.
         channels: 3: RGB without regard to transparency; 4: RGB and alpha.
 
     Raises:
@@ -66,23 +63,13 @@ def pixels_of(data: memoryview, channels: int) -> np.ndarray:
     """
     import torch
 
-    if (operator := torchvision_operator("decode_webp")) is None:
-        return _by_pillow(data, channels)
     try:
-        image = operator(torch.frombuffer(bytearray(data), dtype=torch.uint8), channels)
+        image = torchvision_operator("decode_webp")(torch.frombuffer(bytearray(data), dtype=torch.uint8), channels)
     except RuntimeError as error:
         if "allocate" in str(error):  # this machine lacks memory
             raise
         raise ValueError("it is damaged or cut off") from error
     return image.permute(1, 2, 0).numpy()
-
-
-def _by_pillow(data: memoryview, channels: int) -> np.ndarray:
-    """The same pixels from the same library, in up to five times the time of a small image."""
-    with opened.in_words(bytes(data)):
-        image = opened.look(bytes(data))
-        image.load()
-    return np.asarray(image.convert("RGB" if channels == 3 else "RGBA"))
 
 
 @cache
