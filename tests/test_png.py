@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ragdist.modalities.base import Form
-from ragdist.modalities.image import png, webp
+from ragdist.modalities.image import png, png_pixels, webp
 from ragdist.modalities.image.training import decode, decode_all
 from tests.conftest import encoded
 from tests.fuzz.pictures import joined
@@ -72,7 +72,7 @@ def test_alpha_is_that_of_pillow(kind, size, interlaced, alpha, seed):
     if content:
         at = data.index(b"IDAT") - 4
         data = data[:at] + joined([(b"tRNS", content)])[8:] + data[at:]
-    found = png.pixels_of([png.open_file(data, size[::-1])], 4)[0]
+    found = png_pixels.pixels_of([png.open_file(data, size[::-1])], 4)[0]
     assert np.array_equal(found, np.asarray(Image.open(io.BytesIO(data)).convert("RGBA")))
 
 

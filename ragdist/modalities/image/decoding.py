@@ -11,7 +11,7 @@ import numpy as np
 from simplejpeg import decode_jpeg, decode_jpeg_header
 
 from ragdist.modalities.base import Form
-from ragdist.modalities.image import colour, converted, opened, png, webp
+from ragdist.modalities.image import colour, converted, opened, png, png_pixels, webp
 from ragdist.modalities.image.making import BACKGROUND, reading
 
 _CONVERTED = ("Gray", "YCbCr", "RGB")  # colour spaces of JPEGs that libjpeg-turbo turns into pixels itself
@@ -66,8 +66,8 @@ def _pngs(payloads: Sequence[memoryview], form: Form) -> np.ndarray:
     channels, *size = form.shape
     files, background = [png.open_file(payload, tuple(size)) for payload in payloads], form.spec.get(BACKGROUND)
     if not background or not any(file.transparent for file in files):
-        return png.pixels_of(files, channels)
-    whole = (png.pixels_of([file], 4 if file.transparent else channels) for file in files)
+        return png_pixels.pixels_of(files, channels)
+    whole = (png_pixels.pixels_of([file], 4 if file.transparent else channels) for file in files)
     return np.concatenate([_composed(image, channels, background) for image in whole])
 
 

@@ -15,7 +15,7 @@ import PIL
 from PIL import Image, ImageOps
 
 from ragdist.modalities.base import Encoded, Form
-from ragdist.modalities.image import colour, converted, opened, png, webp
+from ragdist.modalities.image import colour, converted, opened, png, png_pixels, webp
 from ragdist.modalities.image.header import shape_of
 from ragdist.modalities.image.options import ImageIndexOptions, ImageOptions
 
@@ -167,7 +167,7 @@ def notes(payload: memoryview, form: Form) -> tuple[str, ...]:
     if not _may_be_transparent(payload):
         return ()
     if payload[:8] == png.SIGNATURE:
-        composed = png.pixels_of([png.open_file(payload, tuple(form.shape[1:]))], 4)[..., 3].min() < 255
+        composed = png_pixels.pixels_of([png.open_file(payload, tuple(form.shape[1:]))], 4)[..., 3].min() < 255
     else:
         data = bytes(payload)
         image = opened.look(data, size=form.shape[1:])
