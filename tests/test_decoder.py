@@ -67,7 +67,7 @@ def test_golden_pixels(kind, channels):
     kept=st.floats(0.5, 1) | st.just(1),
 )  # fmt: skip
 def test_any_jpeg_has_the_pixels_of_torchvision_or_is_refused_by_it(size, mode, options, channels, seed, flipped, kept):
-    """Both decoders are libjpeg-turbo, and what they do beyond it is left to torchvision: damaged files, CMYK."""
+    """All are libjpeg-turbo, and damaged files and CMYK are read as torchvision did, when it read them."""
     noise = np.random.default_rng(seed).integers(0, 256, (size[1] // 3 + 1, size[0] // 3 + 1, 3), dtype=np.uint8)
     out = io.BytesIO()
     Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).convert(mode).save(out, "jpeg", **options)
@@ -81,8 +81,15 @@ def test_any_jpeg_has_the_pixels_of_torchvision_or_is_refused_by_it(size, mode, 
     except RuntimeError:
         expected = None
     if expected is None or expected.shape != shape:
-        with pytest.raises(ValueError, match=r"\w"):
-            decode(data, Form(shape))
+        try:
+            found = decode(data, Form(shape))
+        except ValueError:
+            return
+        # Its last marker is damaged or not there, and that alone torchvision refuses; Pillow, which packs it, does not.
+        picture = Image.open(io.BytesIO(payload))
+        picture.draft("RGB" if channels == 3 else "L", None)
+        expected = np.asarray(picture.convert("RGB" if channels == 3 else "L")).reshape(*shape[1:], channels)
+        assert np.array_equal(found.permute(1, 2, 0), expected)
         return
     assert torch.equal(decode(data, Form(shape)), expected)
     assert torch.equal(decode_all([memoryview(payload)] * 2, Form(shape)), torch.stack([expected] * 2))

@@ -10,9 +10,10 @@ GRAY, RGB = 1, 3  # channels; as the numbers of torchvision.io.ImageReadMode, to
 
 def shape_of(data: memoryview | bytes, most: int = MOST_PIXELS) -> tuple[int, int, int]:
     """(channels, height, width) of an encoded image. Raises ValueError for none, or for more than ``most`` pixels."""
+    data = bytes(data)
     if data[:8] == png.SIGNATURE:  # Pillow reads some damaged ones, too
         png.header_of(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Pillow thinks of odd metadata
-        image = opened.look(bytes(data), most)
+        image = opened.look(data, most)
     return (GRAY if converted.is_grey(image) else RGB, image.height, image.width)
