@@ -49,6 +49,8 @@ def make(argv: list[str]) -> None:
 
 def print_summary(out: str, summary, plugin: str = "") -> None:
     """Print what was written, what was not, and what to do next."""
+    from ragdist.data.sources.grouping import unread_of
+
     index = summary.index
     labels = f"{len(index.classes)} classes" if index.classes else "no labels"
     units = modalities.making(index.codec).units
@@ -65,6 +67,8 @@ def print_summary(out: str, summary, plugin: str = "") -> None:
             print(f"  and {len(summary.skipped) - 20} more")
     if summary.ignored:
         print(f"ignored {len(summary.ignored)} files that are no {units}, such as {printable(summary.ignored[0])}")
+        if unread := unread_of(index.codec, summary.ignored):
+            print(f"  but {unread}")
     print(_next(out, index.codec, plugin))
 
 
@@ -97,6 +101,8 @@ def print_indexed(summary, plugin: str = "") -> None:
     payload = f".{plan.payload}" if plan.payload else f"the one {making.unit} of each sample"
     print(f"{out}: {found.samples:,} samples {list(found.shape)} in {len(found.shards)} shards, {labels}")
     print(f"read {payload}; their form is that of {plan.first}")
+    for note, count in summary.notes.most_common():
+        print(f"{note}: {count:,} of {found.samples:,}")
     if summary.bad_count:
         print(f"left out {summary.bad_count:,} samples:")
         for line in summary.bad[:20]:

@@ -106,7 +106,8 @@ class FolderSamples:
     seen, labelled = None, False
 
     def __init__(self, folder: Path, modality: str, form: Form, seed: int):
-        self.making, self.modality, self.form = modalities.making(modality), modalities.training(modality), form
+        self.making, self.modality = modalities.making(modality), modalities.training(modality)
+        self.form = Form(form.shape, {**getattr(self.making, "decoding", {}), **form.spec})
         suffixes = [f".{extension}" for extension in self.making.payload]
         found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
         files = sorted(path for path in found if not _hidden(path.relative_to(folder)))

@@ -52,6 +52,7 @@ class Summary:
     dotted: str  # one of them that looks like a sample of its own; empty: none
     unasked: str  # key of their .json that may be the label; empty: none
     empty: list[str]  # shards without samples, left out
+    notes: Counter  # what is done to so many samples, see `Making.notes`
 
 
 def index_shards(
@@ -165,7 +166,8 @@ class _Merge:
 
     def __init__(self, jobs: list[Job], options: IndexOptions):
         self.jobs, self.options = jobs, options
-        self.bad, self.ignored, self.bad_count, self.dotted, self.unasked = [], Counter(), 0, "", ""
+        self.bad, self.ignored, self.notes = [], Counter(), Counter()
+        self.bad_count, self.dotted, self.unasked = 0, "", ""
         values: dict[int | str, str] = {}  # label -> a shard that has it
         hashes = []
         for job, found in self._found():
@@ -174,6 +176,7 @@ class _Merge:
             self.bad += found.bad
             self.bad_count += found.bad_count
             self.ignored.update(found.ignored)
+            self.notes.update(found.notes)
             self.dotted = self.dotted or found.dotted
             self.unasked = self.unasked or found.unasked
         self.classes = _classes(values)
@@ -205,12 +208,15 @@ class _Merge:
             raise UserError(f"no sample is left of {self.bad_count:,}; the first: {self.bad[0]}")
         plan = self.jobs[0].plan
         names = tuple(str(value) for value in self.classes)
-        index = Index(plan.modality, tuple(plan.shape), names, tuple(shards), plan.spec)
+        settled = getattr(modalities.making(plan.modality), "settled", lambda form, notes: form)
+        form = settled(plan.form, self.notes)
+        index = Index(plan.modality, form.shape, names, tuple(shards), form.spec)
         before = _tables_of(out)
         write_whole(out / INDEX, index.dumps())
         for name in before - {shard.table for shard in shards}:
             (out / name).unlink(missing_ok=True)
-        return Summary(index, out, plan, self.bad, self.bad_count, self.ignored, self.dotted, self.unasked, empty)
+        told = self.bad, self.bad_count, self.ignored, self.dotted, self.unasked
+        return Summary(index, out, plan, *told, empty, self.notes)
 
     def _rows(self, job: Job, found: Found, again: np.ndarray) -> np.ndarray:
         """A shard's table with the data set's labels, without samples that are bad only in view of all shards."""

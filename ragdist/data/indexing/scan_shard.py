@@ -81,6 +81,7 @@ class Found:
     ignored: dict[str, int]  # members that nothing is read from, by extension
     dotted: str  # one of them that looks like a sample of its own; empty: none
     unasked: str  # key of a .json that is called as labels are, while no label was asked for; empty: none
+    notes: dict[str, int] = field(default_factory=dict)  # see `Making.notes`: how many samples each is said of
 
     def save(self, path: Path) -> None:
         """Write the note whole."""
@@ -162,6 +163,7 @@ def survey(job: Job, advance: Advance) -> None:
 
 def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
     samples, ignored = _samples(job.tar.place, data)
+    noted, notes_of = Counter(), getattr(modalities.making(job.plan.modality), "notes", lambda payload, form: ())
     rows, keys, bad, values, dotted, done = [], [], [], {}, "", 0
     payloads = job.plan.payloads
     for number, sample in enumerate(samples):
@@ -175,6 +177,7 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
             continue
         crc = zlib.crc32(memoryview(data)[member.offset : member.offset + member.size])
         number_of = NO_LABEL if label is None else values.setdefault(label, len(values))
+        noted.update(notes_of(_bytes(data, member), job.plan.form))
         rows.append((member.offset, member.size, crc, number_of))
         keys.append(sample.key)
         for extension, other in sample.members.items():
@@ -195,6 +198,7 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
         ignored=dict(ignored),
         dotted=dotted,
         unasked=_unasked(samples, data, job.options),
+        notes=dict(noted),
     )
     advance(job.tar.size - done)
     return found

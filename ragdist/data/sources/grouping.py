@@ -42,6 +42,8 @@ def grouped(
     ignored = sorted(files.keys() - set(chosen))
     if not chosen:
         seen = f" ({len(ignored)} other files, such as {ignored[0]})" if ignored else ""
+        if unread := unread_of(modality, ignored):
+            raise UserError(f"{where} holds no {making.units} that can be read: {unread}")
         kinds = ", ".join(sorted(making.suffixes))
         advice = advice_for(ignored) or f": give a folder of class folders with {kinds} files"
         raise UserError(f"{where} holds no {making.units}{seen}{advice}")
@@ -139,6 +141,16 @@ def _without_parts(
             "--labels none, if they are only parts"
         )
     return folders
+
+
+def unread_of(modality: str, ignored: Iterable[str]) -> str:
+    """What to say of files that are samples of kinds that are not read, by their endings; empty: there are none."""
+    others = getattr(modalities.making(modality), "others", ())
+    found = Counter(kind for kind in map(ending, ignored) if kind in others)
+    if not found:
+        return ""
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.most_common(5))
+    return f"{kinds} of kinds that are not read here; convert them first, as to PNG or JPEG"
 
 
 def most_of(where: str, names: Iterable[str]) -> str:
