@@ -77,7 +77,7 @@ class TrainingLoader:
             self.files, self.order, self.config.batch_size, self.slots, seen, stop=self.config.samples, reach=reach
         )
 
-    def batches(self, seen: int, say: Callable[[str], None]) -> Iterator[Slots | UserError]:
+    def batches(self, seen: int, say: Callable[[str], None] = print) -> Iterator[Slots | UserError]:
         """Batches of all updates after so many samples: `data.reader.Slots`, or a `UserError` in their place."""
         config, data = self.config, self.config.data
         reader = ShardReader(self.files, min(OPEN_SHARDS, 2 * self.order.shards_in_use))
