@@ -53,6 +53,13 @@ FOLDERS = [
 BESIDE = [
     Case("metadata.csv", in_folder(FLAT, {"metadata.csv": "file_name,label\n0.png,cat\n1.png,dog\n2.png,cat\n"}), taken={"cat": 2, "dog": 1}, says=["taken from metadata.csv"]),
     Case("metadata.jsonl in each folder", in_folder(of("a/0.png", "b/1.png"), {f"{f}/metadata.jsonl": as_json({"file_name": f"{i}.png", "label": 1 - i}) for i, f in enumerate("ab")}), taken={"0": 1, "1": 1}),
+    Case("metadata.csv in each split", in_folder(of("test/0.png", "train/0.png"), {f"{f}/metadata.csv": f"file_name,label\n0.png,{f}\n" for f in ("test", "train")}), options=["--split=test"], taken={"test": 1}, never=["train/metadata"]),
+    Case("metadata.csv of two minds", in_folder(of("a/0.png", "b/1.png"), {"metadata.csv": "file_name,label\na/0.png,cat\nb/1.png,dog\n", "a/metadata.csv": "file_name,label\n0.png,cow\n"}), refused="a/0.png is labelled 'cat', and 'cow' in another metadata file"),
+    Case("one table of both splits", in_folder(of("test/0.png", "test/1.png", "train/0.png", "train/1.png"), {"labels.csv": "path,label\ntrain/0.png,a\ntrain/1.png,b\ntest/0.png,b\ntest/1.png,c\n"}), options=["--split=train"], taken={"a": 1, "b": 1}),
+    Case("a table of each split", in_folder(of("test/0.png", "test/1.png", "train/0.png", "train/1.png"), {"train_labels.csv": "file,label\n0.png,a\n1.png,b\n", "test_labels.csv": "file,label\n0.png,c\n1.png,d\n"}), options=["--split=test"], taken={"c": 1, "d": 1}),
+    Case("a table of the other split", in_folder(of("test/0.png", "test/1.png", "train/0.png", "train/1.png"), {"train.csv": "file,label\n0.png,a\n1.png,b\n"}), options=["--split=test"], taken={None: 2}, says=["train.csv is called as that of another split"]),
+    Case("CelebA's partition", in_folder(FLAT, {"list_eval_partition.txt": "0.png 0\n1.png 1\n2.png 2\n"}), refused="list_eval_partition.txt is called as what tells training from test"),
+    Case("a split of other classes", in_folder(FLAT, {"train_split.csv": "file,label\n0.png,cat\n1.png,dog\n2.png,cat\n"}), taken={"cat": 2, "dog": 1}),
     Case("metadata.csv with captions", in_folder(CATS, {"metadata.csv": "file_name,text\ncat/0.png,one\ncat/1.png,two\ndog/2.png,three"}), taken={"cat": 2, "dog": 1}, says=["not used: 'text'"]),
     Case("metadata.csv that lacks a file", in_folder(FLAT, {"metadata.csv": "file_name,label\n0.png,cat\n"}), refused="no label for 2 of 3 files"),
     Case("labels.csv", in_folder(FLAT, {"labels.csv": "id,breed\n0,pug\n1,pug\n2,beagle\n"}), taken={"pug": 2, "beagle": 1}, says=["taken from labels.csv"]),
