@@ -107,7 +107,20 @@ def test_links_are_followed_and_circles_are_not(tmp_path, class_folders):
     for name in ("cat", "dog"):
         (root / name).symlink_to(class_folders / name)
     (class_folders / "cat" / "up").symlink_to(root)
-    assert samples(root, tmp_path / "out")[0] == expected(class_folders)
+    (root / "dog" / "self").symlink_to("self")
+    found, summary = samples(root, tmp_path / "out")
+    assert found == expected(class_folders)
+    assert [line for line in summary.remarks if line.startswith("links that lead nowhere: 1")]
+
+
+@pytest.mark.parametrize("link", ["a", "z"])
+def test_a_folder_that_is_linked_beside_itself_keeps_its_own_name(tmp_path, class_folders, link):
+    (class_folders / link).symlink_to(class_folders / "cat")
+    (class_folders / "cow").mkdir()
+    summary = samples(class_folders, tmp_path / "out")[1]
+    assert summary.index.classes == ("cat", "dog")
+    assert f"links to folders that are there already, not followed: 1, such as {link}" in summary.remarks
+    assert "empty folders: 1, such as cow" in summary.remarks
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar"])
