@@ -77,6 +77,16 @@ def look(data: bytes, most: int = MOST_PIXELS, *, side: int = 0, size: Sequence[
     return image
 
 
+def has_more_frames(image: Image.Image) -> bool:
+    """Whether a picture that `look` opened has frames or pages after the first; a photograph's preview is none."""
+    if image.format in ("JPEG", "MPO"):
+        return False
+    try:
+        return getattr(image, "is_animated", False)
+    except Exception:  # what follows is damaged
+        return True
+
+
 def load(image: Image.Image, data: bytes) -> None:
     """Unpack a picture that `look` opened. Raises ValueError where it is damaged."""
     with in_words(data), _unlimited():
