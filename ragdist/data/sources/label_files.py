@@ -10,6 +10,7 @@ any other table   labels.csv, train.csv, _classes.csv, ...: where it names every
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,9 +22,10 @@ from ragdist.data.sources.source import Remarks
 from ragdist.tools.errors import UserError
 
 _MOST_BYTES = 2**29  # of a label file
+_FIRST = 100  # files beside samples that are looked at for a key
 _MOST_TABLES = 100  # that are looked at
 _BOXES = "box"  # what the rows of a table of COCO's are
-_METADATA = re.compile(r"metadata\.(csv|tsv|jsonl|ndjson|json)", re.I)
+_METADATA = re.compile(r"metadata\.(csv|tsv|jsonl|ndjson)", re.I)
 _LIKELY = re.compile(
     r"(^|[-_.])(labels?|annotations?|classes|train|attributes|categories|targets?|gt|ground_?truth|metadata)([-_.]|\d|$)",
     re.I,
@@ -167,8 +169,11 @@ class Beside:
         names = [name for name in names if below(self.samples, name.rpartition("/")[0])]  # others are of other splits
         values: dict[str, Any] = {}
         for name in names:
-            table = tables.read(name, self._bytes(name))
-            path = columns.path_column(table, self.options)
+            try:
+                table = tables.read(name, self._bytes(name))
+                path = columns.path_column(table, self.options)
+            except UserError as error:
+                raise UserError(f"{self.where}: {error}; --labels folders, or none, leaves it unread") from error
             if (found := columns.labels(table, path, self.options, self.remarks)) is None:
                 continue
             labels, classes = found
@@ -260,10 +265,11 @@ class Beside:
         return Found(values)
 
     def _json(self) -> Found | None:
-        """Labels from the .json files beside samples, where the first has a key that is called as labels are."""
+        """Labels from the .json files beside samples, where one of the first has a key that is called as labels are."""
         if not (names := self._sidecars("json")):
             return None
-        first = self._object(next(name for name in names if name in self.others))
+        there = islice((name for name in names if name in self.others), _FIRST)
+        first = [key for name in there for key in self._object(name)]
         keys = (self.options.label_column,) if self.options.label_column else columns.LABELS[:8]
         if (key := next((key for key in keys if key in first), None)) is None:
             return None

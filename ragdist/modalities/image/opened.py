@@ -28,6 +28,11 @@ _NOT_READ = (  # what files begin with, in bytes from a place
     (0, rb"\x76\x2f\x31\x01", "OpenEXR"),
     (0, rb"#\?RADIANCE", "Radiance HDR"),
 )
+_NO_PICTURES = (  # what files begin with
+    (rb"\Z", "it is empty"),
+    (rb"version https://git-lfs", "it is a pointer of Git LFS and not the picture: fetch it by `git lfs pull`"),
+    (rb"(?i)\s*<(!DOCTYPE )?html", "it is a page of the web and no picture: a download may have failed"),
+)
 _ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
 
 
@@ -48,7 +53,7 @@ def unknown(data: bytes) -> str:
     for at, pattern, name in _NOT_READ:
         if re.match(pattern, data[at : at + 1000], re.DOTALL):
             return f"it is a picture of another kind ({name}), which cannot be read here: convert it to PNG or JPEG"
-    return "it is no image"
+    return next((says for pattern, says in _NO_PICTURES if re.match(pattern, data[:1000])), "it is no image")
 
 
 def look(data: bytes, most: int = MOST_PIXELS, *, side: int = 0, size: Sequence[int] = ()) -> Image.Image:
