@@ -122,7 +122,6 @@ CASES = [
     Case("a picture called .txt", plain("a.txt", "RGB", 0, format="png"), refused="holds no images"),
     Case("a pointer of Git LFS", files(a_png=b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), refused="a.png .*git lfs pull"),
     Case("a page of the web", files(a_png=b"<!DOCTYPE html>\n<html>"), refused="a.png .*page of the web"),
-    Case("an empty picture", files(a_png=b""), refused="a.png .*it is empty"),
     # Of several frames or pages the first is read, which is said.
     *(Case(f"an animated {kind}", frames(kind), taken={None: 1}, colours=[ORANGE], within=2, says=[r"(?m)^the first of several frames or pages is read: 1 of 1$"]) for kind in ("gif", "png", "webp", "tiff")),
     Case("a still GIF", plain("a.gif", "RGB", ORANGE), taken={None: 1}, colours=[ORANGE], within=2, never=["frames"]),

@@ -29,7 +29,6 @@ _NOT_READ = (  # what files begin with, in bytes from a place
     (0, rb"#\?RADIANCE", "Radiance HDR"),
 )
 _NO_PICTURES = (  # what files begin with
-    (rb"\Z", "it is empty"),
     (rb"version https://git-lfs", "it is a pointer of Git LFS and not the picture: fetch it by `git lfs pull`"),
     (rb"(?i)\s*<(!DOCTYPE )?html", "it is a page of the web and no picture: a download may have failed"),
 )
