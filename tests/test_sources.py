@@ -107,7 +107,20 @@ def test_links_are_followed_and_circles_are_not(tmp_path, class_folders):
     for name in ("cat", "dog"):
         (root / name).symlink_to(class_folders / name)
     (class_folders / "cat" / "up").symlink_to(root)
-    assert samples(root, tmp_path / "out")[0] == expected(class_folders)
+    (root / "dog" / "self").symlink_to("self")
+    found, summary = samples(root, tmp_path / "out")
+    assert found == expected(class_folders)
+    assert [line for line in summary.remarks if line.startswith("links that lead nowhere: 1")]
+
+
+@pytest.mark.parametrize("link", ["a", "z"])
+def test_a_folder_that_is_linked_beside_itself_keeps_its_own_name(tmp_path, class_folders, link):
+    (class_folders / link).symlink_to(class_folders / "cat")
+    (class_folders / "cow").mkdir()
+    summary = samples(class_folders, tmp_path / "out")[1]
+    assert summary.index.classes == ("cat", "dog")
+    assert f"links to folders that are there already, not followed: 1, such as {link}" in summary.remarks
+    assert "empty folders: 1, such as cow" in summary.remarks
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar"])
@@ -282,12 +295,18 @@ def hugging(tmp_path, class_folders):
     datasets = pytest.importorskip("datasets")
     files = sorted(class_folders.rglob("*.*"))
     features = datasets.Features(
-        {"name": datasets.Value("string"), "img": datasets.Image(), "kind": datasets.ClassLabel(names=["cat", "dog"])}
+        {
+            "name": datasets.Value("string"),
+            "img": datasets.Image(),
+            "kind": datasets.ClassLabel(names=["cat", "dog"]),
+            "boxes": datasets.Sequence(datasets.Value("int64")),
+        }
     )
     content = {
         "name": [file.name for file in files],
         "img": [{"bytes": file.read_bytes(), "path": None} for file in files],
         "kind": [file.parent.name for file in files],
+        "boxes": [[1, 2]] * len(files),
     }
     rows = datasets.Dataset.from_dict(content, features)
     datasets.DatasetDict({"train": rows, "few": rows.select(range(2))}).save_to_disk(tmp_path / "hub")
@@ -304,6 +323,7 @@ def test_hugging_face(tmp_path, class_folders, hugging):
     assert "did you mean 'train'" in refusal(f"hf:{hugging}", tmp_path, split="trian")
     assert "did you mean 'img'" in refusal(f"hf:{hugging}", tmp_path, image_column="imgs")
     assert "has no images there" in refusal(f"hf:{hugging}", tmp_path, image_column="kind")
+    assert "label [1, 2], neither a whole number nor a name" in refusal(f"hf:{hugging}", tmp_path, label_column="boxes")
     line = refused(command(SHARDS, "hf:no/such-set-anywhere", "none", cwd=tmp_path, HF_HUB_OFFLINE="1"))
     assert "hf:no/such-set-anywhere cannot be loaded" in line, line
 

@@ -15,6 +15,7 @@ from ragdist.tools.errors import UserError
 MOST_CLASSES = 1_000_000  # a larger number is no class but an identifier
 _LONGEST_NAME = 200  # characters
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")  # and what is no character at all
+_MISSING = ("", "nan", "NaN")  # as NumPy, and tables of numbers, write what is not there
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -44,7 +45,7 @@ def label_of(value: object) -> int | str | None:
         raise ValueError(_no_whole_number(text))
     if len(text) > _LONGEST_NAME or _CONTROL.search(text):
         raise ValueError(f"{_short(value)}, no name of a class")
-    return text or None
+    return None if text in _MISSING else text
 
 
 def _class_number(number: int) -> int:

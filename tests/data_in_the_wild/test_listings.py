@@ -38,6 +38,7 @@ CASES = [
         listing("a.csv", f"path,{column}\n0.png,cat\n1.png,dog\n2.png,cat\n", taken=CATS)
         for column in ("labels", "target", "category", "y", "class_id", "Category ID", "className")
     ),
+    listing("a.csv", "path,x,y\n0.png,3,1\n1.png,4,1\n", taken={None: 2}, says=["not used: 'x', 'y'"]),
     listing("a.csv", "path,lable\n0.png,cat\n1.png,dog\n", refused="'lable'; did you mean 'label'"),
     listing("a.csv", "path,colour\n0.png,red\n1.png,red\n", taken={None: 2}, says=["not used: 'colour'; --label_column colour takes one"]),
     Case("--label_column", in_folder(FILES, {"a.csv": "path,colour\n0.png,red\n1.png,red\n"}, source="a.csv"), options=["--label_column=colour"], taken={"red": 2}),

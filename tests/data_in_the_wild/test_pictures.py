@@ -32,6 +32,12 @@ def png(mode: str = "RGB", colour=ORANGE, size: tuple[int, int] = (8, 8), **opti
     return out.getvalue()
 
 
+def frames(kind: str):
+    """Makes one file with three frames or pages, the first of which is orange."""
+    rest = [Image.new("RGB", (8, 8), colour) for colour in ("lime", "navy")]
+    return plain(f"a.{kind}", "RGB", ORANGE, save_all=True, append_images=rest)
+
+
 def files(**contents: bytes):
     """Makes files of these contents; ``a_png`` is called a.png."""
 
@@ -114,6 +120,11 @@ BOTH = (("", lambda name, data, **what: Case(name, files(a_png=data), **what)), 
 CASES = [
     Case("RGB in a PNG", plain("a.png", "RGB", ORANGE), taken={None: 1}, colours=[ORANGE], never=["composed"]),
     Case("a picture called .txt", plain("a.txt", "RGB", 0, format="png"), refused="holds no images"),
+    Case("a pointer of Git LFS", files(a_png=b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), refused="a.png .*git lfs pull"),
+    Case("a page of the web", files(a_png=b"<!DOCTYPE html>\n<html>"), refused="a.png .*page of the web"),
+    # Of several frames or pages the first is read, which is said.
+    *(Case(f"an animated {kind}", frames(kind), taken={None: 1}, colours=[ORANGE], within=2, says=[r"(?m)^the first of several frames or pages is read: 1 of 1$"]) for kind in ("gif", "png", "webp", "tiff")),
+    Case("a still GIF", plain("a.gif", "RGB", ORANGE), taken={None: 1}, colours=[ORANGE], within=2, never=["frames"]),
     # What is opaque stays as it is, what is transparent shows the background.
     Case("RGBA", plain("a.png", "RGBA", (*ORANGE, 0)), taken={None: 1}, colours=[(255,) * 3], says=[COMPOSED]),
     Case("opaque RGBA", plain("a.png", "RGBA", (*ORANGE, 255)), taken={None: 1}, colours=[ORANGE], never=["composed"]),

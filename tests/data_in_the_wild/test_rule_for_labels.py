@@ -87,6 +87,8 @@ RULE = [
     ([1, "wolf", 0], "some labels are numbers|neither a whole number"),
     ([1, None, 0], "no label.* and others have"),
     (["wolf", "", "bear"], "no label.* and others have"),
+    (["wolf", "nan", "bear"], "no label.* and others have"),
+    (["NaN", "0", "1"], "no label.* and others have"),
     ([1, 2, 10**9], "classes are numbered from 0 to 999,999"),
     ([1, 2, 10**30], "classes are numbered from 0 to 999,999"),
 ]  # fmt: skip

@@ -111,7 +111,7 @@ class _Headers(NamedTuple):
     own: tarfile.TarInfo
     start: int  # first byte of the first of them
     content: int  # first byte after them
-    said: dict[str, str]  # by those before: "path", "size" and other keywords of PAX
+    said: dict[str, str]  # by those before: "path", "size" and what tells of holes
 
 
 def _headers(data: Buffer, at: int, last: str, everywhere: dict[str, str]) -> _Headers | None:
@@ -225,7 +225,8 @@ def _pax(data: bytes, at: int, last: str) -> dict[str, str]:
         if not match or end > len(data) or end <= match.end() or data[end - 1 : end] != b"\n":
             raise TarDamage("the header of a long name is damaged", at, last)
         key, value = _text(match[2]), data[match.end() : end - 1]
-        found[key] = _text(value).rstrip("/") if key == "path" else _text(value)
+        if key in ("path", "size") or key.startswith("GNU.sparse"):  # the others may be many, and come with each member
+            found[key] = _text(value).rstrip("/") if key == "path" else _text(value)
         place = end
     return found
 

@@ -73,7 +73,8 @@ def labels(table: Table, path: str, options: ShardOptions, remarks: Remarks) -> 
     if options.label_column:
         column: str | None = _said(table, options.label_column, "--label_column")
     else:
-        column = next((name for name in LABELS if name in others), None)
+        known = [name for name in others if name != "y" or "x" not in others]  # x and y are a place
+        column = next((name for name in LABELS if name in known), None)
     if column is not None:
         _remark(table, f"labels are those of the column '{table.columns[column]}'", others, {column}, remarks)
         return [row.get(column) for _, row in table.rows], []

@@ -1,6 +1,7 @@
 """Folders of samples' files, with class folders or without."""
 
 import hashlib
+import heapq
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -37,11 +38,11 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
 
 
 def _walk(root: str, remarks: Remarks) -> Iterator[tuple[str, int, int]]:
-    """(path below ``root``, bytes, time of change) of every file. Links are followed, each folder once; hidden
-    folders are not: what is half-written may be one of them."""
-    left, seen = [""], set()
+    """(path below ``root``, bytes, time of change) of every file. Links are followed, each folder once, by its own name
+    where it is below ``root`` itself; hidden folders are not: what is half-written may be one of them."""
+    left, seen = [(False, "")], set()  # (whether a link leads there, folder)
     while left:
-        below = left.pop()
+        linked, below = heapq.heappop(left)
         try:
             status = os.stat(os.path.join(root, below))
             if (status.st_dev, status.st_ino) in seen:  # a link that leads back up
@@ -49,19 +50,26 @@ def _walk(root: str, remarks: Remarks) -> Iterator[tuple[str, int, int]]:
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(os.path.join(root, below)) as entries:
-                for entry in entries:
-                    path = f"{below}/{entry.name}" if below else entry.name
-                    if entry.is_dir():
-                        if entry.name.startswith("."):
-                            remarks.count("hidden folders, not read", path)
-                        else:
-                            left.append(path)
-                    elif entry.is_file():
-                        status = entry.stat()
-                        yield path, status.st_size, status.st_mtime_ns
-                    elif entry.is_symlink():
-                        remarks.count("links that lead nowhere", path)
-                    else:
-                        remarks.count("devices and pipes, not read", path)
+                found = list(entries)
+            if below and not found:
+                remarks.count("empty folders", below)
+            for entry in found:
+                path = f"{below}/{entry.name}" if below else entry.name
+                if _leads_nowhere(entry):
+                    remarks.count("links that lead nowhere", path)
+                elif entry.is_dir() and entry.name.startswith("."):
+                    remarks.count("hidden folders, not read", path)
+                elif entry.is_dir():
+                    heapq.heappush(left, (linked or entry.is_symlink(), path))
+                elif entry.is_file():
+                    status = entry.stat()
+                    yield path, status.st_size, status.st_mtime_ns
+                else:
+                    remarks.count("devices and pipes, not read", path)
         except OSError as error:
             raise UserError(f"{os.path.join(root, below)} cannot be listed ({error.strerror})") from error
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a link to nothing, or in a circle of links."""
+    return entry.is_symlink() and not os.path.exists(entry.path)

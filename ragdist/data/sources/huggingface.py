@@ -114,6 +114,6 @@ def _by_name(where: str, features: dict, images: str, remarks: Remarks) -> str:
 
 def _labels(where: str, rows, column: str) -> tuple[list[int], list[str]]:
     values = list(rows[column])
-    if set(values) == {-1}:  # a split without labels
+    if values and all(value == -1 for value in values):  # a split without labels
         return [], []
     return numbered(where, values, getattr(rows.features[column], "names", ()), each="row {}".format)

@@ -10,19 +10,22 @@ any other table   labels.csv, train.csv, _classes.csv, ...: where it names every
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
 from ragdist.config.shards import ShardOptions
 from ragdist.data.sources import columns, tables
-from ragdist.data.sources.matching import Matching
+from ragdist.data.sources.matching import Matching, below, common_folder, differ
+from ragdist.data.sources.parts import of_another_split, tells_splits
 from ragdist.data.sources.source import Remarks
 from ragdist.tools.errors import UserError
 
 _MOST_BYTES = 2**29  # of a label file
+_FIRST = 100  # files beside samples that are looked at for a key
 _MOST_TABLES = 100  # that are looked at
 _BOXES = "box"  # what the rows of a table of COCO's are
-_METADATA = re.compile(r"metadata\.(csv|tsv|jsonl|ndjson|json)", re.I)
+_METADATA = re.compile(r"metadata\.(csv|tsv|jsonl|ndjson)", re.I)
 _LIKELY = re.compile(
     r"(^|[-_.])(labels?|annotations?|classes|train|attributes|categories|targets?|gt|ground_?truth|metadata)([-_.]|\d|$)",
     re.I,
@@ -62,7 +65,7 @@ class Beside:
         self.options, self.remarks = options, remarks
         self.matching = Matching(samples)
         # A file in a folder above all samples may speak of them.
-        folder = PurePosixPath(_common(samples))
+        folder = PurePosixPath(common_folder(samples))
         self.above = [str(folder), *map(str, folder.parents)] if str(folder) != "." else ["."]
 
     def find(self) -> Found | None:
@@ -163,15 +166,26 @@ class Beside:
     def _metadata(self) -> Found | None:
         """Labels from all metadata files, each of which speaks of the files in and below its folder."""
         names = [name for name in self.others if _METADATA.fullmatch(name.rpartition("/")[2])]
+        names = [name for name in names if below(self.samples, name.rpartition("/")[0])]  # others are of other splits
         values: dict[str, Any] = {}
         for name in names:
-            table = tables.read(name, self._bytes(name))
-            path = columns.path_column(table, self.options)
+            try:
+                table = tables.read(name, self._bytes(name))
+                path = columns.path_column(table, self.options)
+            except UserError as error:
+                raise UserError(f"{self.where}: {error}; --labels folders, or none, leaves it unread") from error
             if (found := columns.labels(table, path, self.options, self.remarks)) is None:
                 continue
             labels, classes = found
             labels = [classes[label] for label in labels] if classes else labels
-            values |= self.matching.values(table, path, labels, self.remarks)
+            matching = Matching(below(self.samples, name.rpartition("/")[0]))
+            here = matching.values(table, path, labels, self.remarks)
+            if odd := next((one for one in here if one in values and differ(here[one], values[one])), ""):
+                raise UserError(
+                    f"{name}: {odd} is labelled {here[odd]!r}, and {values[odd]!r} in another metadata file: mend one, "
+                    "or give --labels none"
+                )
+            values |= here
         if not values:
             return None
         self.remarks.say(f"labels are taken from {', '.join(names[:3])}; --labels folders takes the folders as classes")
@@ -183,7 +197,11 @@ class Beside:
         Raises:
             UserError: it names samples, and their labels are not certain.
         """
-        likely = bool(_LIKELY.search(PurePosixPath(name).stem))
+        stem = PurePosixPath(name).stem
+        if of_another_split(stem, self.options.split):
+            self.remarks.say(f"{name} is called as that of another split, and was not read; --labels {name} takes it")
+            return None
+        likely = bool(_LIKELY.search(stem))
         try:
             table = self._opened(name)
             path = columns.path_column(table, self.options, ids=True)
@@ -207,6 +225,11 @@ class Beside:
                     "--labels none"
                 )
             return None
+        if tells_splits(stem, found[0]):
+            raise UserError(
+                f"{self.where}: {name} is called as what tells training from test files: give --labels none, or "
+                f"--labels {name} if it holds classes"
+            )
         return Found(self._of_all(table, path, found[0]), found[1])
 
     def _opened(self, name: str) -> tables.Table:
@@ -242,10 +265,11 @@ class Beside:
         return Found(values)
 
     def _json(self) -> Found | None:
-        """Labels from the .json files beside samples, where the first has a key that is called as labels are."""
+        """Labels from the .json files beside samples, where one of the first has a key that is called as labels are."""
         if not (names := self._sidecars("json")):
             return None
-        first = self._object(next(name for name in names if name in self.others))
+        there = islice((name for name in names if name in self.others), _FIRST)
+        first = [key for name in there for key in self._object(name)]
         keys = (self.options.label_column,) if self.options.label_column else columns.LABELS[:8]
         if (key := next((key for key in keys if key in first), None)) is None:
             return None
@@ -260,15 +284,6 @@ class Beside:
         """What the file beside each sample is called; empty: there is none."""
         names = [f"{sample.rpartition('.')[0]}.{kind}" for sample in self.samples]
         return names if any(name in self.others for name in names) else []
-
-
-def _common(samples: Sequence[str]) -> str:
-    """The folder that all samples are below."""
-    first, last = min(samples).split("/")[:-1], max(samples).split("/")[:-1]
-    shared = [a for a, b in zip(first, last, strict=False) if a == b]
-    return "/".join(
-        shared[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(shared))]
-    )
 
 
 def _class_of(name: str, label: Any) -> Any:

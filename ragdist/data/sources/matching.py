@@ -1,6 +1,7 @@
 """Matching of the names in a label file with the files that lie beside it."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,6 +17,22 @@ def _base(name: str) -> str:
 
 def _stem(name: str) -> str:
     return PurePosixPath(name).stem
+
+
+def below(samples: Sequence[str], folder: str) -> Sequence[str]:
+    """Of sorted paths those in a folder and below it; in no folder: all."""
+    if not folder:
+        return samples
+    return samples[bisect_left(samples, f"{folder}/") : bisect_left(samples, f"{folder}0")]  # 0 comes after /
+
+
+def common_folder(samples: Sequence[str]) -> str:
+    """The folder that all samples are below."""
+    first, last = min(samples).split("/")[:-1], max(samples).split("/")[:-1]
+    shared = [a for a, b in zip(first, last, strict=False) if a == b]
+    return "/".join(
+        shared[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(shared))]
+    )
 
 
 class Matching:
@@ -42,7 +59,7 @@ class Matching:
         for (number, name, sample), label in zip(self._rows(table, path), labels, strict=True):
             if not sample:
                 remarks.count(f"rows of {table.name} that name no file that is there", str(name))
-            elif sample in found and _differ(found[sample], label):
+            elif sample in found and differ(found[sample], label):
                 raise UserError(
                     f"{table.at(number)}: {sample} is labelled {found[sample]!r} and {label!r}, and a sample has one "
                     "class: mend it, or give --labels none"
@@ -55,7 +72,8 @@ class Matching:
         """(number, name, sample or nothing) of each row."""
         names = [self._written(row.get(path)) for _, row in table.rows]
         folder = table.name.rpartition("/")[0]
-        find = max(self._ways(folder), key=lambda find: sum(bool(find(name)) for name in names))
+        # Of ways that find as many samples the strictest: a shorter name may be that of a file elsewhere, too.
+        find = max(self._ways(folder), key=lambda find: len({*map(find, names)} - {""}))
         for (number, row), name in zip(table.rows, names, strict=True):
             yield number, row.get(path), find(name)
 
@@ -88,5 +106,6 @@ class Matching:
         return re.sub(r"^(\./)+", "", name.strip().replace("\\", "/"))
 
 
-def _differ(a: Any, b: Any) -> bool:
+def differ(a: Any, b: Any) -> bool:
+    """Whether two labels are not written alike."""
     return str(a).strip() != str(b).strip()

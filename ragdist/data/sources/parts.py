@@ -6,6 +6,7 @@ tells is how the files in it are called: those of parts are numbered on from one
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 _PART = re.compile(
     r"(.*[-_. ])?(part|chunk|shard|batch|split|bucket|block|fold|images?|imgs?|dir|folder|volume|vol)[-_. ]?[0-9]+",
@@ -16,6 +17,9 @@ _PICTURES = re.compile(r"(images?|imgs?|jpegimages|photos?|pictures?|rgb|inputs?
 _MASKS = re.compile(
     r".*(masks?|segmentation\w*|annotations?|labels?|depths?|edges?|gt|ground_?truth|targets?|alphas?|mattes?)", re.I
 )
+_SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test", "eval": "eval"}
+_SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
+_PARTITION = re.compile(r"(^|[-_.])(partitions?|splits?)([-_.]|$)", re.I)
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _LAST_DIGITS = re.compile(r"([0-9]{1,18})[^0-9]*$")
 _HEX = re.compile(r"[0-9a-f]{2,}")
@@ -26,6 +30,18 @@ Folder = tuple[str, ...]
 def are_splits(names: set[str]) -> bool:
     """Whether the names of folders are those of parts that a data set is split into, such as train and test."""
     return len(names) > 1 and all(_SPLIT.fullmatch(name) for name in names)
+
+
+def of_another_split(stem: str, split: str) -> bool:
+    """Whether a table's name without its ending, as ``train_labels``, says that it is of another split than this."""
+    named = {_SPLITS[word] for word in re.split(r"[^a-z]+", stem.lower()) if word in _SPLITS}
+    wanted = _SPLITS.get(split.lower())
+    return bool(named and wanted) and wanted not in named
+
+
+def tells_splits(stem: str, labels: Sequence[Any]) -> bool:
+    """Whether a table, by its name without its ending and its labels, tells training from test files, not classes."""
+    return bool(_PARTITION.search(stem)) and {str(label).strip() for label in labels} <= {"0", "1", "2", *_SPLITS}
 
 
 def are_pairs(names: set[str]) -> bool:

@@ -38,6 +38,7 @@ depends = {"pillow": PIL.__version__}
 begin = "--config cifar10"
 
 _ORIENTATION = 0x0112
+_FIRST_FRAME = "the first of several frames or pages is read"
 
 
 @contextmanager
@@ -63,10 +64,11 @@ def encode(item: bytes | Any, options: ImageOptions) -> Encoded:
 def _encode(image: Image.Image, data: bytes, options: ImageOptions) -> Encoded:
     """Encode a picture that was opened from ``data``; empty: it comes decoded."""
     kind = image.format
+    notes = (_FIRST_FRAME,) if data and opened.has_more_frames(image) else ()
     if data and kind == "PNG":
         depth = png.open_file(data, (image.height, image.width)).header.depth
         if depth == 8 and _fits(image, data, options):
-            return Encoded(data, "png", (len(image.getbands()), image.height, image.width))
+            return Encoded(data, "png", (len(image.getbands()), image.height, image.width), notes=notes)
         _mend_transparency(image, depth)
     opened.load(image, data)
     turned = _upright(image)
@@ -79,7 +81,7 @@ def _encode(image: Image.Image, data: bytes, options: ImageOptions) -> Encoded:
         fit = ImageOps.fit if options.fit == "crop" else ImageOps.pad
         plain, keep = fit(plain, (options.size, options.size), Image.Resampling.BICUBIC), False
     shape = (1 if grey else 3, plain.height, plain.width)
-    notes = (f"transparent parts composed on {options.background} (--background)",) if composed else ()
+    notes += (f"transparent parts composed on {options.background} (--background)",) if composed else ()
     if keep:
         return Encoded(data, "jpg" if kind == "JPEG" else "png", shape, notes=notes)
     out = io.BytesIO()

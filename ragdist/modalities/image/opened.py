@@ -28,6 +28,10 @@ _NOT_READ = (  # what files begin with, in bytes from a place
     (0, rb"\x76\x2f\x31\x01", "OpenEXR"),
     (0, rb"#\?RADIANCE", "Radiance HDR"),
 )
+_NO_PICTURES = (  # what files begin with
+    (rb"version https://git-lfs", "it is a pointer of Git LFS and not the picture: fetch it by `git lfs pull`"),
+    (rb"(?i)\s*<(!DOCTYPE )?html", "it is a page of the web and no picture: a download may have failed"),
+)
 _ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
 
 
@@ -48,7 +52,7 @@ def unknown(data: bytes) -> str:
     for at, pattern, name in _NOT_READ:
         if re.match(pattern, data[at : at + 1000], re.DOTALL):
             return f"it is a picture of another kind ({name}), which cannot be read here: convert it to PNG or JPEG"
-    return "it is no image"
+    return next((says for pattern, says in _NO_PICTURES if re.match(pattern, data[:1000])), "it is no image")
 
 
 def look(data: bytes, most: int = MOST_PIXELS, *, side: int = 0, size: Sequence[int] = ()) -> Image.Image:
@@ -75,6 +79,16 @@ def look(data: bytes, most: int = MOST_PIXELS, *, side: int = 0, size: Sequence[
     # A progressive JPEG is kept whole while it is unpacked, however small it becomes.
     _check(whole if image.info.get("progressive") else image.size, most, size)
     return image
+
+
+def has_more_frames(image: Image.Image) -> bool:
+    """Whether a picture that `look` opened has frames or pages after the first; a photograph's preview is none."""
+    if image.format in ("JPEG", "MPO"):
+        return False
+    try:
+        return getattr(image, "is_animated", False)
+    except Exception:  # what follows is damaged
+        return True
 
 
 def load(image: Image.Image, data: bytes) -> None:
