@@ -41,9 +41,8 @@ class _Deaf:
     def start(self) -> None:
         with unheard():
             super().start()
-
-    def terminate(self) -> None:
-        self.kill()
+        # Python itself asks daemons to stop when it exits, and then waits for their end.
+        self._popen.terminate = self._popen.kill
 
 
 class _Spawned(_Deaf, SpawnProcess): ...
