@@ -53,10 +53,12 @@ class LocalRun:
             sweep(place)
         if overwrite:
             _clear(folder)
-        elif folder.config.is_file() and not _trained(folder):
-            _clear_shown(folder)
         elif folder.config.is_file():
-            compare(str(self.path), config, settings.read(folder.config))
+            saved = settings.read(folder.config)  # which refuses what is no run's
+            if _trained(folder):
+                compare(str(self.path), config, saved)
+            else:
+                _clear_shown(folder)
         elif checkpoint.listed(folder.checkpoints):
             raise UserError(f"{self.path} holds checkpoints but no {settings.CONFIG}: restore it, or --overwrite")
         write_whole(folder.config, settings.dumps(config))
