@@ -68,6 +68,8 @@ def start_context(preload: Sequence[str] | None = None) -> multiprocessing.conte
         preload: modules that are imported once, by the server from which all are forked; None: each process imports
             what it needs. So it is on macOS, whose system libraries do not stand a fork, of a server either.
     """
+    with unheard():  # the tracker of semaphores, which a queue would start before any process is
+        pass
     if preload is None or sys.platform == "darwin":
         return _Spawn()
     context = _ForkServer()
