@@ -43,6 +43,8 @@ def run_command(command: Callable[[], int | None]) -> None:
     try:
         _check_working_directory()
         code = command()
+    except SystemExit as end:  # --help
+        code = end.code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
