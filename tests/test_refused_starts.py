@@ -56,7 +56,7 @@ def test_a_folder_with_a_configuration_of_another_program_is_not_touched(tmp_pat
     theirs = {"config.yaml": content, "events.out.tfevents.1": "curves", "metrics.jsonl": "figures\n"}
     for name, text in theirs.items():
         (folder / name).write_text(text)
-    with pytest.raises(UserError, match="config.yaml"):
+    with pytest.raises(UserError, match=r"config\.yaml"):
         run(tmp_path, digits, "--config=digits")
     assert {name: (folder / name).read_text() for name in theirs} == theirs
 

@@ -378,6 +378,6 @@ def test_what_another_program_keeps_at_a_url_is_not_touched(s3, digits, content)
     for name, data in theirs.items():
         remote.write(name, data)
     config = config_of("s3://bucket/theirs", f"--data={digits}")
-    with pytest.raises(UserError, match="config.yaml"), RemoteRun(config.out).leased(config, overwrite=False):
+    with pytest.raises(UserError, match=r"config\.yaml"), RemoteRun(config.out).leased(config, overwrite=False):
         pass
     assert {name: remote.read(name) for name in theirs} == theirs

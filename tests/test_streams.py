@@ -88,7 +88,8 @@ def test_work_is_done_whatever_becomes_of_the_output(redirected, code, says, tmp
 def test_a_commands_own_exit_code_stands(tmp_path):
     assert run(">/dev/full", tmp_path, "1")[0] == 1
     code, _, err = run(">/dev/full", tmp_path, "as help does")
-    assert code == 2 and err.splitlines()[1].startswith(FULL)
+    assert code == 2
+    assert err.splitlines()[1].startswith(FULL)
     code, _, err = run(">/dev/full", tmp_path, "mistaken")
     assert (code, err.splitlines()[1]) == (2, "error: no")
     assert FULL in err

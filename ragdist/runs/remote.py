@@ -61,7 +61,8 @@ class RemoteRun:
         text = self.remote.read(settings.CONFIG)
         saved = None
         if text is not None and not overwrite:
-            saved = settings.loads(text.decode(errors="replace"), f"{self.url}/{settings.CONFIG}")  # which refuses what is no run's
+            # Which refuses what is no run's.
+            saved = settings.loads(text.decode(errors="replace"), f"{self.url}/{settings.CONFIG}")
         names = [name for name in self.remote.list() if name != LOCK]
         trained = any(name.startswith("checkpoints/") or name in _WORTH_KEEPING for name in names)
         if overwrite or (saved is not None and not trained):  # a start that came to nothing is nobody's
