@@ -44,6 +44,13 @@ def test_a_folder_that_is_deleted_during_a_fetch_is_made_again(tmp_path):
     assert len(fetches) == 2
 
 
+def test_without_a_home_no_folder_is_made_of_its_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no such home folder: set HOME"):
+        opened(Path("~/.cache/ragdist"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_home_that_is_no_folder_is_not_blamed_on_what_reads_from_it(tmp_path):
     (tmp_path / "home").touch()
     with pytest.raises(

@@ -95,12 +95,13 @@ def begun(cwd: Path, data: Path, monkeypatch):
     return process
 
 
-def test_sigterm_to_all_of_a_run_leaves_a_checkpoint(tmp_path, digits, monkeypatch):
-    """As `timeout` and batch systems send it: the loaders hear it, too."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_stops_all_of_a_run_leaves_a_checkpoint(tmp_path, digits, monkeypatch, number):
+    """As `timeout`, batch systems and a closed terminal send it: the loaders and Python's own helpers hear it, too."""
     process = begun(tmp_path, digits, monkeypatch)
     assert len(psutil.Process(process.pid).children(recursive=True)) >= 3
-    os.killpg(process.pid, signal.SIGTERM)
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, number)
+    os.killpg(process.pid, number)
     out, err = process.communicate(HANGS)
     assert (process.returncode, err) == (130, "")
     assert checkpoint.listed(tmp_path / "run/checkpoints")

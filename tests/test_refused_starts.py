@@ -49,6 +49,18 @@ def test_what_a_start_left_that_was_killed_early_goes_and_what_is_the_users_stay
     assert all((folder / name).read_text() == "mine" for name in ("notes.txt", "samples/mine.png", "checkpoints.bak"))
 
 
+@pytest.mark.parametrize("content", ["model: resnet\n", "- 1\n"])
+def test_a_folder_with_a_configuration_of_another_program_is_not_touched(tmp_path, digits, content):
+    folder = tmp_path / "run"
+    (folder / "samples").mkdir(parents=True)
+    theirs = {"config.yaml": content, "events.out.tfevents.1": "curves", "metrics.jsonl": "figures\n"}
+    for name, text in theirs.items():
+        (folder / name).write_text(text)
+    with pytest.raises(UserError, match=r"config\.yaml"):
+        run(tmp_path, digits, "--config=digits")
+    assert {name: (folder / name).read_text() for name in theirs} == theirs
+
+
 def test_a_generator_without_checkpoints_is_somebodys(tmp_path, digits):
     assert run(tmp_path, digits) == 0
     shutil.rmtree(tmp_path / "run/checkpoints")

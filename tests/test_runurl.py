@@ -369,3 +369,15 @@ def test_a_run_in_use_is_refused(s3, tmp_path, monkeypatch, capsys):
             pass
     with RemoteRun("s3://bucket/used").leased(config, overwrite=True) as lease:
         assert RemoteRun("s3://bucket/used").token() == lease.token
+
+
+@pytest.mark.parametrize("content", [b"model: resnet\n", b"\xff"])
+def test_what_another_program_keeps_at_a_url_is_not_touched(s3, digits, content):
+    remote = RemoteFolder("s3://bucket/theirs")
+    theirs = {"config.yaml": content, "samples/picture.png": b"picture"}
+    for name, data in theirs.items():
+        remote.write(name, data)
+    config = config_of("s3://bucket/theirs", f"--data={digits}")
+    with pytest.raises(UserError, match=r"config\.yaml"), RemoteRun(config.out).leased(config, overwrite=False):
+        pass
+    assert {name: remote.read(name) for name in theirs} == theirs

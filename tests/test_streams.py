@@ -32,6 +32,8 @@ def main():
         print("more\\n" * 20_000)
     if sys.argv[1:] == ["mistaken"]:
         raise UserError("no")
+    if sys.argv[1:] == ["as help does"]:
+        sys.exit(0)
     return int(sys.argv[1]) if sys.argv[1:] else None
 
 run_command(main)
@@ -85,6 +87,9 @@ def test_work_is_done_whatever_becomes_of_the_output(redirected, code, says, tmp
 
 def test_a_commands_own_exit_code_stands(tmp_path):
     assert run(">/dev/full", tmp_path, "1")[0] == 1
+    code, _, err = run(">/dev/full", tmp_path, "as help does")
+    assert code == 2
+    assert err.splitlines()[1].startswith(FULL)
     code, _, err = run(">/dev/full", tmp_path, "mistaken")
     assert (code, err.splitlines()[1]) == (2, "error: no")
     assert FULL in err
@@ -163,9 +168,20 @@ def test_a_name_that_is_no_text_is_read_from_and_not_written_to(tmp_path, digits
      "error: there is no home folder for this user: set HOME to one\n"),
 ])  # fmt: skip
 def test_an_environment_that_lacks_something_is_one_line(environment, body, says, tmp_path):
+    result = in_environment(environment, body, tmp_path)
+    assert (result.returncode, result.stderr) == (2, says)
+
+
+def test_an_error_of_ours_is_not_blamed_on_the_environment(tmp_path):
+    body = "del os.environ['HOME']; os.getuid = lambda: 2**31; raise RuntimeError"
+    result = in_environment({}, body, tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.endswith("\nRuntimeError\n")
+
+
+def in_environment(environment: dict[str, str], body: str, folder: Path) -> subprocess.CompletedProcess:
     text = (
         f"import os, pathlib\nfrom ragdist.tools.errors import run_command\ndef main():\n    {body}\nrun_command(main)"
     )
     whole = os.environ | {"PYTHONPATH": str(CHECKOUT)} | environment
-    result = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=whole, capture_output=True, text=True)
-    assert (result.returncode, result.stderr) == (2, says)
+    return subprocess.run([sys.executable, "-c", text], cwd=folder, env=whole, capture_output=True, text=True)

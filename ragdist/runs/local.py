@@ -54,7 +54,7 @@ class LocalRun:
         if overwrite:
             _clear(folder)
         elif folder.config.is_file():
-            saved = settings.read(folder.config)  # a newer version's may be trained without our seeing that
+            saved = settings.read(folder.config)  # which refuses what is no run's, or a newer version's
             if _trained(folder):
                 compare(str(self.path), config, saved)
             else:

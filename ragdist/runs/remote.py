@@ -58,13 +58,17 @@ class RemoteRun:
             yield lease
 
     def _prepare(self, config: Config, overwrite: bool) -> None:
-        saved = self.remote.read(settings.CONFIG)
+        text = self.remote.read(settings.CONFIG)
+        saved = None
+        if text is not None and not overwrite:
+            # Which refuses what is no run's.
+            saved = settings.loads(text.decode(errors="replace"), f"{self.url}/{settings.CONFIG}")
         names = [name for name in self.remote.list() if name != LOCK]
         trained = any(name.startswith("checkpoints/") or name in _WORTH_KEEPING for name in names)
         if overwrite or (saved is not None and not trained):  # a start that came to nothing is nobody's
             self.remote.remove(sorted(name for name in names if _is_of_a_run(name)))
         elif saved is not None:
-            compare(self.url, config, settings.loads(saved.decode(), f"{self.url}/{settings.CONFIG}"))
+            compare(self.url, config, saved)
         elif any(name.startswith("checkpoints/") for name in names):
             raise UserError(f"{self.url} holds checkpoints but no {settings.CONFIG}: restore it, or --overwrite")
         self.remote.write(settings.CONFIG, settings.dumps(config).encode())

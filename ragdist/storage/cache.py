@@ -77,6 +77,8 @@ class Cache:
         self.path(sha256).unlink(missing_ok=True)
 
     def _add(self, path: Path, size: int, fetch: Callable, check: Callable) -> None:
+        if str(self.folder).startswith("~"):  # else a folder of that name would be made here
+            raise UserError(f"the cache {self.folder}: there is no such home folder: set HOME, or name another cache")
         with os_errors_as_user_error(f"cannot write to the cache {self.folder}"):
             try:
                 self._fill(path, size, fetch, check)

@@ -43,6 +43,8 @@ def run_command(command: Callable[[], int | None]) -> None:
     try:
         _check_working_directory()
         code = command()
+    except SystemExit as end:  # --help
+        code = end.code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
@@ -76,7 +78,7 @@ def _lacking(error: Exception) -> str:
     encoding = sys.getfilesystemencoding()
     if isinstance(error, UnicodeError) and getattr(error, "encoding", "") == encoding != "utf-8":
         return f"a name is not of the locale's encoding, {encoding}: set PYTHONUTF8=1"
-    if isinstance(error, RuntimeError) and os.path.expanduser("~") == "~":
+    if isinstance(error, RuntimeError) and "determine home directory" in str(error):  # pathlib's
         return "there is no home folder for this user: set HOME to one"
     return limits.reached(error) or ""
 

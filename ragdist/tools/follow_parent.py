@@ -41,9 +41,8 @@ class _Deaf:
     def start(self) -> None:
         with unheard():
             super().start()
-
-    def terminate(self) -> None:
-        self.kill()
+        # Python itself asks daemons to stop when it exits, and then waits for their end.
+        self._popen.terminate = self._popen.kill
 
 
 class _Spawned(_Deaf, SpawnProcess): ...
@@ -69,6 +68,8 @@ def start_context(preload: Sequence[str] | None = None) -> multiprocessing.conte
         preload: modules that are imported once, by the server from which all are forked; None: each process imports
             what it needs. So it is on macOS, whose system libraries do not stand a fork, of a server either.
     """
+    with unheard():  # the tracker of semaphores, which a queue would start before any process is
+        pass
     if preload is None or sys.platform == "darwin":
         return _Spawn()
     context = _ForkServer()

@@ -1,6 +1,7 @@
 """The training data of a worker: loaders, transfer to the device, and samples that cannot be read."""
 
 import os
+import shlex
 from collections.abc import Callable, Iterator
 
 import torch
@@ -139,8 +140,9 @@ class TrainingLoader:
         return int(self.config.data.max_bad * self.index.samples)
 
     def too_many_bad(self, last: str, count: int) -> UserError:
+        check = shlex.join(["python", "-m", "ragdist.shards", "check", self.config.data.path])
         return UserError(
             f"{last}; with it {count} of {self.index.samples:,} samples cannot be read, and "
-            f"--data.max_bad {self.config.data.max_bad:g} allows {self.most_bad:,}. `python -m ragdist.shards check "
-            f"{self.config.data.path}` lists them all; copy or write their shards again"
+            f"--data.max_bad {self.config.data.max_bad:g} allows {self.most_bad:,}. `{check}` "
+            "lists them all; copy or write their shards again"
         )

@@ -4,7 +4,6 @@ A run is a pure function of its configuration and data. What goes round is in `s
 """
 
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from ragdist.generation import generator_file, sampling
 from ragdist.runs.folder import RunFolder
 from ragdist.storage.files import os_errors_as_user_error
 from ragdist.tools import memory
-from ragdist.tools.errors import Diverged, Unreachable, UserError
+from ragdist.tools.errors import Diverged, UserError
 from ragdist.training import compiling
 from ragdist.training.dataloader import TrainingLoader
 from ragdist.training.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
@@ -101,7 +100,8 @@ class Trainer:
                 self.step.rehearse(blank)
         except UserError as error:
             problem = error
-        self._raise_on_all(problem)  # which also waits for whoever takes longest, as collectives of an update do not
+        # Which also waits for whoever takes longest, as collectives of an update do not.
+        agreement.raise_on_all(self.world, problem)
 
     # Checkpoints.
 
@@ -121,24 +121,8 @@ class Trainer:
             units = modalities.making(self.index.codec).units
             agreement.check(self.world, self.state.weights_sha256(), f"{self.seen:,} {units}")
         self.loader.merge_bad()
-        self._write(lambda: self.state.save(self.folder, self._meta()), "cannot write a checkpoint")
+        agreement.write(self.world, lambda: self.state.save(self.folder, self._meta()), "cannot write a checkpoint")
         self._saved = self.seen
-
-    def _write(self, work: Callable[[], Any], what: str) -> None:
-        """Run ``work`` on rank 0; whatever it raises is raised on all, which must call."""
-        problem = None
-        if self.world.rank == 0:
-            try:
-                with os_errors_as_user_error(f"{what} (the last one is kept)"):
-                    work()
-            except UserError as error:
-                problem = error
-            except Exception as error:
-                if self.world.size == 1:
-                    raise
-                traceback.print_exc()
-                problem = UserError(f"{what}: {type(error).__name__}: {error}")
-        self._raise_on_all(problem)
 
     def _meta(self) -> dict[str, Any]:
         """Facts for a checkpoint's meta.json, beside the identity of the run."""
@@ -150,12 +134,6 @@ class Trainer:
             "torch": torch.__version__,
             "ragdist": ragdist.__version__,
         }
-
-    def _raise_on_all(self, problem: UserError | None) -> None:
-        """Raise one worker's error on all workers; all must call."""
-        said = self.world.gather([str(problem), isinstance(problem, Unreachable)] if problem else None)
-        for text, passing in filter(None, said):
-            raise (Unreachable if passing else UserError)(text)
 
     # The loop.
 
@@ -203,18 +181,18 @@ class Trainer:
                 self.folder.summary.unlink(missing_ok=True)  # of a run that is being extended
                 if not self.seen:
                     monitor.grid(0, self._samples())
-        self._raise_on_all(self.local_error)
+        agreement.raise_on_all(self.world, self.local_error)
         if self.evaluations:
             self.evaluations.start()
 
     def _end(self, monitor: Monitor | None) -> None:
         if not self.finished:
             self.save()
-        self._raise_on_all(self.local_error)
+        agreement.raise_on_all(self.world, self.local_error)
         if self.finished and self.evaluations:
             self.evaluations.conclude(self.seen, self.ema)
         # Again: a kill may have come between the last checkpoint and this.
-        self._write(lambda: self.state.export(self.folder), "cannot write the generator")
+        agreement.write(self.world, lambda: self.state.export(self.folder), "cannot write the generator")
 
     @contextmanager
     def _showing(self) -> Iterator[None]:
@@ -294,11 +272,11 @@ class Trainer:
             if self.world.device.type == "cpu":  # on a GPU it is known an update late: the last checkpoint is kept
                 self._count_seconds()
                 self._save()
-            self._raise_on_all(self.local_error)
+            agreement.raise_on_all(self.world, self.local_error)
         count = len(self.loader.bad) + round(reduced.signals.bad_samples)
         if self.world.size > 1 and count > self.loader.most_bad:
             last = list((self.loader.bad | self.loader.new_bad).values())[-1:]
-            self._raise_on_all(self.loader.too_many_bad(last[0], count) if last else None)
+            agreement.raise_on_all(self.world, self.loader.too_many_bad(last[0], count) if last else None)
         if reduced.skipped > self.config.optim.max_skipped:
             raise Diverged(
                 f"{reduced.skipped:.0f} updates were skipped because a loss or gradient was not finite "
