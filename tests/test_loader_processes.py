@@ -55,6 +55,35 @@ def test_a_process_that_dies_is_named(digits, number, says):
     assert str(last).startswith(f"a loader process was {says}")
 
 
+HALF_SENT = """
+import multiprocessing, resource, time, torch
+from ragdist.data.loader_processes import make_loader
+from ragdist.data.reader import Slots
+
+class Large:
+    def __getitem__(self, first):
+        return Slots(torch.zeros(100_000), torch.zeros(1), torch.zeros(1), [])
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))  # batches go through pipes, which take 64 kB at a time
+    batches = make_loader(Large(), range(100), workers=2, prefetch=2, pin=False)
+    next(batches)
+    time.sleep(0.5)
+    multiprocessing.active_children()[0].kill()
+    *_, last = batches
+    print(type(last).__name__, last)
+"""
+
+
+def test_a_process_that_dies_while_it_sends_a_batch_is_named(tmp_path):
+    (tmp_path / "half_sent.py").write_text(HALF_SENT)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    argv = [sys.executable, tmp_path / "half_sent.py"]
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=environment)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "\nUnreachable a loader process was killed (SIGKILL)" in result.stdout
+
+
 def test_with_few_open_files_the_training_process_reads(digits):
     said, limits = [], resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (65, limits[1]))

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 
 import torch
@@ -96,6 +96,14 @@ class _Processes:
         with _without_alarm():
             self._iterator = _begun(loader)
         self._processes = list(self._iterator._workers)
+        self._dead: list = []  # the process that died first
+        self._over = threading.Event()
+        line = self._iterator._worker_result_queue._writer
+        threading.Thread(target=_watch, args=(self._processes, line, self._dead, self._over), daemon=True).start()
+
+    def __del__(self):
+        if hasattr(self, "_over"):  # now the processes are going to be ended
+            self._over.set()
 
     def batches(self, say: Callable[[str], None]) -> Iterator[Slots | UserError]:
         """The batches, until all are there or a process has died."""
@@ -119,7 +127,7 @@ class _Processes:
     def _death(self) -> str | None:
         """How a process died, in words; None where all live."""
         wait([process.sentinel for process in self._processes], timeout=_LAST)
-        codes = [process.exitcode for process in self._processes if process.exitcode is not None]
+        codes = [process.exitcode for process in self._dead or self._processes if process.exitcode is not None]
         if not codes:
             return None
         code = next(filter(None, codes), 0)
@@ -132,6 +140,21 @@ class _Processes:
             data = "`python -m ragdist.shards check` tests the data, --data.loader_workers 0 does without the process"
             return f"a loader process was ended by {signal.Signals(-code).name}: {data}"
         return f"a loader process ended with exit code {code}"
+
+
+def _watch(processes: list, line: Connection, dead: list, over: threading.Event) -> None:
+    """End all processes when one dies, and the line on which batches come.
+
+    The others could wait for ever for their turn on it, and the trainer for the rest of a batch that was half sent.
+    """
+    while not over.is_set():
+        if ended := wait([process.sentinel for process in processes], timeout=_LAST):
+            if not over.wait(_LAST):
+                dead.extend(process for process in processes if process.sentinel in ended)
+                for process in processes:
+                    process.kill()
+                line.close()
+            return
 
 
 def _begun(loader: DataLoader) -> Iterator:
