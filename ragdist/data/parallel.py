@@ -127,7 +127,9 @@ class Workers:
         try:
             yield
         except BrokenProcessPool as error:
-            # The others were killed when the first had died.
+            # The others were killed when the first had died. The pool's own thread asks for their codes, too.
+            # Of two who ask at once one is told wrongly: it comes first.
+            self._executor.shutdown(wait=True, cancel_futures=True)
             codes = {member.exitcode for member in self._members.values()} - {None, 0, -signal.SIGKILL}
             if codes and (code := min(codes)) < 0:
                 raise UserError(
