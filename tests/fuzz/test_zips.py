@@ -39,14 +39,17 @@ def test_zips(rounds, tmp_path):
         except UserError:
             continue
         with zipfile.ZipFile(path) as archive:
-            members = {member.header_offset: member for member in archive.infolist()}
+            # By all that the directory says: damaged, two members may be said to lie at one place.
+            members = {
+                (m.header_offset, m.compress_size, m.file_size, m.compress_type, m.CRC): m for m in archive.infolist()
+            }
             files = [m for m in archive.infolist() if not m.filename.endswith(("/", "\\")) or m.file_size]
             skipped = remarked([line for line in source.remarks if "in its first" not in line])
             assert len(source.places) + len(source.ignored) + skipped == len(files)
             for place in source.places:
                 content = read(source.read, place)
                 if content is not None:
-                    member = members[place[0]]
+                    member = members[place]
                     assert (len(content), zlib.crc32(content)) == (member.file_size, member.CRC)
                     assert by_zipfile(archive, member) in (None, content)
 
