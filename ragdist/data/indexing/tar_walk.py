@@ -143,7 +143,8 @@ def _headers(data: Buffer, at: int, last: str, everywhere: dict[str, str]) -> _H
         if header.size > _LONGEST_NAME:
             raise TarDamage(f"a name of {header.size:,} bytes", at, last)
         at = _after(content, header.size, len(data), start, "a long name", last)
-        text = bytes(data[content : content + header.size])
+        # Of a long name other readers take whole blocks, up to its zero.
+        text = bytes(data[content : at if header.type == b"L" else content + header.size])
         if header.type in before:
             raise TarDamage(
                 "the member that the last header describes is missing: another such header follows", at, last
