@@ -1,6 +1,7 @@
 """Damaged listings are refused, or all of their rows are read: none is lost silently."""
 
 import csv
+import io
 import json
 from random import Random
 
@@ -53,7 +54,7 @@ def csv_counts(text: str) -> set[int]:
         text = text.partition("\n")[2]
     found = set()
     for separator in SEPARATORS:
-        rows = csv.reader(text.splitlines(keepends=True), delimiter=separator, skipinitialspace=True)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
         count = sum(any(cell.strip() for cell in cells) for cells in rows)
         found |= {count, count - 1}
     return found
