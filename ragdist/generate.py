@@ -42,6 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog="python -m ragdist.generate", description="Draw samples of a trained generator.")
     parser.add_argument("run", help="a run's folder, or a generator.safetensors; or the URL of one")
     parser.add_argument("--interpolate", action="store_true", help="animate samples that travel between latents")
+    parser.add_argument("--overwrite", action="store_true", help="replace the samples in the folder that --out names")
     parser.add_argument("--class", dest="chosen", metavar="K", help="draw this class only: its number or its name")
     parser.add_class_arguments(GenerateOptions, None, as_group=False)
     argv = cli.load_plugins(cli.arguments() if argv is None else argv)
@@ -49,11 +50,32 @@ def main(argv: list[str] | None = None) -> None:
     options = cli.build(GenerateOptions, values)
     check_limits(options)
     with local_copy(values.run, "generator.safetensors", "config.yaml") as run:
-        draw(run, values.chosen, values.interpolate, options, fetched=scheme(values.run) is not None)
+        fetched = scheme(values.run) is not None
+        draw(run, values.chosen, values.interpolate, options, overwrite=values.overwrite, fetched=fetched)
 
 
-def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions, *, fetched: bool = False) -> None:
-    """Load the generator and write what was asked for; ``fetched``: the run is a copy of somewhere else's."""
+def draw(
+    run: Path,
+    chosen: str | None,
+    animate: bool,
+    options: GenerateOptions,
+    *,
+    overwrite: bool = False,
+    fetched: bool = False,
+) -> None:
+    """Load the generator and write what was asked for.
+
+    Args:
+        run: a run's folder, or a generator's file.
+        chosen: a class's number or name.
+        animate: samples on their way between latents.
+        options: the options of the command.
+        overwrite: samples that a folder holds may be replaced.
+        fetched: the run is a copy of somewhere else's.
+
+    Raises:
+        UserError: there is no generator, or it cannot be written.
+    """
     from ragdist.config import identity, settings
     from ragdist.runs.folder import RunFolder
     from ragdist.storage.files import os_errors_as_user_error
@@ -67,34 +89,41 @@ def draw(run: Path, chosen: str | None, animate: bool, options: GenerateOptions,
         settings.load_plugins_of(RunFolder(run if run.is_dir() else run.parent).config)
 
     from ragdist.distributed.world import pick_device
-    from ragdist.generation import generator_file
+    from ragdist.generation import generator_file, whole_folder
 
     about = generator_file.about(path)  # a path that cannot be written to is refused before PyTorch has to work
     judging = modalities.judging(about["codec"]) if about.get("codec") in modalities.MODALITIES else None
     out = Path(options.out or (judging.out if judging else "samples"))
     if judging and (problem := judging.check_out(out, animate)):
         raise UserError(f"--out {out}: {problem}")
+    if out.suffix and out.is_dir():
+        raise UserError(f"--out {out}: it is a folder, and a name with an ending is a file's: choose another name")
+    if not out.suffix:
+        whole_folder.check(out, overwrite=overwrite)
     exported = generator_file.load(path, pick_device(options.device, deterministic=True))
     for note in identity.changed(exported.about):
         print(f"note: {note}")
     label = class_number(chosen, exported.about["classes"], exported.generator.num_classes)
     with os_errors_as_user_error(f"cannot write {out}"):
-        what = _write(exported, label, out, animate, options)
+        what = _write(exported, label, out, animate, options, overwrite=overwrite)
     units = modalities.making(exported.about["codec"]).units
     print(f"{out}: {what} of the generator after {exported.about['samples']:,} {units}")
 
 
-def _write(exported: "Exported", label: int | None, out: Path, animate: bool, options: GenerateOptions) -> str:
+def _write(
+    exported: "Exported", label: int | None, out: Path, animate: bool, options: GenerateOptions, *, overwrite: bool
+) -> str:
     """Write samples; what was written, in words."""
     import torch
 
     from ragdist.generation import sampling
+    from ragdist.generation.whole_folder import whole_folder
 
     generator, form = exported.generator, exported.form
     modality, judging = modalities.training(exported.about["codec"]), modalities.judging(exported.about["codec"])
     columns = options.columns or None
-    folder = out if not out.suffix else out.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    if out.suffix:
+        out.parent.mkdir(parents=True, exist_ok=True)
     if animate:
         steps = sampling.interpolate(generator, options.seed, options.n, options.points, options.frames, chosen=label)
         return judging.animate([modality.from_network(step, form) for step in steps], form, out, columns)
@@ -103,8 +132,9 @@ def _write(exported: "Exported", label: int | None, out: Path, animate: bool, op
     if out.suffix:
         return judging.write(torch.cat(list(stored)), form, out, columns)
     count = 0
-    for batch in stored:
-        count += judging.write_each(batch, form, out, count)
+    with whole_folder(out, overwrite=overwrite) as folder:
+        for batch in stored:
+            count += judging.write_each(batch, form, folder, count)
     return f"{count} {modalities.making(exported.about['codec']).units}"
 
 

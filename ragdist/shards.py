@@ -1,5 +1,6 @@
 """``python -m ragdist.shards SOURCE OUT``: make WebDataset shards and their index."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ from ragdist.config import cli
 from ragdist.config.option import check_limits
 from ragdist.modalities import joined_options
 from ragdist.tools.errors import UserError, run_command
-from ragdist.tools.words import with_article
+from ragdist.tools.words import printable, with_article
 
 if TYPE_CHECKING:
     from ragdist.data.index import Index
@@ -36,6 +37,7 @@ def make(argv: list[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace what is in OUT")
     parser.add_class_arguments(ShardOptions, None, as_group=False)
     joined_options.of_writing().add_to(parser)
+    parser.any_bytes = {"source"}
     values = parser.parse_args(argv)
 
     from ragdist.data.writing.writer import write_shards
@@ -47,20 +49,26 @@ def make(argv: list[str]) -> None:
 
 def print_summary(out: str, summary, plugin: str = "") -> None:
     """Print what was written, what was not, and what to do next."""
+    from ragdist.data.sources.grouping import unread_of
+
     index = summary.index
     labels = f"{len(index.classes)} classes" if index.classes else "no labels"
     units = modalities.making(index.codec).units
     print(f"{out}: {index.samples:,} samples {list(index.shape)} in {len(index.shards)} shards, {labels}")
+    for remark in summary.remarks:
+        print(remark)
     for note, count in summary.notes.most_common():
         print(f"{note}: {count:,} of {index.samples:,}")
     if summary.skipped:
         print(f"skipped {len(summary.skipped)} {units} that cannot be read:")
         for line in summary.skipped[:20]:
-            print(f"  {line}")
+            print(f"  {printable(line)}")
         if len(summary.skipped) > 20:
             print(f"  and {len(summary.skipped) - 20} more")
     if summary.ignored:
-        print(f"ignored {len(summary.ignored)} files that are no {units}, such as {summary.ignored[0]}")
+        print(f"ignored {len(summary.ignored)} files that are no {units}, such as {printable(summary.ignored[0])}")
+        if unread := unread_of(index.codec, summary.ignored):
+            print(f"  but {unread}")
     print(_next(out, index.codec, plugin))
 
 
@@ -93,6 +101,8 @@ def print_indexed(summary, plugin: str = "") -> None:
     payload = f".{plan.payload}" if plan.payload else f"the one {making.unit} of each sample"
     print(f"{out}: {found.samples:,} samples {list(found.shape)} in {len(found.shards)} shards, {labels}")
     print(f"read {payload}; their form is that of {plan.first}")
+    for note, count in summary.notes.most_common():
+        print(f"{note}: {count:,} of {found.samples:,}")
     if summary.bad_count:
         print(f"left out {summary.bad_count:,} samples:")
         for line in summary.bad[:20]:
@@ -103,6 +113,8 @@ def print_indexed(summary, plugin: str = "") -> None:
         print(f"left out {len(summary.empty)} shards without a sample, such as {summary.empty[0]}")
     if summary.ignored:
         print("ignored members: " + ", ".join(f"{count:,} {kind}" for kind, count in summary.ignored.most_common(20)))
+    if summary.unasked and not found.classes:
+        print(f"no labels were asked for, and the .json members have '{summary.unasked}': --label {summary.unasked}")
     if summary.dotted:
         print(
             f"warning: {summary.dotted} is {with_article(making.unit)} beside another with the same key, which ends at "
@@ -112,8 +124,8 @@ def print_indexed(summary, plugin: str = "") -> None:
 
 
 def _next(out: "str | Path", modality: str, plugin: str) -> str:
-    options = [modalities.making(modality).begin, f"--data {out}", *([f"--plugin {plugin}"] if plugin else [])]
-    return f"next: python -m ragdist.train {' '.join(options)} --out runs/mine"
+    words = ["--data", str(out), *(["--plugin", plugin] if plugin else []), "--out", "runs/mine"]
+    return f"next: python -m ragdist.train {modalities.making(modality).begin} {shlex.join(words)}"
 
 
 def check(argv: list[str]) -> int:
@@ -125,6 +137,7 @@ def check(argv: list[str]) -> int:
         description="Check every shard, table and sample of a data set. Exit code: 0 all is well, 1 something is not.",
     )
     parser.add_argument("where", help="folder or URL of the index")
+    parser.any_bytes = {"where"}
     parser.add_argument(
         "--with",
         dest="reader",
@@ -153,6 +166,7 @@ def stats(argv: list[str]) -> None:
 
     parser = cli.Parser(prog="python -m ragdist.shards stats", description="Say and show what a data set holds.")
     parser.add_argument("where", help="folder or URL of the index")
+    parser.any_bytes = {"where"}
     parser.add_class_arguments(StatsOptions, None, as_group=False)
     values = parser.parse_args(argv)
 

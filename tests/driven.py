@@ -41,6 +41,7 @@ def new_lab(name: str, nodes: int) -> Lab:
         "RAY_worker_niceness": "0",  # Ray's workers are nice by default; here other tests would starve them
         "RAGDIST_STEADY_SECONDS": "3",
         "RAGDIST_SHARED_SECONDS": "3",
+        "RAGDIST_UNHEARD_SECONDS": "8",
         **warm.SETTINGS,
     }
     return Lab.up(
@@ -156,6 +157,25 @@ def summary(run: Path) -> dict:
 
 def continued_from(text: str) -> list[int]:
     return [int(found) for found in re.findall(r"continuing from .*samples-(\d+)", text)]
+
+
+# Waits until the autoscaler is asked for this and nothing else.
+REQUESTED = """
+import json, os, sys, time
+from ray._raylet import GcsClient
+
+gcs, end = GcsClient(address=os.environ["RAY_ADDRESS"]), time.monotonic() + float(sys.argv[2])
+while (found := json.loads(gcs.internal_kv_get(b"autoscaler_resource_request", None) or b"[]")) != json.loads(sys.argv[1]):
+    assert time.monotonic() < end, found
+    time.sleep(0.1)
+"""
+
+
+def wait_until_requested(lab: Lab, bundles: list[dict]) -> None:
+    """Wait until a cluster's autoscaler is asked for room for these."""
+    argv = [warm.python(), "-c", REQUESTED, json.dumps(bundles), str(PATIENCE)]
+    result = lab.run("head", argv)
+    assert result.returncode == 0, result.stderr
 
 
 def job_log(lab: Lab, identity: str) -> str:

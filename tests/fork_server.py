@@ -280,9 +280,11 @@ def become(request: int, out: int, err: int) -> None:
         os.dup2(stream, number)
         os.close(stream)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells have what they run beside them ignore
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup does
     sys.stdout.reconfigure(line_buffering=False)  # the fork server's may have been a terminal
     os.environ.clear()
     os.environ.update(wanted["environment"])
+    tempfile.tempdir = None  # TMPDIR may be another
     if os.environ.get("RAGDIST_TEST_COLD"):
         multiprocessing.spawn.set_executable(sys.executable)
     os.chdir(wanted["cwd"])

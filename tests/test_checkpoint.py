@@ -46,6 +46,21 @@ def test_a_broken_newer_one_never_pushes_a_whole_one_out(tmp_path, keep):
     assert checkpoint.load_newest(tmp_path, CPU)[0].meta["samples"] == 900
 
 
+def test_what_others_put_beside_checkpoints_stays_and_disturbs_nothing(tmp_path):
+    for name in ("samples-000000000100.bak", "images-000000000100.bak", "lost+found", "samples-", "samples-1x"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").touch()
+    for name in (".DS_Store", ".nfs0000000000001", "samples-000000000100.tar", "samples-000000000064", "notes-1"):
+        (tmp_path / name).write_text("mine")
+    before = {path.name for path in tmp_path.iterdir()}
+    for seen in (32, 64, 96, 128):
+        save(tmp_path, seen, keep=2)
+    assert [checkpoint.seen_at(path) for path in checkpoint.listed(tmp_path)] == [96, 128]
+    assert before - {path.name for path in tmp_path.iterdir()} == {"samples-000000000064"}
+    (moved,) = tmp_path.glob("samples-000000000064.other-*")
+    assert moved.read_text() == "mine"
+
+
 def test_none_at_all_is_a_start_and_only_broken_ones_are_not(tmp_path):
     assert checkpoint.load_newest(tmp_path, CPU) == (None, [])
     save(tmp_path, 100)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from ragdist.runs import checkpoint
 from tests.conftest import TINY
@@ -49,3 +50,13 @@ def test_the_commands_own_input_is_empty():
         assert started.stdout.readline() == "'' ['says', '--one', '2']\n"
         started.stdin.close()
     assert started.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("preload", ["None", "[]"], ids=["spawned", "forked"])
+def test_a_command_that_fails_does_not_wait_for_its_processes(preload):
+    """They are deaf to what Python sends its daemons when it exits."""
+    started = f"start_context({preload}).Process(target=time.sleep, args=(1000,), daemon=True).start()"
+    code = f"import time; from ragdist.tools.follow_parent import start_context; {started}; raise KeyError('ours')"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert result.returncode == 1
+    assert result.stderr.endswith("KeyError: 'ours'\n")

@@ -15,6 +15,7 @@ import pytest
 
 from cluster.lab import network
 from ragdist.config import settings
+from ragdist.launch.on_ray import ray_internals
 from tests import plugin, warm
 from tests.driven import (
     CHECKOUT,
@@ -31,6 +32,7 @@ from tests.driven import (
     options,
     summary,
     wait_for_checkpoint,
+    wait_until_requested,
     workers_on,
 )
 from tests.ranks import on_ranks
@@ -59,7 +61,7 @@ def data(tmp_path_factory) -> Path:
 
 def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed_run(lab, data, tmp_path):
     """SIGKILL to a worker while it starts and while it trains, SIGSTOP to one, SIGKILL to the controller and to the
-    driver: same bits.
+    driver: same bits. What the driver asked the autoscaler for is not asked for after its end.
     """
     samples = 19_200
     undisturbed, _ = settings.parse(options(data, tmp_path / "whole", samples, "2"), "test")
@@ -73,6 +75,7 @@ def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed
         # While the workers start.
         _, worker = any_worker(lab)
         os.kill(worker, signal.SIGKILL)
+        wait_until_requested(lab, 2 * [{"CPU": 1}])
         driver.wait_for("workers failed")
         driver.wait_for("images  L_G")
 
@@ -105,6 +108,11 @@ def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed
         wait_for_checkpoint(run, newest(run))
         driver.process.kill()
         driver.process.wait()
+        wait_until_requested(lab, [])
+        end = time.monotonic() + PATIENCE
+        while actors_on(lab, "head", b"Requester"):
+            assert time.monotonic() < end
+            time.sleep(0.1)
     finally:
         driver.stop()
     again = Driver(lab, tmp_path / "again.log", *arguments)
@@ -203,6 +211,16 @@ def test_a_folder_that_only_some_nodes_see_is_one_clear_error(lab, data, tmp_pat
     assert re.search(r"error: --out: .*\(" + re.escape(lab.address(node)) + r"\) does not see what the driver wrote there; give a path",
                      driver.text), driver.text  # fmt: skip
     assert "Traceback" not in driver.text
+
+
+def test_a_folder_in_the_working_directory_of_a_job_is_refused_where_there_are_several_nodes(lab, data, tmp_path):
+    copy = Path(f"{tmp_path}{ray_internals.WORKING_DIRECTORIES}_ray_pkg_0")
+    copy.mkdir(parents=True)
+    driver = Driver(lab, copy / "log", *options(data, "runs/a", 4800, "0"))
+    assert driver.wait() == 2, driver.text
+    assert "error: --out runs/a: in a Ray job that would lie in Ray's temporary copy" in driver.text
+    assert "home" not in driver.text
+    assert [path.name for path in copy.iterdir()] == ["log"]
 
 
 def test_each_node_fetches_its_share_of_the_shards(lab, data, tmp_path):

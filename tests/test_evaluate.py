@@ -295,8 +295,18 @@ def test_images_are_rounded_as_files_are(tmp_path):
     samples = torch.linspace(-1.2, 1.2, 3 * 64).view(1, 3, 8, 8)
     stored = from_network(samples, Form((3, 8, 8)))
     preview.tiles(stored)[0].save(tmp_path / "0.png")
-    (found,) = FolderSamples(tmp_path, "image", Form((3, 8, 8)), 0).batches(range(1), 1)
+    (tmp_path / ".0.png.part-x").write_bytes(b"half")
+    (tmp_path / ".samples.part-x").mkdir()
+    (tmp_path / ".samples.part-x/0.png").write_bytes(b"half")
+    files = FolderSamples(tmp_path, "image", Form((3, 8, 8)), 0)
+    (found,) = files.batches(range(1), 1)
     assert torch.equal(found.samples, stored)
+    assert (files.available(9), files.notes) == (1, [])
+    (tmp_path / "old").mkdir()
+    shutil.copy(tmp_path / "0.png", tmp_path / "old/1.JPG")
+    assert FolderSamples(tmp_path, "image", Form((3, 8, 8)), 0).notes == [
+        "judged as one: 1 .jpg and 1 .png files in 2 folders"
+    ]
 
 
 def test_history_keeps_protocols_apart_and_forgets_an_overwritten_run(tmp_path):

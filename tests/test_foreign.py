@@ -123,7 +123,8 @@ def test_no_labels(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "is no name"),
+        (b"", "it has no label (a .cls), and others have"),
+        (b"1.0", "is 1.0, no whole number"),
         (b"-1", "is -1: classes are numbered from 0"),
         (b"99999999", "classes are numbered"),
         (b"\xff\xfe", "no text"),
@@ -270,7 +271,7 @@ def test_long_names_links_and_readers_own_members(tmp_path):
             tar.addfile(info)
     summary = index(tmp_path)
     assert summary.index.samples == 1
-    assert summary.ignored == {"without a key": 2}
+    assert summary.ignored == {"without a key": 2, "symbolic links": 1, "devices and pipes": 1}
 
 
 @given(st.text("ab./ _J", min_size=1, max_size=12).filter(lambda n: not any(p.startswith(".") for p in n.split("/"))))

@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ragdist.config.run import NetworkOptions
+from ragdist.generate import main as draw
 from ragdist.generation import sampling
+from ragdist.generation.whole_folder import whole_folder
 from ragdist.networks.build import build_generator
-from tests.conftest import TINY, command, refused
+from ragdist.tools.errors import UserError
+from ragdist.tools.ownership import Owner, process_space
+from tests.conftest import TINY, command, refused, refused_here
 
 GENERATE = "ragdist.generate"
 
@@ -53,6 +57,55 @@ def test_a_folder_of_single_images(run, tmp_path):
     for i in range(5):  # sample i does not depend on how many are drawn
         many, few = (np.asarray(Image.open(tmp_path / f / f"{i:06d}.png"), int) for f in ("many", "few"))
         assert np.abs(many - few).max() <= 1
+
+
+def test_a_folder_holds_the_samples_of_one_command(run, tmp_path):
+    """A mixture of two drawings would be judged as one."""
+    out = tmp_path / "samples"
+    draw([str(run), "--n=6", f"--out={out}"])
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert "it holds 6 samples" in refused_here(draw, run, "--n=3", "--seed=1", f"--out={out}")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+
+    (tmp_path / f".samples.part-{Owner(process_space(), 2**22 + 1, 1)}").mkdir()  # of a command that was killed
+    draw([str(run), "--n=3", "--seed=1", f"--out={out}", "--overwrite"])
+    assert sorted(path.name for path in out.iterdir()) == [f"{i:06d}.png" for i in range(3)]
+    assert (out / "000000.png").read_bytes() != first["000000.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["samples"]
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(run, tmp_path, monkeypatch):
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album/holiday.png").write_bytes(b"dear")
+    (tmp_path / "a.png").mkdir()
+    for out in (tmp_path / "album", run):
+        assert "other things than samples" in refused_here(draw, run, f"--out={out}", "--overwrite")
+    assert (tmp_path / "album/holiday.png").read_bytes() == b"dear"
+    assert "it is a folder" in refused_here(draw, run, f"--out={tmp_path / 'a.png'}")
+    monkeypatch.chdir(tmp_path / "a.png")
+    assert "it is the working directory" in refused_here(draw, run, "--out=.")
+
+
+def test_a_drawing_that_fails_leaves_nothing_and_one_that_comes_second_takes_nothing(tmp_path):
+    def fill(name: str, meanwhile: str) -> None:
+        with whole_folder(tmp_path / name, overwrite=False) as folder:
+            (folder / "000000.png").write_text(name)
+            if not meanwhile:
+                raise RuntimeError
+            (tmp_path / meanwhile).mkdir()
+            (tmp_path / meanwhile / "000000.png").write_text("early")
+
+    with pytest.raises(RuntimeError):
+        fill("a", "")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="it holds 1 samples"):
+        fill("a", "a")
+    assert [path.read_text() for path in tmp_path.rglob("*.png")] == ["early"]
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    with whole_folder(tmp_path / "link", overwrite=True) as folder:
+        (folder / "000001.png").write_text("new")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["000001.png"]
+    assert (tmp_path / "link").is_symlink()
 
 
 def test_one_class(run, tmp_path):

@@ -21,6 +21,7 @@ from ragdist.tools.errors import UserError
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(lease_file, "BEAT", 0.4)
+    monkeypatch.setattr(lease_file, "SETTLING", 0.5)
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
 
 

@@ -139,6 +139,31 @@ def test_a_file_system_without_locks_is_warned_of_once(tmp_path):
     assert line.startswith(f"warning: {tmp_path} is on a file system without locks (Operation not supported)")
 
 
+AT_ONCE = """
+import sys, time
+from pathlib import Path
+from ragdist.storage.locks import locked_folder
+from ragdist.tools.errors import UserError
+time.sleep(float(sys.argv[2]) - time.time())
+try:
+    with locked_folder(Path(sys.argv[1]), "it", sys.argv[3]):
+        time.sleep(0.5)
+        print("went on as " + (Path(sys.argv[1]) / "lock").read_text().splitlines()[1])
+except UserError as error:
+    print(error)
+"""
+
+
+@needs_filter
+def test_without_locks_one_of_those_that_begin_at_one_moment_goes_on(tmp_path):
+    moment, pipes = time.time() + 2, {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    processes = [subprocess.Popen(without(AT_ONCE, tmp_path, moment, number), **pipes) for number in range(4)]
+    said = [process.communicate(timeout=60)[0] for process in processes]
+    (winner,) = [number for number, line in enumerate(said) if line == f"went on as {number}\n"]
+    who = f"{tmp_path} is in use by process {processes[winner].pid} on {socket.gethostname()}"
+    assert all(line.startswith(who) for number, line in enumerate(said) if number != winner), said
+
+
 @needs_filter
 def test_without_locks_the_earlier_of_two_runs_stops_before_its_next_checkpoint(tmp_path, digits):
     command = [sys.executable, "-m", "tests.without_flock", "ragdist.train", *TINY, f"--data={digits}", "--device=cpu"]
@@ -159,6 +184,8 @@ def test_without_locks_the_earlier_of_two_runs_stops_before_its_next_checkpoint(
         warning, error = [line for line in errors.splitlines() if line.startswith(("warning", "error"))]
         assert warning.startswith(f"warning: {tmp_path / 'run'} is on a file system without locks")
         assert error.startswith("error: another process took this run over")
+        while "L_G" not in (line := runs[1].stdout.readline()):  # it trains
+            assert line, runs[1].communicate()
         runs[1].send_signal(signal.SIGINT)
         output, errors = runs[1].communicate(timeout=120)
         assert runs[1].returncode == 130, errors

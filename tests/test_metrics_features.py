@@ -168,6 +168,26 @@ def test_a_classifier_is_trained_once_and_kept_with_the_data(digits, tmp_path):
     assert (logits.argmax(1) == data.labels[data.drawn(300)]).double().mean() > 0.6
 
 
+@pytest.mark.parametrize(("count", "seen"), [
+    (18, 5_000), (54, 5_000), (540, 16_200), (1_333, 39_990), (1_334, 40_000), (4_000, 40_000), (5_400, 54_000), (45_000, 200_000),
+])  # fmt: skip
+def test_a_classifier_of_little_data_is_trained_for_less_long(count, seen):
+    assert classifiers._budget(count) == seen
+
+
+def test_a_classifier_of_sixty_images_tells_the_classes_of_others(digits, tmp_path):
+    data = DataSet(str(digits), tmp_path / "fetched")
+    few = DataSet(str(digits), tmp_path / "fetched")
+    few.drawn = lambda count: data.drawn(60)
+    seen = []
+    extractor = classifiers.ClassifierFeatures(classifiers.train(few, 0, "cpu", lambda total: seen.append), "cpu")
+    others, there = data.samples(data.drawn(0)[60:])
+    assert there.all()
+    right = extractor(others)[1].argmax(1) == data.labels[data.drawn(0)[60:]]
+    assert right.float().mean() > 0.75
+    assert 4_900 < sum(seen) <= 5_000
+
+
 def test_a_classifier_is_a_function_of_data_and_seed_and_may_lie_in_the_cache(digits, tmp_path, monkeypatch):
     data = DataSet(str(digits), tmp_path / "fetched")
     monkeypatch.setattr(classifiers, "_IMAGES", (1_000, 1_000))

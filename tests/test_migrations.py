@@ -356,7 +356,7 @@ def test_notes_that_another_version_left_are_passed_over(tmp_path):
     index_shards._survey(jobs, processes=1)
     assert all(index_shards._noted(job) for job in jobs)
     (plan,) = notes.glob("*.json")
-    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"spec": {}}))
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"of_later": 1}))
     found = Found.load(jobs[0].note)
     found.seconds = 1.5
     found.save(jobs[0].note)

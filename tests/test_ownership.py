@@ -116,6 +116,24 @@ def test_local_folders_of_runs_at_urls_are_swept_when_their_process_is_dead(aliv
     assert {path.name for path in tmp_path.iterdir()} == set(names) - gone
 
 
+def test_a_local_folder_in_use_is_not_swept_however_old_and_whosesoever_it_is(tmp_path, monkeypatch):
+    """As where nothing tells one process from another, or a machine sleeps for days."""
+    from ragdist.runs import remote
+    from ragdist.storage.locks import locked
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = tmp_path / f"ragdist-run-{Owner('0' * 12, 1, 0)}.x"
+    folder.mkdir()
+    long_ago = time.time() - STALE - 60
+    with locked(folder / ".lock"):
+        for path in (folder / ".lock", folder):
+            os.utime(path, (long_ago, long_ago))
+        remote._sweep()
+        assert folder.is_dir()
+    remote._sweep()
+    assert not folder.exists()
+
+
 def test_what_a_killed_process_left_of_a_checkpoint_goes_and_what_others_write_stays(alive, tmp_path):
     import torch
 

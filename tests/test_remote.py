@@ -8,17 +8,21 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from ragdist.config.run import DataOptions
 from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
+from ragdist.data.loader_processes import make_loader
 from ragdist.data.order import Order
 from ragdist.data.prefetch import Prefetcher
-from ragdist.data.reader import ShardReader, SlotDataset, Updates, make_loader
+from ragdist.data.reader import ShardReader, SlotDataset, Updates
 from ragdist.data.shard_files import ShardFiles
 from ragdist.data.writing.writer import write_shards
 from ragdist.distributed.world import World
+from ragdist.evaluation.reference_data import DataSet
 from ragdist.storage.cache import Cache
 from ragdist.tools.errors import UserError
 from ragdist.tools.ownership import owner_name
@@ -227,6 +231,23 @@ def test_a_cached_shard_that_rots_is_fetched_again(tmp_path, nginx, data, expect
     assert again.read() == expected
     assert not again.bad
     assert tars(nginx.requests())[before:] == ["/shard-000003.tar"]
+
+
+def test_an_evaluation_reads_a_rotten_cached_sample_again(tmp_path, nginx, data):
+    whole, there = DataSet(str(data), tmp_path / "unused").samples(np.arange(100, 200))
+    assert there.all()
+    remote = DataSet(nginx.url, tmp_path / "cache")
+    remote.reader.files.fetch(1)
+    shard = remote.index.shards[1]
+    path = tmp_path / "cache" / shard.sha256[:2] / shard.sha256
+    content = bytearray(path.read_bytes())
+    for row in index_file.load_table(data, shard)[[3, 50]]:
+        content[int(row["offset"]) + 40] ^= 1
+    path.write_bytes(content)
+    samples, there = remote.samples(np.arange(100, 200))
+    assert there.all()
+    assert not remote.bad
+    assert torch.equal(samples, whole)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])

@@ -91,6 +91,16 @@ def test_a_search_that_an_earlier_version_began_goes_on_with_the_same_command(ve
     place = golden.copied(version, tmp_path / version)
     (said,) = (words for words in golden.about(version)["commands"] if "--out=killed" in words.split())
     whole, before = (SearchFolder(place / name).read() for name in ("searched", "killed"))
+    if version == golden.VERSIONS[-1]:  # first one of its trials cannot be made
+        obstacle = place / "killed/trials/0002/seed-0"
+        obstacle.parent.mkdir()
+        obstacle.write_text("no folder")
+        result = command(*said.split(), cwd=place, **QUIET)
+        assert result.returncode == 1, result.stdout + result.stderr
+        assert re.search(r"^3 trials in .*: 2 finished, 1 crashed\n", result.stdout, re.MULTILINE), result.stdout
+        assert re.search(r"^crashed:     trial 2: .+\. The same command tries again$", result.stdout, re.MULTILINE)
+        assert "train on it: " in result.stdout
+        obstacle.unlink()
     result = command(*said.split(), cwd=place, **QUIET)
     assert result.returncode == 0, result.stdout + result.stderr
     after = SearchFolder(place / "killed").read()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ragdist.config.shards import ShardOptions
-from ragdist.data.sources import folder, labels, open_source
+from ragdist.data import labels
+from ragdist.data.sources import grouping, open_source
 from ragdist.data.writing.writer import write_shards
 from ragdist.modalities.image import making
 from ragdist.tools.errors import UserError
@@ -106,7 +107,20 @@ def test_links_are_followed_and_circles_are_not(tmp_path, class_folders):
     for name in ("cat", "dog"):
         (root / name).symlink_to(class_folders / name)
     (class_folders / "cat" / "up").symlink_to(root)
-    assert samples(root, tmp_path / "out")[0] == expected(class_folders)
+    (root / "dog" / "self").symlink_to("self")
+    found, summary = samples(root, tmp_path / "out")
+    assert found == expected(class_folders)
+    assert [line for line in summary.remarks if line.startswith("links that lead nowhere: 1")]
+
+
+@pytest.mark.parametrize("link", ["a", "z"])
+def test_a_folder_that_is_linked_beside_itself_keeps_its_own_name(tmp_path, class_folders, link):
+    (class_folders / link).symlink_to(class_folders / "cat")
+    (class_folders / "cow").mkdir()
+    summary = samples(class_folders, tmp_path / "out")[1]
+    assert summary.index.classes == ("cat", "dog")
+    assert f"links to folders that are there already, not followed: 1, such as {link}" in summary.remarks
+    assert "empty folders: 1, such as cow" in summary.remarks
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar"])
@@ -159,21 +173,22 @@ def test_listings_with_numbers_or_without_labels(tmp_path, class_folders):
         ("a.csv", "", "no column 'path'"),
         ("a.csv", "path\n", "lists no images"),
         ("a.csv", "path,label\ncat/0.png,1\ncat/1.jpg,\n", "line 3: no label"),
-        ("a.csv", "path,label\ncat/0.png,-1\ncat/1.jpg,cat\n", ""),
+        ("a.csv", "path,label\ncat/0.png,1\ncat/1.jpg,cat\n", "neither a whole number"),
         ("a.csv", "path\nnowhere.png\n", "nowhere.png cannot be read"),
         ("a.jsonl", '{"path": "cat/0.png"}\n{', "line 2: no JSON"),
         ("a.jsonl", "[1]", "line 1: give an object"),
         ("a.jsonl", '{"label": 1}', "line 1: it names no image"),
         ("a.jsonl", '{"path": "cat/0.png", "label": -1}', "label -1"),
-        ("a.jsonl", '{"path": "cat/0.png", "label": 1}\n{"path": "cat/1.jpg", "label": "x"}', "neither a whole number"),
+        (
+            "a.jsonl",
+            '{"path": "cat/0.png", "label": 1}\n{"path": "cat/1.jpg", "label": "fox"}',
+            "neither a whole number",
+        ),
     ],
 )
 def test_listings_that_are_wrong(tmp_path, class_folders, name, text, says):
     (class_folders / name).write_text(text)
-    if says:
-        assert says in refusal(class_folders / name, tmp_path)
-    else:  # names, though one of them looks like a number
-        assert samples(class_folders / name, tmp_path / "out")[1].index.classes == ("-1", "cat")
+    assert says in refusal(class_folders / name, tmp_path)
 
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (7, 5, 6, 3), dtype=np.uint8)
@@ -215,6 +230,13 @@ def test_arrays(tmp_path, images, kind):
 def test_arrays_that_are_no_images(tmp_path, contents, says):
     np.savez(tmp_path / "a.npz", **contents)
     assert says in refusal(tmp_path / "a.npz", tmp_path)
+
+
+def test_labels_of_arrays_by_other_names(tmp_path):
+    np.savez(tmp_path / "a.npz", images=COLOUR, y=np.arange(7) % 2, mean=[1.0])
+    summary = samples(tmp_path / "a.npz", tmp_path / "out")[1]
+    assert summary.index.classes == ("0", "1")
+    assert summary.remarks == [f"{tmp_path / 'a.npz'}: labels are y; not used: 'mean'"]
 
 
 def test_cut_off_arrays(tmp_path):
@@ -273,12 +295,18 @@ def hugging(tmp_path, class_folders):
     datasets = pytest.importorskip("datasets")
     files = sorted(class_folders.rglob("*.*"))
     features = datasets.Features(
-        {"name": datasets.Value("string"), "img": datasets.Image(), "kind": datasets.ClassLabel(names=["cat", "dog"])}
+        {
+            "name": datasets.Value("string"),
+            "img": datasets.Image(),
+            "kind": datasets.ClassLabel(names=["cat", "dog"]),
+            "boxes": datasets.Sequence(datasets.Value("int64")),
+        }
     )
     content = {
         "name": [file.name for file in files],
         "img": [{"bytes": file.read_bytes(), "path": None} for file in files],
         "kind": [file.parent.name for file in files],
+        "boxes": [[1, 2]] * len(files),
     }
     rows = datasets.Dataset.from_dict(content, features)
     datasets.DatasetDict({"train": rows, "few": rows.select(range(2))}).save_to_disk(tmp_path / "hub")
@@ -295,6 +323,7 @@ def test_hugging_face(tmp_path, class_folders, hugging):
     assert "did you mean 'train'" in refusal(f"hf:{hugging}", tmp_path, split="trian")
     assert "did you mean 'img'" in refusal(f"hf:{hugging}", tmp_path, image_column="imgs")
     assert "has no images there" in refusal(f"hf:{hugging}", tmp_path, image_column="kind")
+    assert "label [1, 2], neither a whole number nor a name" in refusal(f"hf:{hugging}", tmp_path, label_column="boxes")
     line = refused(command(SHARDS, "hf:no/such-set-anywhere", "none", cwd=tmp_path, HF_HUB_OFFLINE="1"))
     assert "hf:no/such-set-anywhere cannot be loaded" in line, line
 
@@ -326,7 +355,7 @@ NAMES = st.text("abc", min_size=1, max_size=2)
 @given(st.sets(st.lists(NAMES, min_size=1, max_size=4).map("/".join), min_size=2, max_size=8))
 def test_class_names_tell_folders_apart(folders):
     folders = sorted(folders)
-    names = folder.class_names(folders)
+    names = grouping.class_names(folders)
     assert len(set(names)) == len(folders)
     for name, path in zip(names, folders, strict=True):
         assert name == "." or path == name or path.endswith(f"/{name}")
@@ -335,18 +364,14 @@ def test_class_names_tell_folders_apart(folders):
 
 @given(st.lists(st.one_of(st.integers(0, 50), st.integers(0, 50).map(str)), min_size=1))
 def test_numbers_stay_what_they_are(values):
-    if len({type(value) for value in values}) > 1:
-        with pytest.raises(UserError):
-            labels.numbered("x", values)
-        return
     found, classes = labels.numbered("x", values)
     assert found == [int(value) for value in values]
     assert [classes[i] for i in found] == [str(value) for value in values]
 
 
-@given(st.lists(st.text(min_size=1), min_size=1))
+@given(st.lists(st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=150), min_size=1))
 def test_names_become_numbers_and_back(values):
-    values = [f"n{value}" for value in values]
+    values = [f"n{value}".strip() for value in values]
     found, classes = labels.numbered("x", values)
     assert [classes[i] for i in found] == values
     assert classes == sorted(set(values))

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from ragdist.config.run import DataOptions
 from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
+from ragdist.data.loader_processes import make_loader
 from ragdist.data.order import Order
-from ragdist.data.reader import ShardReader, SlotDataset, Slots, Updates, make_loader
+from ragdist.data.reader import ShardReader, SlotDataset, Slots, Updates
 from ragdist.data.shard_files import ShardFiles
 from ragdist.data.writing.writer import write_shards
 from ragdist.distributed.world import World

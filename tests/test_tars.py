@@ -49,6 +49,15 @@ def test_members_and_offsets_are_tarfiles(entries, format):
     assert found(data) == by_tarfile(data)
 
 
+def test_a_long_name_goes_on_to_its_zero():
+    """As other readers take it, which read whole blocks, whatever size its header says."""
+    data = bytearray(make([("x" * 150 + ".jpg", b"content", tarfile.REGTYPE)], tarfile.GNU_FORMAT))
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 100
+    data[:512] = header.tobuf(tarfile.GNU_FORMAT)
+    assert found(bytes(data)) == by_tarfile(bytes(data))
+
+
 def test_sizes_beyond_eight_gigabytes_are_read(monkeypatch):
     """A size in base 256 (GNU), and one in a PAX header."""
     for format in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
@@ -116,6 +125,11 @@ def test_a_long_name_without_its_member_is_found():
         data = make([("a" * 200 + ".jpg", b"x", tarfile.REGTYPE)], format)
         with pytest.raises(TarDamage, match="is missing"):
             list(walk(data[:1024] + bytes(10_240)))
+        with pytest.raises(TarDamage, match="is missing: another"):
+            list(walk(data[:1024] + data))
+        if format == tarfile.PAX_FORMAT:  # with its name blanked, too
+            with pytest.raises(TarDamage, match="is missing"):
+                list(walk(data[:512] + bytes(10_240)))
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ def fails(job: int, advance) -> int:
     return job
 
 
+def crashes(job: int, advance) -> int:
+    if job == 2:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(0.05)
+    return job
+
+
 def dies(job: int, advance) -> int:
     advance(1)
     if job == 2:
@@ -118,6 +125,12 @@ def test_of_several_errors_the_first_in_order_is_told(processes):
 
 def test_a_killed_process_is_one_line():
     with pytest.raises(UserError, match=r"^a working process was killed.*fewer --processes$"), pool(dies, 2) as workers:
+        list(workers.in_order(range(100)))
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_that_crashes_is_one_line_that_says_so():
+    with pytest.raises(UserError, match=r"^a working process was ended by SIGSEGV"), pool(crashes, 2) as workers:
         list(workers.in_order(range(100)))
     assert not multiprocessing.active_children()
 

@@ -232,6 +232,7 @@ class Request:
         of_server = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), sys.path[0]]
         os.environ.clear()
         os.environb.update(variable.split(b"=", 1) for variable in variables)
+        tempfile.tempdir = None  # TMPDIR may be another
         own = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
         sys.path[:] = own + [place for place in sys.path if place not in of_server]
         sys.modules.pop("tests")

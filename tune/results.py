@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 import shutil
 from datetime import timedelta
 
@@ -82,6 +83,9 @@ def summary(search: SearchState, seconds: float) -> list[str]:
     states = [trial.state for trial in search.trials.values()]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     lines = [f"{len(states)} trials in {timedelta(seconds=round(seconds))}: {', '.join(counts)}"]
+    if there := crashed(search):
+        which = f"trial {there[0].number}" if len(there) == 1 else f"{len(there)} trials, the first {there[0].number}"
+        lines.append(f"crashed:     {which}: {there[0].reason}. The same command tries again")
     best = ranked(search)
     if not best:
         return [*lines, f"no trial got to the end of its budget; see {place.csv}"]
@@ -94,10 +98,15 @@ def summary(search: SearchState, seconds: float) -> list[str]:
         lines.append(f"  {name:<9} {_outcome(trial)}")
     lines += [
         f"report:      {place.report}",
-        f"all trials:  {place.csv}, tensorboard --logdir {place.board}",
-        f"train on it: python -m ragdist.train --config {place.best} --out runs/best",
+        f"all trials:  {place.csv}, tensorboard --logdir {shlex.quote(str(place.board))}",
+        f"train on it: python -m ragdist.train --config {shlex.quote(str(place.best))} --out runs/best",
     ]
     return lines
+
+
+def crashed(search: SearchState) -> list[Trial]:
+    """The trials whose processes died or failed, which says nothing of their options."""
+    return sorted((t for t in search.trials.values() if t.state == folder.CRASHED), key=lambda trial: trial.number)
 
 
 def _named(search: SearchState, name: str) -> Trial:

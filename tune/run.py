@@ -12,8 +12,8 @@ import torch
 from ragdist import modalities
 from ragdist.config import Config
 from ragdist.distributed.world import pick_device
-from ragdist.launch.launch import with_paths_of_plugins
-from ragdist.launch.on_ray import environment, ray_internals
+from ragdist.launch.launch import in_ray_job, with_paths_of_plugins
+from ragdist.launch.on_ray import environment, job, ray_internals
 from ragdist.launch.session import absolute_path, open_data
 from ragdist.storage.files import os_errors_as_user_error, write_whole
 from ragdist.tools.errors import UserError
@@ -23,17 +23,22 @@ from tune import results, space
 from tune.evaluator import TrialEvaluator, check
 from tune.folder import SearchFolder
 from tune.plan import Plan
+from tune.ranking import ranked
 from tune.state import SearchState
 from tune.table import Table
 
 
 def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
-    """Run or continue a search; the exit code. ``began`` is when the command did, by time.monotonic().
+    """Run or continue a search. ``began`` is when the command did, by time.monotonic().
+
+    Returns:
+        The exit code: 0, or 1 where trials crashed or none got to the end of its budget; 130 where it was stopped.
 
     Raises:
         UserError: a mistake that the user can mend: damaged data, a folder in use, no such device.
     """
-    place, plan = SearchFolder(out), _understood_everywhere(plan, out)
+    plan, out = _understood_everywhere(plan, out)
+    place = SearchFolder(out)
     units = modalities.making(open_data(plan.config).codec).units
     check(plan)  # a start that is refused leaves nothing behind, and what was there before
     with place.locked(), StopOnSignal() as stop:
@@ -59,16 +64,18 @@ def run(plan: Plan, out: Path, *, overwrite: bool, began: float) -> int:
             raise UserError(f"{gave_up}. What is done is kept in {out}; the same command continues")
         results.write(search)
         print(*results.summary(search, time.monotonic() - began), sep="\n")
-    return 0
+    return 1 if results.crashed(search) or not ranked(search) else 0
 
 
-def _understood_everywhere(plan: Plan, out: Path) -> Plan:
-    """The plan with absolute paths. Raises UserError for relative ones in a Ray job."""
+def _understood_everywhere(plan: Plan, out: Path) -> tuple[Plan, Path]:
+    """The plan and the folder by absolute paths. Raises UserError for relative ones in a Ray job on several nodes."""
     config = with_paths_of_plugins(plan.config)
-    absolute_path(str(out), "--out")
+    if in_ray_job():
+        config = job.with_lasting_data(config)
+        out = Path(job.lasting_path(str(out), "--out", config.collective_timeout))
     config = space.varied(config, {"data.path": absolute_path(config.data.path, "--data")})
     judged_by = absolute_path(plan.options.judged_by, "--judged_by")
-    return plans.make(config, replace(plan.options, judged_by=judged_by), plan.axes)
+    return plans.make(config, replace(plan.options, judged_by=judged_by), plan.axes), out
 
 
 def _check_same(plan: Plan, place: SearchFolder) -> None:

@@ -9,7 +9,6 @@ from ragdist.config import Config
 from ragdist.distributed.world import World
 from ragdist.launch.session import finish, open_data
 from ragdist.runs.open import run_at
-from ragdist.storage.files import os_errors_as_user_error
 from ragdist.training.monitor import Monitor
 from ragdist.training.trainer import Trainer
 
@@ -42,15 +41,14 @@ def train(config: Config, device: torch.device, stop: Callable[[], bool], *, las
     """
     place = run_at(config.out)
     index = open_data(config)
-    with place.leased(config, overwrite=False) as lease, place.opened(config) as folder:
-        folder.fence = lease.check
+    with place.leased(config, overwrite=False) as lease, place.opened(config, lease.token) as folder:
+        folder.fences.append(lease.check)
         trainer = Trainer(config, World(0, 1, device), index, folder)
         if trainer.finished and folder.generator.is_file() and (folder.summary.is_file() or not last):
             return True
-        with os_errors_as_user_error(f"cannot write to {config.out} (the last checkpoint is kept)"):
-            monitor = Monitor(config, folder, index, trainer.seen, progress=_Silent())
-            with closing(monitor):
-                outcome = trainer.train(monitor, stop)
-                if outcome.finished and last:
-                    finish(folder, monitor, outcome, len(trainer.loader.bad))
+        monitor = Monitor(config, folder, index, trainer.seen, progress=_Silent())
+        with closing(monitor):
+            outcome = trainer.train(monitor, stop)
+            if outcome.finished and last:
+                finish(folder, monitor, outcome, len(trainer.loader.bad))
     return outcome.finished

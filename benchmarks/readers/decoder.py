@@ -12,7 +12,7 @@ from simplejpeg import decode_jpeg
 from benchmarks.readers import SEED, Data
 from ragdist.data import index as index_file
 from ragdist.data.order import Order
-from ragdist.modalities.image.training import torchvision_decoder
+from ragdist.modalities.image.webp import torchvision_operator
 
 RGB = 3
 
@@ -42,5 +42,5 @@ def _turbo(shape: tuple[int, int, int]) -> Callable[[bytearray], np.ndarray]:
 
 
 def _operator() -> Callable[[torch.Tensor], torch.Tensor]:
-    decode = torchvision_decoder()
+    decode = torchvision_operator("decode_image")
     return lambda payload: decode(payload, RGB)

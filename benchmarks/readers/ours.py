@@ -11,9 +11,10 @@ from torch import Tensor
 from benchmarks.readers import BATCH, SEED, Data
 from ragdist.config.run import DataOptions
 from ragdist.data import index as index_file
+from ragdist.data.loader_processes import make_loader
 from ragdist.data.order import Order
 from ragdist.data.prefetch import Prefetcher
-from ragdist.data.reader import ShardReader, SlotDataset, Updates, make_loader
+from ragdist.data.reader import ShardReader, SlotDataset, Updates
 from ragdist.data.shard_files import ShardFiles
 from ragdist.storage.cache import Cache
 

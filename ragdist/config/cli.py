@@ -61,6 +61,7 @@ class Parser(jsonargparse.ArgumentParser):
     def __init__(self, **options: Any):
         super().__init__(formatter_class=_Formatter, **options)
         self.notes: dict[str, str] = {}  # option -> what --help says before its docstring
+        self.any_bytes: set[str] = set()  # options that may be paths which are no text
         self._kinds: list[tuple[type, Mapping[str, str]]] = []  # whose options these are, and names of their own
 
     def add_class_arguments(self, theclass: type, *args: Any, **options: Any) -> Any:
@@ -110,7 +111,12 @@ class Parser(jsonargparse.ArgumentParser):
             self._describe()
             print(helptext.select(self, self._common, about), end="")
             self.exit()
-        return super().parse_args(args, *more, **options)
+        values = super().parse_args(args, *more, **options)
+        options = {action.dest: text for action in self._actions for text in action.option_strings[:1]}
+        for name, value in values.items():
+            if isinstance(value, str) and name not in self.any_bytes:
+                _check_text(options.get(name, name), value)
+        return values
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise UserError(self._one_line(str(message)))
@@ -137,6 +143,14 @@ class Parser(jsonargparse.ArgumentParser):
                 return f"--{key}: '{kind[2].strip()}' is not {kinds.get(kind[1], kind[1])}"
             return f"--{key}: {' '.join(what.split())}"
         return " ".join(message.split())
+
+
+def _check_text(name: str, value: str) -> None:
+    """Refuse bytes that are no text: YAML does not read what it has written of them, nor safetensors such a path."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name} {value}: it is not UTF-8: choose another name, or rename it") from error
 
 
 def _close(value: str, known: list[str]) -> str:

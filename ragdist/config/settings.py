@@ -44,7 +44,11 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
         argv = ["--config", _as_of_today(cli.config_file(name)), *argv]
     try:
         values = _parser(prog).parse_args(argv)
+    except UnicodeDecodeError as error:
+        raise UserError(f"--config {name}: it is no text in UTF-8") from error
     except UserError as error:
+        if "Unexpected config:" in str(error):
+            raise UserError(f"--config {name}: it holds no options") from error
         if "Problems parsing config" not in str(error):
             raise
         raise UserError(f"--config {name}: it is no YAML ({str(error).partition(': ')[2]})") from error

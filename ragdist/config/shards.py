@@ -6,8 +6,8 @@ from typing import Literal
 from ragdist.config.option import common, option
 
 SOURCES = (
-    "a folder of class folders or of images, a .tar, .tar.gz or .zip of one, a .csv or .jsonl listing, a .npy or "
-    ".npz array, torchvision:NAME, hf:NAME, or 'digits'"
+    "a folder of class folders or of images, a .tar, .tar.gz or .zip of one, a .csv, .tsv, .txt, .json or .jsonl "
+    "listing, a .npy or .npz array, torchvision:NAME, hf:NAME, or 'digits'"
 )
 
 
@@ -29,14 +29,19 @@ class ShardOptions:
     """processes that decode and write; 0: one a core"""
     split: str = common("")
     """part of the source: train, test, ... of torchvision and hf, a sub-folder of a folder or archive; empty: all"""
+    labels: str = common("auto")
+    """classes of files in folders and archives: auto: of a label file beside them, else of their folders, if these are
+    more than parts; folders; none; or the name of a label file among them"""
     root: str = ""
     """folder that torchvision downloads into; empty: ~/.cache/ragdist/torchvision"""
     hf_config: str = ""
     """configuration of an hf data set that has several"""
     image_column: str = ""
-    """column of an hf data set that holds the images; empty: found by its type"""
+    """column that holds the images, or their paths, of an hf data set, a listing or a label file; empty: found by its
+    type or name"""
     label_column: str = ""
-    """column of an hf data set that holds the labels; empty: found by its type, or none"""
+    """column that holds the labels of an hf data set, a listing or a label file; empty: found by its type or name, or
+    none"""
     scratch: str = ""
     """folder for shards on their way to an OUT that is a URL; empty: ~/.cache/ragdist/uploads"""
 

@@ -18,6 +18,7 @@ what it is however many versions and fields follow.
 import hashlib
 import io
 import json
+import shlex
 import tarfile
 import zlib
 from collections.abc import Iterable
@@ -239,15 +240,14 @@ def _check_types(content: dict) -> None:
 
 
 def _nothing_there(store: Store) -> str:
+    out = shlex.quote(str(store.where))
     if store.local is None:
-        return f"no {INDEX} at {store.where}: make shards there with `python -m ragdist.shards SOURCE {store.where}`"
+        return f"no {INDEX} at {store.where}: make shards there with `python -m ragdist.shards SOURCE {out}`"
     if not store.local.is_dir():
-        return f"no data folder at {store.where}: make shards with `python -m ragdist.shards SOURCE {store.where}`"
+        return f"no data folder at {store.where}: make shards with `python -m ragdist.shards SOURCE {out}`"
     if any(store.local.glob("*.tar")):
-        return (
-            f"{store.where} holds shards but no {INDEX}: make one with `python -m ragdist.shards index {store.where}`"
-        )
-    return f"{store.where} holds no shards: make some with `python -m ragdist.shards SOURCE {store.where}`"
+        return f"{store.where} holds shards but no {INDEX}: make one with `python -m ragdist.shards index {out}`"
+    return f"{store.where} holds no shards: make some with `python -m ragdist.shards SOURCE {out}`"
 
 
 def table_from(data: bytes, shard: Shard, path: str) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Processes that work through jobs, watched as a whole; they end with the command, however it ends."""
 
-import multiprocessing
 import pickle
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 from ragdist.tools.follow_parent import follow_parent, start_context
+from ragdist.tools.limits import reached
 from ragdist.tools.machine import cpu_count
 from ragdist.tools.progress import Progress
 
@@ -38,20 +40,26 @@ class Workers:
         self.work, self.processes, self.advance, self.torch = work, processes, advance, torch
         self._executor: ProcessPoolExecutor | None = None
         self._running: dict[Future, Any] = {}
+        self._members: dict[int, Any] = {}  # processes by their number
         self._told = 0
 
     def __enter__(self) -> "Workers":
         if self.processes > 1:
-            context = multiprocessing.get_context("spawn")
-            if self.torch:
-                context = start_context(["torch", self.work.__module__])
-            # Each process counts for itself: one that is killed leaves no lock behind.
-            self._done, number = context.RawArray("Q", self.processes), context.Value("i", 0)
-            self._until, self._life = context.Pipe(duplex=False)
             work = pickle.dumps(self.work)  # apart: what it holds may be of a plugin
-            start = (plugins.loaded(), work, self._done, number, self._until, self.torch)
-            self._executor = ProcessPoolExecutor(self.processes, context, _start, start)
+            try:
+                self._make_pool(work)
+            except OSError as error:
+                why = reached(error) or f"{error.strerror}; a full or read-only /dev/shm or temporary folder does that"
+                print(f"warning: one process does all of the work, as others cannot start ({why})", file=sys.stderr)
         return self
+
+    def _make_pool(self, work: bytes) -> None:
+        context = start_context(["torch", self.work.__module__] if self.torch else None)
+        # Each process counts for itself: one that is killed leaves no lock behind.
+        self._done, number = context.RawArray("Q", self.processes), context.Value("i", 0)
+        self._until, self._life = context.Pipe(duplex=False)
+        start = (plugins.loaded(), work, self._done, number, self._until, self.torch)
+        self._executor = ProcessPoolExecutor(self.processes, context, _start, start)
 
     def __exit__(self, *exception) -> None:
         if self._executor:
@@ -74,7 +82,7 @@ class Workers:
             yield from ((name, self.work(job, self.advance)) for name, job in jobs)
             return
         for name, future in self._finished(iter(jobs)):
-            with _explained():
+            with self._explained():
                 result = future.result()
             yield name, result
 
@@ -92,7 +100,7 @@ class Workers:
         for number, future in self._finished(enumerate(jobs)):
             early[number] = future
             while turn in early:
-                with _explained():
+                with self._explained():
                     result = early.pop(turn).result()
                 turn += 1
                 yield result
@@ -102,8 +110,9 @@ class Workers:
             # A second job for each process is at hand, so that none waits for this one; more would fill the memory.
             while len(self._running) < 2 * self.processes and (next_one := next(jobs, None)) is not None:
                 name, job = next_one
-                with _explained():
+                with self._explained():
                     self._running[self._executor.submit(_run, job)] = name
+                self._members |= self._executor._processes or {}
             if not self._running:
                 return
             done, _ = wait(self._running, timeout=_SECONDS, return_when=FIRST_COMPLETED)
@@ -113,16 +122,24 @@ class Workers:
             for future in done:
                 yield self._running.pop(future), future
 
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a working process was killed, perhaps because memory ran out: run the same command again, with fewer "
-            "--processes"
-        ) from error
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenProcessPool as error:
+            # The others were killed when the first had died. The pool's own thread asks for their codes, too.
+            # Of two who ask at once one is told wrongly: it comes first.
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            codes = {member.exitcode for member in self._members.values()} - {None, 0, -signal.SIGKILL}
+            if codes and (code := min(codes)) < 0:
+                raise UserError(
+                    f"a working process was ended by {signal.Signals(-code).name}: a file that it reads was cut, or "
+                    "what decodes it failed; --processes 1 does without such processes"
+                ) from error
+            raise UserError(
+                "a working process was killed, perhaps because memory ran out: run the same command again, with fewer "
+                "--processes"
+            ) from error
 
 
 def _run(job: Any) -> Any:

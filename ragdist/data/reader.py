@@ -1,4 +1,4 @@
-"""The reader of training data: byte ranges of mapped shards, decoded, with each slot's noise.
+"""The reader of training data: byte ranges of shards, decoded, with each slot's noise.
 
 `SlotDataset` is map-style and stateless: item ``first`` is the update that begins with sample number
 ``first``, a pure function of the order and the seed. So loader processes hold nothing that a checkpoint
@@ -6,17 +6,17 @@ would have to keep, and their number cannot change the run.
 """
 
 import itertools
-import mmap
+import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ragdist import modalities
 from ragdist.config.run import DataOptions
@@ -24,12 +24,12 @@ from ragdist.data.order import Order
 from ragdist.data.shard_files import ShardFiles
 from ragdist.tools import noise, plugins
 from ragdist.tools.errors import UserError
-from ragdist.tools.follow_parent import follow_parent, start_context
+from ragdist.tools.limits import open_files, reached
 
 # Samples that are located at a time: NumPy takes as long for a small batch as for several.
 _LOCATED = 1024
 
-# A map holds a file descriptor, of which a process has 1,024 by default.
+# An open file holds a descriptor, of which a process has 1,024 by default.
 OPEN_SHARDS = 512
 
 
@@ -55,18 +55,28 @@ class Slots(NamedTuple):
 
 
 class _OpenShard(NamedTuple):
-    """A mapped tar and its table."""
+    """An open tar and its table."""
 
-    data: memoryview  # of memory that PyTorch may take as its own
+    file: BinaryIO
     row: Callable[[int], tuple[int, int, int, int]]  # of a sample: offset, length, CRC-32, label
+
+    def read(self, offset: int, length: int) -> memoryview:
+        """Bytes of the file, fewer at its end, in memory that PyTorch may take as its own.
+
+        Not from a map of the file: one that is cut or cannot be read any more would end the process.
+
+        Raises:
+            OSError: the system cannot read them.
+        """
+        return memoryview(bytearray(os.pread(self.file.fileno(), length, offset)))
 
 
 class ShardReader:
-    """Samples of a data set by (shard, number), from mapped files.
+    """Samples of a data set by (shard, number).
 
     Args:
         files: the data set's files.
-        open_shards: how many are kept mapped.
+        open_shards: how many are kept open, at most, and no more than half of what the system lets a process open.
     """
 
     def __init__(self, files: ShardFiles, open_shards: int = OPEN_SHARDS):
@@ -74,10 +84,10 @@ class ShardReader:
         self.index = files.index
         self.form = files.index.form
         self.modality = modalities.training(files.index.codec)
-        self.open_shards = open_shards
+        self.open_shards = max(min(open_shards, open_files() // 2), 1)
         self._open: dict[int, _OpenShard] = {}  # the most recently opened last
 
-    def __getstate__(self):  # a map is not pickled, nor what another process imports: a loader has its own
+    def __getstate__(self):  # an open file is not pickled, nor what another process imports: a loader has its own
         state = self.__dict__ | {"_open": {}, "plugins": plugins.loaded()}
         del state["modality"]
         return state
@@ -93,9 +103,14 @@ class ShardReader:
         Raises:
             UserError: the shard cannot be had.
         """
-        tar = self._open.get(shard) or self._map(shard)
+        tar = self._open.get(shard) or self._opened(shard)
         offset, length, checksum, label = tar.row(sample)
-        payload = tar.data[offset : offset + length]
+        try:
+            payload = tar.read(offset, length)
+        except OSError as error:
+            return self._bad(shard, sample, f"it cannot be read ({error.strerror})")
+        if len(payload) < length:
+            return self._bad(shard, sample, "its shard was cut off since it was indexed")
         if crc32(payload) != checksum:
             return self._bad(shard, sample, "its bytes changed since it was indexed")
         try:
@@ -113,9 +128,12 @@ class ShardReader:
         """
         payloads, labels = [], []
         for shard, sample in places:
-            tar = self._open.get(shard) or self._map(shard)
+            tar = self._open.get(shard) or self._opened(shard)
             offset, length, checksum, label = tar.row(sample)
-            payload = tar.data[offset : offset + length]
+            try:
+                payload = tar.read(offset, length)
+            except OSError:
+                return None
             if crc32(payload) != checksum:
                 return None
             payloads.append(payload)
@@ -124,6 +142,19 @@ class ShardReader:
             return self.modality.decode_all(payloads, self.form), labels
         except ValueError:
             return None
+
+    def read_sound(self, shard: int, sample: int) -> tuple[Tensor, int] | BadSample:
+        """Read a sample as `read`; where it is bad and the cached shard has rotted, once more from one fetched anew.
+
+        Raises:
+            UserError: the shard cannot be had.
+        """
+        found = self.read(shard, sample)
+        if not isinstance(found, BadSample) or not self.files.remote(shard):
+            return found
+        self.files.drop_if_damaged(shard)  # unless another process noticed first
+        self._open.pop(shard, None)
+        return self.read(shard, sample)
 
     def read_or_next(self, shard: int, sample: int) -> tuple[Tensor, int, list[BadSample]]:
         """Read a sample, or in place of a bad one the next good one of its shard; and the bad ones on the way.
@@ -135,26 +166,21 @@ class ShardReader:
         """
         bad = []
         for number in range(sample, sample + (count := self.index.shards[shard].samples)):
-            found = self.read(shard, number % count)
+            found = self.read(shard, number % count) if bad else self.read_sound(shard, number % count)
             if not isinstance(found, BadSample):
                 return *found, bad
-            if not bad and self.files.remote(shard):
-                # Perhaps the cached file rots; it is fetched again, by this process or another that noticed first.
-                self.files.drop_if_damaged(shard)
-                self._open.pop(shard, None)
-                found = self.read(shard, number % count)
-                if not isinstance(found, BadSample):
-                    return *found, bad
             bad.append(found)
         raise UserError(f"no sample of {self._name(shard)} can be used; the first: {bad[0]}")
 
-    def _map(self, number: int) -> _OpenShard:
-        with self.files.open(number) as file:
-            # Copy-on-write: PyTorch wants memory it may write to, and the file must not change.
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    def _opened(self, number: int) -> _OpenShard:
         if len(self._open) >= self.open_shards:
-            del self._open[next(iter(self._open))]
-        self._open[number] = _OpenShard(memoryview(data), self.files.table(number).item)
+            self._open.pop(next(iter(self._open))).file.close()
+        file = self.files.open(number)
+        try:
+            self._open[number] = _OpenShard(file, self.files.table(number).item)
+        except BaseException:
+            file.close()
+            raise
         return self._open[number]
 
     def _name(self, shard: int) -> str:
@@ -163,14 +189,17 @@ class ShardReader:
     def _bad(self, shard: int, sample: int, reason: str) -> BadSample:
         tar = self._open[shard]
         offset = tar.row(sample)[0]
-        where = f"{self._name(shard)}: sample {sample} ({key_before(tar.data, offset)}) at byte {offset}"
-        return BadSample(shard, sample, where, reason)
+        try:
+            key = key_of(bytes(tar.read(offset - 512, 512)))
+        except OSError:
+            key = "its header cannot be read, either"
+        return BadSample(shard, sample, f"{self._name(shard)}: sample {sample} ({key}) at byte {offset}", reason)
 
 
-def key_before(tar: memoryview, offset: int) -> str:
-    """Read a member's name from the header before its payload."""
+def key_of(header: bytes) -> str:
+    """Read a member's name from the header, 512 bytes, that lies before its payload."""
     try:
-        return tarfile.TarInfo.frombuf(bytes(tar[offset - 512 : offset]), "utf-8", "replace").name
+        return tarfile.TarInfo.frombuf(header, "utf-8", "replace").name
     except tarfile.HeaderError:
         return "its header is damaged, too"
 
@@ -197,6 +226,8 @@ class SlotDataset(Dataset):
             return self._slots(first)
         except UserError as error:
             return error
+        except (OSError, MemoryError) as error:
+            return UserError(f"the data cannot be read: {reached(error) or error}")
 
     def _slots(self, first: int) -> Slots:
         places = self._places(first)
@@ -239,24 +270,3 @@ class Updates:
 
     def __len__(self) -> int:
         return len(self.firsts)
-
-
-def _settle(_worker: int) -> None:
-    """Set up a loader process: one thread, Ctrl-C left to the trainer, no life after it."""
-    torch.set_num_threads(1)
-    follow_parent()
-
-
-def make_loader(dataset: SlotDataset, updates: Updates, *, workers: int, prefetch: int, pin: bool) -> DataLoader:
-    """Make the loader: batches in the order of updates, read ahead by ``workers`` processes."""
-    context = start_context([__name__]) if workers else None  # with PyTorch, which this module imports
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=updates,
-        num_workers=workers,
-        prefetch_factor=prefetch if workers else None,
-        multiprocessing_context=context,
-        worker_init_fn=_settle,
-        pin_memory=pin,
-    )

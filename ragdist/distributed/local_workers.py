@@ -13,18 +13,16 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
 from datetime import timedelta
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
 
 from ragdist.distributed.world import World, pick_device
 from ragdist.tools import memory, plugins
 from ragdist.tools.errors import UserError
-from ragdist.tools.follow_parent import follow_parent
+from ragdist.tools.follow_parent import follow_parent, start_context
 
 _MEETING = timedelta(seconds=30)  # for all to meet once they are ready, which takes none
 _PATIENCE = timedelta(hours=6)  # the others wait while rank 0 does what only one can
@@ -136,7 +134,7 @@ class _Others:
     """The worker processes, all ranks but 0."""
 
     def __init__(self):
-        self.context = torch.multiprocessing.get_context("spawn")
+        self.context = start_context()
         self.processes: list[Any] = []
         self.lines: list[Connection] = []
         self.failures: list[_Failure] = []
@@ -145,18 +143,15 @@ class _Others:
     def start(self, *task: Any) -> None:
         line, theirs = self.context.Pipe(duplex=False)
         process = self.context.Process(target=_run, args=(theirs, *task), daemon=True)
-        resource_tracker.ensure_running()  # it would let signals through in the middle of what follows
-        # A new process is not to hear Ctrl-C from its first moment on; this one hears it when that has started.
+        # This process hears Ctrl-C when the new one has started, which never does.
         heard: list[int] = []
         handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()
             self.processes.append(process)
             self.lines.append(line)
             theirs.close()
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             signal.signal(signal.SIGINT, handler)
         if heard:
             signal.raise_signal(signal.SIGINT)
@@ -231,7 +226,6 @@ def _run(
 ) -> None:
     """Run the work of a worker process."""
     follow_parent()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # ignored from here on
     torch.set_num_threads(threads)
     try:
         plugins.take(loaded)

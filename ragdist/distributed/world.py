@@ -65,7 +65,7 @@ class World:
         return bytes(mine)
 
     def run_on_all(self, work: Callable[[], T]) -> T:
-        """Run ``work`` on all ranks; where it raises a UserError on one, one is raised on all.
+        """Run ``work`` on all ranks; where it raises on one, that is raised there, and a UserError on all others.
 
         All ranks must call. Collectives within ``work`` must not lie behind what one rank alone may fail at.
         """
@@ -74,10 +74,11 @@ class World:
         found = problem = None
         try:
             found = work()
-        except UserError as error:
-            problem = str(error)
-        if said := next(filter(None, self.gather(problem)), None):
-            raise UserError(said)
+        except Exception as error:
+            problem = error
+        text = str(problem) if isinstance(problem, UserError) else problem and f"{type(problem).__name__}: {problem}"
+        if said := next(filter(None, self.gather(text)), None):
+            raise problem if problem and not isinstance(problem, UserError) else UserError(said)
         return found
 
     def decide(self, work: Callable[[], T]) -> T:

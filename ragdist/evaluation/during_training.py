@@ -144,7 +144,8 @@ class EvaluationDuringTraining:
         self.generator.load_state_dict(weights)
         sha256 = generator_file.weights_sha256(weights) if self.world.rank == 0 else ""
         about = {"samples": seen, "weights_sha256": sha256, "codec": self.index.codec}
-        about |= {"sample_shape": self.index.shape, "spec": self.index.spec}
+        form = modalities.comparable(self.index.codec, self.index.form)
+        about |= {"sample_shape": form.shape, "spec": form.spec}
         exported = generator_file.Exported(self.generator, about)
         samples = GeneratorSamples(exported, Path(self.config.out), self.reference.options.seed, self.shares)
         self.evaluation_steps = EvaluationSteps(samples, self.reference)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from ragdist.metrics.extractor import Extractor
 from ragdist.metrics.moments import Moments
 from ragdist.storage.files import write_whole
 from ragdist.tools.errors import UserError
+
+_CHECKSUM = "sha256"
 
 
 @dataclass
@@ -106,21 +110,42 @@ def _ordered(feature_set: FeatureSet) -> FeatureSet:
 
 def save(path: Path, feature_set: FeatureSet) -> None:
     """Write a feature set as one safetensors file, whole."""
-    from safetensors.torch import save as to_bytes
-
     tensors = {f"moments.{name}": value.contiguous() for name, value in vars(feature_set.moments).items()}
     tensors |= {name: value for name, value in vars(feature_set).items() if isinstance(value, Tensor)}
-    write_whole(path, to_bytes({name: value.clone() for name, value in tensors.items()}))
+    write_tensors(path, {name: value.clone() for name, value in tensors.items()})
 
 
 def load(path: Path) -> FeatureSet | None:
     """Load a feature set; None where there is no file, or a damaged one."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+    tensors = read_tensors(path)
     try:
-        tensors = load_file(path)
         moments = Moments(*(tensors.pop(f"moments.{name}") for name in ("count", "total", "outer")))
         return FeatureSet(moments, tensors["features"], tensors.get("logits"), tensors["labels"], tensors["numbers"])
-    except (OSError, SafetensorError, KeyError):
+    except KeyError:
         return None
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors as one safetensors file, whole, with a checksum of them in its metadata."""
+    from safetensors.torch import save as to_bytes
+
+    write_whole(path, to_bytes(tensors, {_CHECKSUM: hashlib.sha256(to_bytes(tensors)).hexdigest()}))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read what `write_tensors` wrote; empty where there is no file, or one that is not as it was written.
+
+    Up to version 0.2 there were no checksums: such files are taken as they are.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+    from safetensors.torch import save as to_bytes
+
+    try:
+        data = path.read_bytes()
+        tensors = load(data)
+        head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (OSError, SafetensorError, ValueError):
+        return {}
+    checksum = head.get("__metadata__", {}).get(_CHECKSUM)
+    return tensors if checksum in (None, hashlib.sha256(to_bytes(tensors)).hexdigest()) else {}

@@ -88,7 +88,5 @@ class DataSet:
 
     def _read(self, number: int) -> tuple[Tensor, int] | None:
         shard = int(np.searchsorted(self._starts, number, side="right")) - 1
-        found = self.reader.read(shard, number - int(self._starts[shard]))
-        if isinstance(found, BadSample) and self.reader.files.remote(shard):
-            self.reader.files.drop_if_damaged(shard)
+        found = self.reader.read_sound(shard, number - int(self._starts[shard]))
         return None if isinstance(found, BadSample) else found

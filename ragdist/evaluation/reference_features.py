@@ -15,7 +15,7 @@ from ragdist.evaluation.feature_set import FeatureSet
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.metrics.extractor import Extractor
 from ragdist.metrics.neighbours import nearest_others
-from ragdist.storage.files import write_whole
+from ragdist.storage.files import sweep
 
 KEPT = 50_000  # most features that are kept; the others only count in mean and covariance
 NEIGHBOURS = 5
@@ -94,17 +94,13 @@ class ReferenceFeatures:
 
     def spacing(self, features: FeatureSet, count: int) -> Tensor:
         """Distances of the first ``count`` reals to the nearest others of them: float64 [count, at most NEIGHBOURS]."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-        from safetensors.torch import save as to_bytes
-
         path = self._path(f"spacing {count}")
-        with suppress(OSError, SafetensorError, KeyError):
-            return load_file(path)["distance"]
+        with suppress(KeyError):
+            return feature_sets.read_tensors(path)["distance"]
         self.cached = False
         k = min(NEIGHBOURS, count - 1)
         distance = nearest_others(features.features[:count], k).distance
-        self._write(path, lambda: write_whole(path, to_bytes({"distance": distance})))
+        self._write(path, lambda: feature_sets.write_tensors(path, {"distance": distance}))
         return distance
 
     def _path(self, what: str) -> Path:
@@ -116,4 +112,5 @@ class ReferenceFeatures:
             return
         with suppress(OSError):  # a cache that cannot be written only costs time
             path.parent.mkdir(parents=True, exist_ok=True)
+            sweep(path.parent)
             write()

@@ -1,6 +1,7 @@
 """Samples to evaluate: of a generator, or a folder of any generator's files."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,7 +89,9 @@ class GeneratorSamples:
 
 
 class FolderSamples:
-    """Files of a folder and its sub-folders, in a random order that the seed decides.
+    """Files of a folder and its sub-folders, hidden ones excepted, in a random order that the seed decides.
+
+    ``notes`` says that files which may have been made at several times are judged together.
 
     Args:
         folder: of files that are payloads, as PNG.
@@ -103,9 +106,11 @@ class FolderSamples:
     seen, labelled = None, False
 
     def __init__(self, folder: Path, modality: str, form: Form, seed: int):
-        self.making, self.modality, self.form = modalities.making(modality), modalities.training(modality), form
+        self.making, self.modality = modalities.making(modality), modalities.training(modality)
+        self.form = Form(form.shape, {**getattr(self.making, "decoding", {}), **form.spec})
         suffixes = [f".{extension}" for extension in self.making.payload]
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+        found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+        files = sorted(path for path in found if not _hidden(path.relative_to(folder)))
         if not files:
             raise UserError(f"{folder} holds no run and no {self.making.units} ({', '.join(suffixes)})")
         self.files = [files[i] for i in noise.permutation(seed, noise.REALS, 1, len(files))]
@@ -115,6 +120,7 @@ class FolderSamples:
         self.about = {
             "kind": "folder", "path": str(folder), "files": len(files), "files_sha256": names.hexdigest(), "seed": seed,
         }  # fmt: skip
+        self.notes = _mixture(files)
 
     def available(self, wanted: int) -> int:
         return min(wanted, len(self.files))
@@ -134,3 +140,17 @@ class FolderSamples:
         except ValueError as error:
             wanted = f"bring the {self.making.units} to the data's form, {self.making.in_words(self.form)}"
             raise UserError(f"{path} cannot be compared with the data ({error}): {wanted}") from error
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a file or one of its folders is hidden: half-written, or a system's own."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _mixture(files: list[Path]) -> list[str]:
+    kinds = Counter(path.suffix.lower() for path in files)
+    folders = len({path.parent for path in files})
+    if len(kinds) == folders == 1:
+        return []
+    counts = " and ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+    return [f"judged as one: {counts} files in {folders:,} folder{'s' if folders > 1 else ''}"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from ragdist import modalities
 from ragdist.config import identity, settings
 from ragdist.config.evaluation import EvaluateOptions
 from ragdist.evaluation.reference_data import DataSet
@@ -63,9 +64,10 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
     held_out = DataSet(options.held_out, cache, cache_gb) if options.held_out else None
     out = source if run and not remote else Path(f"{_name(source, remote)}-evaluation")
     if exported is None:
-        return Opened(FolderSamples(source, data.index.codec, data.index.form, options.seed), data, held_out, None, out)
+        files = FolderSamples(source, data.index.codec, data.index.form, options.seed)
+        return Opened(files, data, held_out, None, out, files.notes)
     about, index = exported.about, data.index
-    if about["codec"] != index.codec or exported.form != index.form:
+    if about["codec"] != index.codec or exported.form != modalities.comparable(index.codec, index.form):
         raise UserError(
             f"{shown} makes samples of shape {about['sample_shape']} ({about['codec']}), and those of {path} have "
             f"{list(index.shape)}: give the data that it was trained on, or like them"

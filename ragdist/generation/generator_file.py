@@ -65,7 +65,7 @@ def save(path: Path, generator: Generator, network: dict[str, Any], index: Index
         "sample_shape": list(index.shape),
         "classes": list(index.classes),
         "codec": index.codec,
-        "spec": index.spec,
+        "spec": modalities.comparable(index.codec, index.form).spec,
         "samples": seen,
         "weights_sha256": weights_sha256(state),
         **more,

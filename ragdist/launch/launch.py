@@ -22,6 +22,11 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
     """
     began = time.monotonic()
     config = with_paths_of_plugins(config)
+    if in_ray_job():
+        with _importing():
+            from ragdist.launch.on_ray import job
+        config = job.with_lasting_data(config)
+        config = replace(config, out=job.lasting_path(config.out, "--out", config.collective_timeout))
     size = world_size.parse(config.workers)
     if size.in_process:
         with _importing():
@@ -41,11 +46,16 @@ def with_paths_of_plugins(config: Config) -> Config:
     In a Ray job, whose working directory is Ray's and temporary, they stay relative: the next job brings them again.
     """
     files = cli.plugin_files(config.plugin)
-    if WORKING_DIRECTORIES not in os.getcwd():
+    if not in_ray_job():
         files = [str(Path(file).expanduser().absolute()) for file in files]
     if odd := next((file for file in files if "," in file), None):
         raise UserError(f"--plugin {odd}: a comma separates plugins: move it to a folder without one in its name")
     return replace(config, plugin=",".join(files))
+
+
+def in_ray_job() -> bool:
+    """Whether the working directory is a Ray job's: a copy of the user's, which Ray deletes after the job."""
+    return WORKING_DIRECTORIES in os.getcwd()
 
 
 @contextmanager

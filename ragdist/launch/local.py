@@ -6,7 +6,6 @@ from ragdist.config import Config
 from ragdist.distributed.world import World, pick_device
 from ragdist.launch.session import already_finished, closing_words, finish, introduction, notes, open_data
 from ragdist.runs.open import run_at
-from ragdist.storage.files import os_errors_as_user_error
 from ragdist.tools.memory import keep_freed_memory
 from ragdist.tools.stop_signal import StopOnSignal
 from ragdist.training import compiling
@@ -27,8 +26,8 @@ def run(config: Config, *, overwrite: bool) -> int:
         compiling.check(device)
     place = run_at(config.out)
     index = open_data(config)
-    with place.leased(config, overwrite=overwrite) as lease, place.opened(config) as folder:
-        folder.fence = lease.check
+    with place.leased(config, overwrite=overwrite) as lease, place.opened(config, lease.token) as folder:
+        folder.fences.append(lease.check)
         trainer = Trainer(config, World(0, 1, device), index, folder)
         for line in notes(config, folder, trainer):
             print(line)
@@ -37,11 +36,10 @@ def run(config: Config, *, overwrite: bool) -> int:
             return 0
         print(*introduction(config, index, trainer), sep="\n", flush=True)
         trainer.prepare(lambda text: print(text, flush=True))
-        with os_errors_as_user_error(f"cannot write to {config.out} (the last checkpoint is kept)"):
-            monitor = Monitor(config, folder, index, trainer.seen)
-            with closing(monitor), StopOnSignal() as stop:
-                outcome = trainer.train(monitor, lambda: stop() or lease.lost)
-                if outcome.finished:
-                    finish(folder, monitor, outcome, len(trainer.loader.bad))
+        monitor = Monitor(config, folder, index, trainer.seen)
+        with closing(monitor), StopOnSignal() as stop:
+            outcome = trainer.train(monitor, lambda: stop() or lease.lost)
+            if outcome.finished:
+                finish(folder, monitor, outcome, len(trainer.loader.bad))
     print(closing_words(config, index, outcome))
     return 0 if outcome.finished else 130

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shlex
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ragdist.data import index as index_file
 from ragdist.data.index import Index
 from ragdist.launch.on_ray.ray_internals import WORKING_DIRECTORIES
 from ragdist.runs.folder import RunFolder
-from ragdist.storage.files import write_whole
+from ragdist.storage.files import os_errors_as_user_error, write_whole
 from ragdist.storage.store import Store, scheme
 from ragdist.tools.errors import UserError
 from ragdist.training.monitor import Monitor
@@ -75,8 +76,8 @@ def already_finished(config: Config, index: Index, summary: dict) -> str:
 
 
 def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome, bad_samples: int) -> None:
-    """Write the closing picture and the summary."""
-    monitor.course()
+    """Write the closing picture and the summary. Raises UserError where another has the run, or the system refuses."""
+    folder.fence()
     summary = {
         "samples": outcome.seen,
         "seconds": round(outcome.seconds, 3),
@@ -86,7 +87,9 @@ def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome, bad_samples: i
         "weights_sha256": outcome.weights_sha256,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    write_whole(folder.summary, json.dumps(summary, indent=1) + "\n")
+    with os_errors_as_user_error(f"cannot write to {folder.path} (the last checkpoint is kept)"):
+        monitor.course()
+        write_whole(folder.summary, json.dumps(summary, indent=1) + "\n")
 
 
 # What TensorBoard reads a URL with, by its scheme: S3 with code of its own on boto3, others through fsspec.
@@ -97,12 +100,14 @@ def tensorboard(out: str) -> str:
     """The command that shows a run's curves, and what it needs that is not installed."""
     package = _READS_EVENTS.get(scheme(out) or "")
     missing = package is not None and importlib.util.find_spec(package) is None
-    return f"tensorboard --logdir {out}" + (f"   (first: pip install {package})" if missing else "")
+    return f"tensorboard --logdir {shlex.quote(out)}" + (f"   (first: pip install {package})" if missing else "")
 
 
 def closing_words(config: Config, index: Index, outcome: Outcome) -> str:
     """The last line of a run: why it ended, and how to go on."""
     units, picture = modalities.making(index.codec).units, modalities.judging(index.codec).out
+    if not outcome.finished and not outcome.seen:
+        return "stopped before the first update; the same command starts again"
     if not outcome.finished:
         return (
             f"stopped at {outcome.seen:,} of {config.samples:,} {units}, checkpoint in {config.out}/checkpoints; "
@@ -115,6 +120,6 @@ def closing_words(config: Config, index: Index, outcome: Outcome) -> str:
             f"run:          {config.out}",
             f"samples:      {samples}/samples-{outcome.seen:012d}.png, and how they came about: {samples}/course.png",
             f"TensorBoard:  {tensorboard(config.out)}",
-            f"next:         python -m ragdist.generate {config.out} --n 64 --seed 1 --out {picture}",
+            f"next:         python -m ragdist.generate {shlex.quote(config.out)} --n 64 --seed 1 --out {picture}",
         ]
     )

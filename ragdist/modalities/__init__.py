@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from ragdist.modalities.base import Judging, Making, Training
+from ragdist.modalities.base import Form, Judging, Making, Training
 from ragdist.tools.errors import UserError
 from ragdist.tools.table import Table
 
@@ -59,6 +59,12 @@ def _whole_judging(name: str) -> Judging:
     face = judging(name)
     _ = tuple(face.features), tuple(face.measures)
     return face
+
+
+def comparable(name: str, form: Form) -> Form:
+    """A form without what it says of payloads: generated samples have it, too, and equal ones can be compared."""
+    of_payloads = getattr(making(name), "decoding", {})
+    return Form(form.shape, {key: value for key, value in form.spec.items() if key not in of_payloads})
 
 
 def check_said(name: str, spec: Mapping[str, Any]) -> None:

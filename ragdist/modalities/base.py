@@ -98,7 +98,11 @@ class Making(Protocol):
     unit: str  # one: "image"
     payload: tuple[str, ...]  # extensions of a sample's member in a shard, the usual ones first
     suffixes: frozenset[str]  # endings of files that are samples, with the dot
+    others: frozenset[str] = frozenset()  # endings of samples of kinds that are not read, to be named
     spec: frozenset[str]  # keys that an index's spec may have
+    # Those of them that say how payloads are decoded and nothing of samples, with what is taken for files outside of
+    # an index, where it does not say it.
+    decoding: Mapping[str, Any] = MappingProxyType({})
     # Dataclasses whose fields join a command's options (`joined_options`):
     options: type = NoOptions  # how source items become samples; of `ragdist.shards SOURCE OUT`
     index_options: type = NoOptions  # how members of others' shards do; of `ragdist.shards index`
@@ -139,6 +143,14 @@ class Making(Protocol):
     def loses(self, form: Form, options: Any) -> bool:
         """Whether decoding to this form takes away from samples of another one: then headers must be looked at."""
         return False
+
+    def notes(self, payload: memoryview, form: Form) -> tuple[str, ...]:
+        """What `Training.decode` does to a payload that others packed and may want to know; see `Encoded`."""
+        return ()
+
+    def settled(self, form: Form, notes: Mapping[str, int]) -> Form:
+        """The form that an index says, where `notes` said so much of its samples."""
+        return form
 
     def refusal(self, first: tuple[str, Form], other: tuple[str, Form], *, writing: bool) -> str:
         """The user's sentence about two samples, (name, form), that cannot be in one data set; empty: they can.

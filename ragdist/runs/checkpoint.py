@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from ragdist.tools.ownership import abandoned, owner_name
 
 FORMAT, VERSION = "ragdist-checkpoint", 1
 NAME = re.compile(r"(?:samples|images)-\d+")  # images: of version 0.1
+_PROBE = 1 << 20  # bytes
 _PART = ".part-"  # of a checkpoint that is being written or deleted: NAME.OWNER follows
 
 
@@ -49,7 +51,13 @@ def path_of(folder: Path, seen: int) -> Path:
 
 def listed(folder: Path) -> list[Path]:
     """Paths of the checkpoints in a folder, valid or not, oldest first."""
-    return sorted((path for path in folder.glob("*-*") if NAME.fullmatch(path.name) and path.is_dir()), key=age)
+    return sorted((path for path in folder.glob("*-*") if NAME.fullmatch(path.name) and _is_folder(path)), key=age)
+
+
+def _is_folder(path: Path) -> bool:
+    with suppress(OSError):  # what cannot be looked at is not a run's
+        return path.is_dir()
+    return False
 
 
 def seen_at(path: Path) -> int:
@@ -65,9 +73,18 @@ def age(path: Path | str) -> tuple[int, str]:
 
 def save(
     folder: Path, seen: int, state: dict[str, Any], meta: dict[str, Any], *, keep: int,
-    protected: frozenset[int] = frozenset(),
+    protected: frozenset[int] = frozenset(), fence: Callable[[], None] = lambda: None,
 ) -> Path:  # fmt: skip
     """Write a checkpoint and delete all but the newest ``keep`` and those after the ``protected`` samples.
+
+    Args:
+        folder: of the checkpoints.
+        seen: samples seen.
+        state: tensors.
+        meta: content of meta.json.
+        keep: the newest that are kept.
+        protected: samples after which one is kept besides.
+        fence: raises where nothing may be written any more; asked when all is written and nothing is replaced yet.
 
     Raises:
         UserError: the disk refuses; the checkpoints that were there still are.
@@ -86,6 +103,7 @@ def save(
         for file in part.iterdir():
             sync(file)
         sync_folder(part)
+        fence()
         if there.exists() and damage(there) is None:
             shutil.rmtree(part)  # it is there already: a run has one state after so many samples
             target = there
@@ -95,20 +113,24 @@ def save(
         sync_folder(folder)
     # One that is newer is a broken one that was passed over: it does not count, and is not touched.
     for old in [path for path in listed(folder) if seen_at(path) <= seen and seen_at(path) not in protected][:-keep]:
-        _remove(old)
+        with suppress(OSError):  # something of others lies in it: it stays
+            _remove(old)
     return target
 
 
 def _remove(path: Path) -> None:
     """Delete a checkpoint, first its name: a kill half-way must not leave a part of it under that name."""
     if path.exists():
+        if not path.is_dir():  # a file of others: it makes way
+            path.rename(path.with_name(f"{path.name}.other-{owner_name()}"))
+            return
         gone = path.with_name(f"{_PART}{path.name}.old.{owner_name()}")
         path.rename(gone)
-        shutil.rmtree(gone)
+        shutil.rmtree(gone, ignore_errors=True)  # what stays is tried again at the next checkpoint
 
 
 def _abandoned(part: Path) -> bool:
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         return abandoned(part.name.rpartition(".")[2], part.stat().st_mtime)
     return False
 
@@ -119,6 +141,10 @@ def _save_tensors(state: dict[str, Any], path: Path) -> None:
     except RuntimeError as error:  # PyTorch's writer hides the operating system's reason
         if shutil.disk_usage(path.parent).free < _tensor_bytes(state):
             raise OSError(28, os.strerror(28)) from error
+        with open(path, "ab") as file:  # what is refused to PyTorch is refused here, with the reason
+            file.write(bytes(_PROBE))
+            file.flush()
+            os.fsync(file.fileno())
         raise
 
 
@@ -167,7 +193,7 @@ def load_newest_for_all(
             about = {"notes": [f"skipped a broken checkpoint, {line}" for line in broken], "where": "", "meta": {}}
             if found:
                 about |= {"where": str(found.path), "meta": found.meta}
-        except UserError as error:
+        except (UserError, OSError) as error:
             found, about = None, {"error": str(error)}
             if world.size == 1:
                 raise

@@ -17,6 +17,7 @@ class RunFolder:
     samples/                 sample grids, and course.png at the end
     events.out.tfevents.*    TensorBoard
     metrics.jsonl            the same scalars, a line a reading
+    wandb.json               by which Weights & Biases knows the run, with --monitor.wandb
     summary.json             written at the end
     """
 
@@ -29,11 +30,17 @@ class RunFolder:
         self.evaluations = self.path / "evaluations.jsonl"
         self.samples = self.path / "samples"
         self.metrics = self.path / "metrics.jsonl"
+        self.wandb = self.path / "wandb.json"
         self.summary = self.path / "summary.json"
         # Samples after which a checkpoint is kept beside the newest: the best one, one that is being evaluated.
         self.protected: frozenset[int] = frozenset()
-        # Raises if this process may not write here any more: another one goes on with the run.
-        self.fence: Callable[[], None] = lambda: None
+        # Each raises if this process may not write here any more: another one goes on with the run.
+        self.fences: list[Callable[[], None]] = []
+
+    def fence(self) -> None:
+        """Check that this process may write here still. Raises UserError where another one goes on with the run."""
+        for check in self.fences:
+            check()
 
     def before_saving(self) -> None:
         """Hook before a checkpoint is written; raises if it may not be."""

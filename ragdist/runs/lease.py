@@ -9,10 +9,10 @@ from ragdist.tools.errors import UserError
 
 
 class Lease:
-    """The right to write to a run, with a fencing token."""
+    """The right to write to a run, with a fencing token; ``token``: of one that another process took for this one."""
 
-    def __init__(self, seen: Callable[[], str | None] = lambda: None):
-        self.token = uuid.uuid4().hex  # in the run's file "lock"
+    def __init__(self, seen: Callable[[], str | None] = lambda: None, token: str = ""):
+        self.token = token or uuid.uuid4().hex  # in the run's file "lock"
         self.seen = seen  # looks up whose token is there now; None: it cannot be seen
         self.lost = False  # whether someone else took it: at a URL, or in a folder of a file system without locks
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ragdist.config import Config, migrations, settings
+from ragdist.runs import checkpoint
 from ragdist.runs.folder import RunFolder
 from ragdist.runs.lease import Lease, compare
-from ragdist.storage.files import os_errors_as_user_error, write_whole
+from ragdist.storage.files import os_errors_as_user_error, sweep, write_whole
 from ragdist.storage.locks import locked_folder
 from ragdist.tools.errors import UserError
 
@@ -48,19 +49,32 @@ class LocalRun:
 
     def _prepare(self, config: Config, overwrite: bool) -> None:
         folder = self.folder
+        for place in (folder.path, folder.samples):
+            sweep(place)
         if overwrite:
             _clear(folder)
         elif folder.config.is_file():
-            compare(str(self.path), config, settings.read(folder.config))
-        elif folder.checkpoints.exists():
+            saved = settings.read(folder.config)  # which refuses what is no run's, or a newer version's
+            if _trained(folder):
+                compare(str(self.path), config, saved)
+            else:
+                _clear_shown(folder)
+        elif checkpoint.listed(folder.checkpoints):
             raise UserError(f"{self.path} holds checkpoints but no {settings.CONFIG}: restore it, or --overwrite")
         write_whole(folder.config, settings.dumps(config))
         folder.checkpoints.mkdir(exist_ok=True)
         folder.samples.mkdir(exist_ok=True)
 
     @contextmanager
-    def opened(self, config: Config) -> Iterator[RunFolder]:
-        """Open the folder to read and write, on one process at a time; a context."""
+    def opened(self, config: Config, token: str = "") -> Iterator[RunFolder]:
+        """Open the folder to read and write, on one process at a time; a context.
+
+        Args:
+            config: the run's configuration.
+            token: the fencing token of its lease: once another one is there nothing is written; empty: not looked at.
+        """
+        if token:
+            self.folder.fences.append(Lease(self.token, token).check)
         yield self.folder
 
     def summary(self) -> dict[str, Any] | None:
@@ -92,12 +106,26 @@ class LocalRun:
             file.unlink(missing_ok=True)
 
 
+def _trained(folder: RunFolder) -> bool:
+    """Whether a start got as far as to leave what is worth keeping; else the folder may be any run's."""
+    found = folder.generator, folder.best, folder.summary
+    return bool(checkpoint.listed(folder.checkpoints)) or any(path.exists() for path in found)
+
+
 def _clear(folder: RunFolder) -> None:
     """Delete what a run writes, and nothing else that may lie in the folder."""
     for path in (folder.checkpoints, folder.samples):
         shutil.rmtree(path, ignore_errors=True)
-    for file in (folder.config, folder.generator, folder.best, folder.metrics, folder.summary):
+    for file in (folder.config, folder.generator, folder.best, folder.wandb, folder.summary):
         file.unlink(missing_ok=True)
-    for pattern in ("events.out.tfevents.*", "evaluation.*", "evaluations.jsonl"):
+    for pattern in ("evaluation.*", "evaluations.jsonl"):
+        for file in folder.path.glob(pattern):
+            file.unlink()
+    _clear_shown(folder)
+
+
+def _clear_shown(folder: RunFolder) -> None:
+    """Delete the curves and grids of a run."""
+    for pattern in ("events.out.tfevents.*", folder.metrics.name, "samples/samples-*.png"):
         for file in folder.path.glob(pattern):
             file.unlink()

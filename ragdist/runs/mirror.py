@@ -1,8 +1,12 @@
-"""The mirror of a run in an object store: a local folder whose files are uploaded as they change."""
+"""The mirror of a run in an object store: a local folder whose files are uploaded as they change.
+
+An object cannot be appended to. So a file that grows is uploaded anew when it has grown by an eighth, by which all that
+is uploaded of it is at most nine times the file; beside a checkpoint too, where it is smaller than that.
+"""
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -11,8 +15,11 @@ from ragdist.runs.folder import RunFolder
 from ragdist.storage.store import Store, service
 from ragdist.tools.errors import UserError
 
-_CONTINUED = ("metrics.jsonl", "evaluations.jsonl", "best.safetensors")  # files that a run goes on from
+_CONTINUED = ("metrics.jsonl", "evaluations.jsonl", "best.safetensors", "wandb.json")  # files that a run goes on from
+_GROWING = ("metrics.jsonl", "events.out.tfevents.")  # beginnings of names of files that are appended to
 PUSH = 30.0  # seconds between two looks for changed files
+_GROWTH, _SMALL = 8, 1 << 16  # a growing file is due when this part of it is new; bytes below which it always is
+_LAST = "summary.json"  # says that a run has ended
 
 
 class RemoteFolder:
@@ -70,10 +77,17 @@ class RemoteFolder:
 
 
 class Mirror:
-    """The mirror of a local folder in an object store."""
+    """The mirror of a local folder in an object store.
 
-    def __init__(self, remote: RemoteFolder, local: Path, keep: int):
-        self.remote, self.local, self.keep = remote, local, keep
+    Args:
+        remote: the folder in the store.
+        local: the folder on this machine.
+        keep: the newest checkpoints that are kept there.
+        fence: raises UserError where this process may not write there any more.
+    """
+
+    def __init__(self, remote: RemoteFolder, local: Path, keep: int, fence: Callable[[], None] = lambda: None):
+        self.remote, self.local, self.keep, self._fence = remote, local, keep, fence
         self.folder = _MirroredFolder(local, self)
         self._whole: set[str] = set()  # remote checkpoints that have their manifest
         self._pushed: dict[str, tuple[int, int]] = {}  # size and time of what was uploaded
@@ -126,10 +140,15 @@ class Mirror:
         """
         self.check()
         try:
-            self._push()
+            self._push(last=True)
         except UserError as error:
             self._error = error
             raise
+
+    def send_rest(self) -> None:
+        """Upload what grew since, as far as that is possible: what ended the run is told elsewhere."""
+        with suppress(Exception):
+            self._push(last=True)
 
     @property
     def behind(self) -> bool:
@@ -193,27 +212,50 @@ class Mirror:
                     found[str(path.relative_to(self.local))] = (stat.st_size, stat.st_mtime_ns)
         return found
 
-    def _push(self) -> None:
-        self.folder.fence()
+    def _push(self, *, last: bool = False) -> None:
+        """Upload what is due, a checkpoint after the figures up to it; ``last``: all that changed."""
+        self._check()
         files = self._files()
         steps = {name.split("/")[1] for name in files if name.startswith("checkpoints/")}
-        for step in sorted(steps, key=checkpoint.age)[-1:]:  # older ones are of no use once this one is there
-            self._push_checkpoint(step, files)
-        rest = [name for name in files if not name.startswith("checkpoints/")]
-        for name in sorted(rest, key=lambda name: (name == "summary.json", name)):
-            if self._pushed.get(name) != files[name]:
-                with suppress(FileNotFoundError):
-                    self.remote.put(self.local / name, name)
-                    self._pushed[name] = files[name]
+        newest = max(steps, key=checkpoint.age, default=None)  # older ones are of no use once this one is there
+        fresh = [name for name in _parts(newest) if self._pushed.get(name) != files.get(name)] if newest else []
+        size = sum(files[name][0] for name in fresh if name in files)  # of a checkpoint that goes now
+        rest = [name for name in sorted(files) if not name.startswith("checkpoints/") and name != _LAST]
+        for name in rest:
+            if last or self._is_due(name, files[name], size):
+                self._put(name, files)
+        if fresh:
+            self._push_checkpoint(newest, files)
+        if _LAST in files:
+            self._put(_LAST, files)
 
-    def _push_checkpoint(self, step: str, files: dict[str, tuple[int, int]]) -> None:
-        names = [f"checkpoints/{step}/{name}" for name in ("state.pt", "meta.json", "manifest.json")]
-        if all(self._pushed.get(name) == files.get(name) for name in names):
-            return
-        try:
-            for name in names:
+    def _check(self) -> None:
+        self.folder.fence()
+        self._fence()
+
+    def _is_due(self, name: str, now: tuple[int, int], checkpoint_size: int) -> bool:
+        """Whether a changed file is to be uploaded, or waits until it has grown more."""
+        before = self._pushed.get(name, (0, 0))[0]
+        if not name.startswith(_GROWING) or now[0] < before:  # it is written whole
+            return True
+        if checkpoint_size and (name in _CONTINUED or now[0] <= checkpoint_size):
+            return True
+        return now[0] <= _SMALL or (now[0] - before) * _GROWTH >= now[0]
+
+    def _put(self, name: str, files: dict[str, tuple[int, int]]) -> None:
+        if self._pushed.get(name) != files[name]:
+            with suppress(FileNotFoundError):
                 self.remote.put(self.local / name, name)
                 self._pushed[name] = files[name]
+
+    def _push_checkpoint(self, step: str, files: dict[str, tuple[int, int]]) -> None:
+        *content, manifest = _parts(step)
+        try:
+            for name in content:
+                self.remote.put(self.local / name, name)
+            self._check()  # the others may have taken their time
+            self.remote.put(self.local / manifest, manifest)
+            self._pushed |= {name: files[name] for name in _parts(step)}
         except (FileNotFoundError, KeyError):  # deleted meanwhile
             return
         self._whole.add(step)
@@ -221,9 +263,13 @@ class Mirror:
         older = [at for at in map(Path, self._whole) if checkpoint.seen_at(at) <= seen]
         free = [at.name for at in older if checkpoint.seen_at(at) not in protected]
         for old in sorted(free, key=checkpoint.age)[: -self.keep]:
-            gone = ("manifest.json", "meta.json", "state.pt")  # the manifest first: a rest has none
-            self.remote.remove([f"checkpoints/{old}/{name}" for name in gone])
+            self.remote.remove(_parts(old)[::-1])  # the manifest first: a rest has none
             self._whole.discard(old)
+
+
+def _parts(step: str) -> list[str]:
+    """The files of a checkpoint in the order in which they are uploaded: it counts once its manifest is there."""
+    return [f"checkpoints/{step}/{name}" for name in ("state.pt", "meta.json", "manifest.json")]
 
 
 class _MirroredFolder(RunFolder):

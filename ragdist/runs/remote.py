@@ -19,11 +19,14 @@ from ragdist.runs.lease import Lease, compare
 from ragdist.runs.local import summary_of
 from ragdist.runs.mirror import Mirror, RemoteFolder
 from ragdist.runs.remote_lease import LOCK, hold, token_of
+from ragdist.storage.locks import Busy, locked
 from ragdist.storage.store import scheme
 from ragdist.tools.errors import UserError
 from ragdist.tools.ownership import abandoned, owner_name
 
+_WORTH_KEEPING = ("generator.safetensors", "best.safetensors", "summary.json")
 _PREFIX, _KEPT = "ragdist-run-", "ragdist-not-uploaded-"  # names of local folders
+_IN_USE = ".lock"  # in a local folder
 
 
 class RemoteRun:
@@ -55,37 +58,51 @@ class RemoteRun:
             yield lease
 
     def _prepare(self, config: Config, overwrite: bool) -> None:
-        saved = self.remote.read(settings.CONFIG)
+        text = self.remote.read(settings.CONFIG)
+        saved = None
+        if text is not None and not overwrite:
+            # Which refuses what is no run's.
+            saved = settings.loads(text.decode(errors="replace"), f"{self.url}/{settings.CONFIG}")
         names = [name for name in self.remote.list() if name != LOCK]
-        if overwrite:
+        trained = any(name.startswith("checkpoints/") or name in _WORTH_KEEPING for name in names)
+        if overwrite or (saved is not None and not trained):  # a start that came to nothing is nobody's
             self.remote.remove(sorted(name for name in names if _is_of_a_run(name)))
         elif saved is not None:
-            compare(self.url, config, settings.loads(saved.decode(), f"{self.url}/{settings.CONFIG}"))
+            compare(self.url, config, saved)
         elif any(name.startswith("checkpoints/") for name in names):
             raise UserError(f"{self.url} holds checkpoints but no {settings.CONFIG}: restore it, or --overwrite")
         self.remote.write(settings.CONFIG, settings.dumps(config).encode())
 
     @contextmanager
-    def opened(self, config: Config) -> Iterator[RunFolder]:
+    def opened(self, config: Config, token: str = "") -> Iterator[RunFolder]:
         """Open a local mirror of the run; changes in it are uploaded until the context ends.
 
         If something could not be uploaded the folder stays, and the error names it.
+
+        Args:
+            config: the run's configuration.
+            token: the fencing token of its lease: once another one is there nothing is uploaded; empty: not looked at.
         """
         _sweep()
         local = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{owner_name()}."))
-        mirror = Mirror(self.remote, local, config.checkpoint.keep)
+        held = Lease(self.token, token).check if token else lambda: None
+        mirror = Mirror(self.remote, local, config.checkpoint.keep, held)
         try:
-            mirror.pull()
-            with mirror.following():
-                yield mirror.folder
-            mirror.finish()
+            with locked(local / _IN_USE, warn=False):
+                mirror.pull()
+                with mirror.following():
+                    yield mirror.folder
+                mirror.finish()
         except UserError as error:
             if not mirror.behind:
+                mirror.send_rest()
                 raise
             raise type(error)(f"{error}; what was not uploaded is in {_keep(local)}") from error
-        except BaseException:  # an error of ours, or Ctrl-C
+        except BaseException as error:  # of ours, or Ctrl-C
             if mirror.behind:
                 print(f"what was not uploaded is in {_keep(local)}", file=sys.stderr)
+            elif isinstance(error, Exception):
+                mirror.send_rest()
             raise
         finally:
             shutil.rmtree(local, ignore_errors=True)
@@ -119,11 +136,12 @@ def _keep(local: Path) -> Path:
 
 
 def _sweep() -> None:
-    """Delete local mirrors of processes that were killed."""
+    """Delete local mirrors of processes that were killed: of none that is locked, whatever its name and age say."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         owner = folder.name.removeprefix(_PREFIX).partition(".")[0]
         if abandoned(owner, _last_change(folder)):
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(Busy, OSError), locked(folder / _IN_USE, warn=False):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _last_change(folder: Path) -> float:
@@ -135,6 +153,13 @@ def _last_change(folder: Path) -> float:
 
 def _is_of_a_run(name: str) -> bool:
     top = name.partition("/")[0]
-    files = (settings.CONFIG, "generator.safetensors", "best.safetensors", "metrics.jsonl", "summary.json")
+    files = (
+        settings.CONFIG,
+        "generator.safetensors",
+        "best.safetensors",
+        "metrics.jsonl",
+        "wandb.json",
+        "summary.json",
+    )
     files += ("evaluations.jsonl", "evaluation.json", "evaluation.html")
     return top in ("checkpoints", "samples", *files) or top.startswith("events.out.tfevents.")

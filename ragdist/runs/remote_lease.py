@@ -1,7 +1,8 @@
 """The lease on a run behind a URL: a file beside it that says who writes, renewed as a sign of life.
 
 It is written on conditions (that there is none, that it still is the version that was seen), so of two processes that
-take it at one moment the store lets one. Where a store knows no conditions it is read before it is written.
+take it at one moment the store lets one. Where a store knows no conditions it is read before it is written, and again
+when whoever else began at that moment must have written, too: the last one has it.
 """
 
 import sys
@@ -17,6 +18,7 @@ from ragdist.tools.errors import UserError
 
 LOCK = "lock"
 BEAT = 10.0  # seconds between two signs of life
+SETTLING = 3.0  # seconds in which a command that found it free has written it
 PATIENCE = 2.5  # beats to wait for a sign of life of another process
 
 
@@ -62,6 +64,10 @@ class _Heartbeat:
             raise self._in_use(self._look() or b"")
         if self.conditional and self._ignores_conditions():
             self._go_without()
+        if not self.conditional:
+            time.sleep(SETTLING)
+            if token_of(text := self._look() or b"") != self.lease.token:
+                raise self._in_use(text)
 
     def _wait(self, before: bytes) -> None:
         """Return when the holder gave no sign of life for a while, or released it."""
@@ -125,8 +131,8 @@ class _Heartbeat:
     def _go_without(self) -> None:
         self.conditional = False
         print(
-            f"{self.store.where}: the store has no conditional writes: two commands that start on it within a second "
-            "would both go on",
+            f"{self.store.where}: the store has no conditional writes: of commands that start on it at one moment the "
+            f"last goes on; one whose request takes more than {SETTLING:g} s ends another that has begun",
             file=sys.stderr,
         )
 

@@ -62,7 +62,10 @@ class Cache:
         """
         path = self.path(sha256)
         while True:
-            with suppress(FileNotFoundError):
+            with (
+                os_errors_as_user_error(f"cannot read the cache {self.folder}"),
+                suppress(FileNotFoundError, NotADirectoryError),  # which are met again where it is to be written
+            ):
                 file = open(path, "rb")  # noqa: SIM115 - it is the caller's
                 with suppress(OSError):
                     os.utime(path)  # it was used now
@@ -74,25 +77,33 @@ class Cache:
         self.path(sha256).unlink(missing_ok=True)
 
     def _add(self, path: Path, size: int, fetch: Callable, check: Callable) -> None:
+        if str(self.folder).startswith("~"):  # else a folder of that name would be made here
+            raise UserError(f"the cache {self.folder}: there is no such home folder: set HOME, or name another cache")
         with os_errors_as_user_error(f"cannot write to the cache {self.folder}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with self._locked(path.with_name(f".{path.name}.lock"), unless=path.exists):
-                if path.exists():  # another process fetched it while this one waited
-                    return
-                part = path.with_name(f"{path.name}{_PART}{owner_name()}.{uuid.uuid4().hex[:8]}")
-                try:
-                    with self._locked(self.folder / ".lock"):
-                        self._make_room(size)
-                        with open(part, "wb") as file:
-                            file.truncate(size)  # its place is taken: others make room beside it
-                    self._fetch(part, fetch, check)
-                    sync(part)
-                    part.rename(path)
-                    sync_folder(path.parent)
-                finally:
-                    part.unlink(missing_ok=True)
-            with suppress(OSError):  # a lock's file is only of use while it is held
-                path.with_name(f".{path.name}.lock").unlink()
+            try:
+                self._fill(path, size, fetch, check)
+            except FileNotFoundError:  # somebody deleted the folder meanwhile
+                self._fill(path, size, fetch, check)
+
+    def _fill(self, path: Path, size: int, fetch: Callable, check: Callable) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked(path.with_name(f".{path.name}.lock"), unless=path.exists):
+            if path.exists():  # another process fetched it while this one waited
+                return
+            part = path.with_name(f"{path.name}{_PART}{owner_name()}.{uuid.uuid4().hex[:8]}")
+            try:
+                with self._locked(self.folder / ".lock"):
+                    self._make_room(size)
+                    with open(part, "wb") as file:
+                        file.truncate(size)  # its place is taken: others make room beside it
+                self._fetch(part, fetch, check)
+                sync(part)
+                part.rename(path)
+                sync_folder(path.parent)
+            finally:
+                part.unlink(missing_ok=True)
+        with suppress(OSError):  # a lock's file is only of use while it is held
+            path.with_name(f".{path.name}.lock").unlink()
 
     @staticmethod
     def _fetch(part: Path, fetch: Callable, check: Callable) -> None:

@@ -6,17 +6,20 @@ import math
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ragdist.storage.files import os_errors_as_user_error
+from ragdist.storage.files import os_errors_as_user_error, write_whole
 from ragdist.tools.errors import Unreachable
 
 # What file systems say that have no locks: some of FUSE, NFS without its lock daemon, Lustre without -o flock.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
+
+_SETTLING = 2.0  # seconds in which commands that begin at one moment have written who they are
 
 
 class Busy(Exception):
@@ -31,10 +34,10 @@ def me() -> str:
 @contextmanager
 def locked(
     path: Path, note: str = "", *, seconds: float = 0, unless: Callable[[], bool] | None = None, warn: bool = True
-) -> Iterator[None]:
+) -> Iterator[bool]:
     """A file's lock, held until the context or this process ends; the file stays, its first line says who held it last.
 
-    On a file system without locks nothing is held, which is said once.
+    On a file system without locks nothing is held, which is said once, and the context gives False.
 
     Args:
         path: the file; made where there is none.
@@ -48,9 +51,11 @@ def locked(
         OSError: the file cannot be made or written.
     """
 
-    def sign(descriptor: int) -> None:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{me()}\n{note}\n".encode(), 0)
+    text = _text(note).encode()
+
+    def sign(descriptor: int) -> None:  # at no moment is there no note: whose note it is others may ask meanwhile
+        os.pwrite(descriptor, text, 0)
+        os.ftruncate(descriptor, len(text))
 
     lock = FileLock(
         path, thread_local=False, fallback_to_soft=False, preserve_lock_file=True, on_acquired=sign, poll_interval=0.05
@@ -62,13 +67,28 @@ def locked(
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        path.write_text(f"{me()}\n{note}\n")
+        write_whole(path, text)
         if warn:
             _warn(str(path.parent), os.strerror(error.errno))
     try:
-        yield
+        yield lock.is_locked
     finally:
         lock.release()
+
+
+def _settle(path: Path, note: str) -> None:
+    """Wait until all that began at this moment have written their note where there are no locks: the last one goes on.
+
+    Raises:
+        Busy: that is another one.
+    """
+    time.sleep(_SETTLING)
+    if path.read_text(errors="replace") != _text(note):
+        raise Busy(_holder(path))
+
+
+def _text(note: str) -> str:
+    return f"{me()}\n{note}\n"
 
 
 def _holder(path: Path) -> str:
@@ -92,6 +112,8 @@ def _warn(folder: str, why: str) -> None:
 def locked_folder(folder: Path, what: str, note: str = "") -> Iterator[None]:
     """A folder, made where there is none, locked by its file "lock" until the context or this process ends.
 
+    On a file system without locks the last command to begin goes on, and of those that begin at one moment no other.
+
     Args:
         folder: whose file says who uses it, and in its second line ``note``.
         what: what cannot be written where the system refuses, as "the run".
@@ -104,7 +126,8 @@ def locked_folder(folder: Path, what: str, note: str = "") -> Iterator[None]:
         with os_errors_as_user_error(f"cannot write {what} to {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                held.enter_context(locked(folder / "lock", note))
+                if not held.enter_context(locked(folder / "lock", note)):
+                    _settle(folder / "lock", note)
             except Busy as error:
                 raise Unreachable(f"{folder} is in use by {error}: wait for it or stop it") from error
         yield

@@ -11,31 +11,78 @@ import runpy
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
+
+# What asks a command to stop. `timeout`, batch systems and terminals send it to all of its processes; the command alone
+# decides what comes of it.
+_STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
-def start_context(preload: Sequence[str] = ()) -> multiprocessing.context.BaseContext:
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Processes that are started in this context never hear Ctrl-C, SIGTERM and SIGHUP; this one does, at its end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        # Whose start would let signals through in the middle of another's. It ignores two of the three by itself.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Deaf:
+    """A process that is ended by its parent alone, and its fork server likewise."""
+
+    def start(self) -> None:
+        with unheard():
+            super().start()
+        # Python itself asks daemons to stop when it exits, and then waits for their end.
+        self._popen.terminate = self._popen.kill
+
+
+class _Spawned(_Deaf, SpawnProcess): ...
+
+
+class _Forked(_Deaf, ForkServerProcess): ...
+
+
+class _Spawn(SpawnContext):
+    Process = _Spawned
+
+
+class _ForkServer(ForkServerContext):
+    Process = _Forked
+
+
+def start_context(preload: Sequence[str] | None = None) -> multiprocessing.context.BaseContext:
     """The way to start processes: never by a fork of this one, which copies locks of other threads in any state.
 
+    They do not hear the signals that ask a command to stop, and `follow_parent` ends them with it.
+
     Args:
-        preload: modules that are imported once, by the server from which all are forked. Not on macOS, whose system
-            libraries do not stand a fork, of a server either.
+        preload: modules that are imported once, by the server from which all are forked; None: each process imports
+            what it needs. So it is on macOS, whose system libraries do not stand a fork, of a server either.
     """
-    if sys.platform == "darwin":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
+    with unheard():  # the tracker of semaphores, which a queue would start before any process is
+        pass
+    if preload is None or sys.platform == "darwin":
+        return _Spawn()
+    context = _ForkServer()
     context.set_forkserver_preload(list(preload))
     return context
 
 
 def follow_parent(until: Connection | None = None) -> None:
-    """Ignore Ctrl-C, and end when the process that asked for this one ends, however it does.
+    """End when the process that asked for this one ends, however it does.
 
     Args:
         until: the end of a pipe, whose closing at the other end ends this process, too.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Not the parent that the system knows: it may be a fork server, which outlives a killed command.
     ends = [multiprocessing.parent_process().sentinel, *([until] if until else [])]
     threading.Thread(target=_end_with, args=(ends,), daemon=True).start()

@@ -40,7 +40,8 @@ class LiveLines:
         """Draw lines in place of those before."""
         from rich.text import Text
 
-        self._live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
+        overflow = "ellipsis" if self.console.encoding.startswith("utf") else "crop"
+        self._live.update(Text("\n".join(lines), no_wrap=True, overflow=overflow), refresh=True)
 
     def say(self, line: str) -> None:
         """Print a line above the live ones, uncut: the terminal breaks it, so that a copy of it has no breaks."""

@@ -1,19 +1,28 @@
-"""Ctrl-C and SIGTERM as a flag that a loop asks."""
+"""Ctrl-C, SIGTERM and SIGHUP as a flag that a loop asks."""
 
 import signal
+import time
+
+_ECHO = 0.5  # seconds: `timeout` sends its signal to the command and then to the whole group, the command included
 
 
 class StopOnSignal:
-    """A flag: true after the first Ctrl-C or SIGTERM; the second one ends at once. A context."""
+    """A flag: true after the first Ctrl-C, SIGTERM or SIGHUP; a later Ctrl-C or SIGTERM ends at once. A context.
+
+    What nohup made deaf to SIGHUP stays so.
+    """
 
     def __init__(self):
         self.asked = False
+        self._at = 0.0
 
     def __call__(self) -> bool:
         return self.asked
 
     def __enter__(self) -> "StopOnSignal":
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        if self._before[signal.SIGHUP] == signal.SIG_IGN:
+            del self._before[signal.SIGHUP]
         self.listen()
         return self
 
@@ -27,6 +36,9 @@ class StopOnSignal:
             signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame) -> None:
-        if self.asked:
+        now = time.monotonic()
+        # A terminal that closes, and systemd, send SIGHUP beside another.
+        if self.asked and number != signal.SIGHUP and now - self._at > _ECHO:
             raise KeyboardInterrupt
-        self.asked = True
+        if not self.asked:
+            self.asked, self._at = True, now

@@ -1,6 +1,11 @@
 """Words of messages."""
 
 
+def printable(text: str) -> str:
+    """A text of one line that any output takes: what is no printable character is escaped."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
 def with_article(noun: str) -> str:
     """A noun with its article: "an image", "a text"."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

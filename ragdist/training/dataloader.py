@@ -1,16 +1,18 @@
 """The training data of a worker: loaders, transfer to the device, and samples that cannot be read."""
 
 import os
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
 
 import torch
 
 from ragdist import modalities
 from ragdist.config import Config
 from ragdist.data.index import Index
+from ragdist.data.loader_processes import make_loader
 from ragdist.data.order import Order
 from ragdist.data.prefetch import Prefetcher
-from ragdist.data.reader import OPEN_SHARDS, ShardReader, SlotDataset, Slots, Updates, make_loader
+from ragdist.data.reader import OPEN_SHARDS, ShardReader, SlotDataset, Slots, Updates
 from ragdist.data.shard_files import ShardFiles
 from ragdist.distributed.world import World
 from ragdist.storage.cache import Cache
@@ -61,6 +63,8 @@ class TrainingLoader:
                 f"--batch_size {config.batch_size} is too small for {self.world.size} workers: each computes at least "
                 "one sample; choose a larger batch, or fewer --workers"
             )
+        if index.samples == 1:
+            raise UserError(f"--data {config.data.path} holds one sample: a batch takes at least two, each once")
         if config.batch_size > index.samples:
             raise UserError(
                 f"--batch_size {config.batch_size}: the data hold {index.samples} samples and a batch takes each "
@@ -74,7 +78,7 @@ class TrainingLoader:
             self.files, self.order, self.config.batch_size, self.slots, seen, stop=self.config.samples, reach=reach
         )
 
-    def batches(self, seen: int):
+    def batches(self, seen: int, say: Callable[[str], None] = print) -> Iterator[Slots | UserError]:
         """Batches of all updates after so many samples: `data.reader.Slots`, or a `UserError` in their place."""
         config, data = self.config, self.config.data
         reader = ShardReader(self.files, min(OPEN_SHARDS, 2 * self.order.shards_in_use))
@@ -86,6 +90,7 @@ class TrainingLoader:
             workers=data.loader_workers,
             prefetch=data.prefetch,
             pin=self.world.device.type == "cuda",
+            say=say,
         )
 
     def to_device(self, slots: Slots | UserError) -> Batch:
@@ -108,6 +113,11 @@ class TrainingLoader:
         """The error that keeps this worker from the update, if any: unreadable data, or too many bad samples."""
         if isinstance(slots, UserError):
             return slots
+        if self.labels and slots.labels.min() < 0:
+            return UserError(
+                f"--network.labels true: samples of {self.config.data.path} have no label, which its index should not "
+                "hold beside others that have one: index the shards again, or give --network.labels false"
+            )
         known = self.bad | self.new_bad
         new = {(bad.shard, bad.sample): str(bad) for bad in slots.bad if (bad.shard, bad.sample) not in known}
         if new and len(known) + len(new) > self.most_bad:  # they stay uncounted: the data may be mended
@@ -130,8 +140,9 @@ class TrainingLoader:
         return int(self.config.data.max_bad * self.index.samples)
 
     def too_many_bad(self, last: str, count: int) -> UserError:
+        check = shlex.join(["python", "-m", "ragdist.shards", "check", self.config.data.path])
         return UserError(
             f"{last}; with it {count} of {self.index.samples:,} samples cannot be read, and "
-            f"--data.max_bad {self.config.data.max_bad:g} allows {self.most_bad:,}. `python -m ragdist.shards check "
-            f"{self.config.data.path}` lists them all; copy or write their shards again"
+            f"--data.max_bad {self.config.data.max_bad:g} allows {self.most_bad:,}. `{check}` "
+            "lists them all; copy or write their shards again"
         )

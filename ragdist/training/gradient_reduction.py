@@ -4,6 +4,7 @@ Every worker's loss is the sum over its slots divided by the global batch, times
 the mean over the workers, which both strategies take, is then the gradient of the whole batch.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
@@ -52,6 +53,8 @@ class DDPReduction:
         megabytes = sum(p.numel() * p.element_size() for p in update.parameters()) / 2**20
         least = _LEAST_COMPILED_MB if update.compiled else _LEAST_MB
         bucket_mb = min(max(megabytes / _BUCKETS, least), _MOST_MB)
+        # A row, or a kernel of one pixel, lies in memory alike by several strides, of which gradients have any.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         self.wrapped = DistributedDataParallel(
             update, device_ids=devices, gradient_as_bucket_view=True, bucket_cap_mb=bucket_mb
         )

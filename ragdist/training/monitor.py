@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from ragdist.config.run import flat
 from ragdist.data.index import Index
 from ragdist.modalities import pictures
 from ragdist.runs.folder import RunFolder
-from ragdist.tools.errors import UserError
+from ragdist.storage.files import os_errors_as_user_error, write_whole
 from ragdist.tools.progress import Progress
+from ragdist.training import weights_and_biases
 from ragdist.training.update import STATISTICS
 
 GRID_COLUMNS, GRID_ROWS = 10, 8
@@ -51,10 +53,12 @@ class Monitor:
         self._sums: Tensor | None = None
         self._reset()
         self._first = True
-        _cut(folder.metrics, seen)
-        self._metrics = open(folder.metrics, "a")  # noqa: SIM115 - closed in close()
-        self._board = self._open_board(seen)
-        self._wandb = self._open_wandb()
+        folder.fence()
+        with self._writing():
+            _cut(folder.metrics, seen)
+            self._metrics = open(folder.metrics, "a")  # noqa: SIM115 - closed in close()
+            self._board = self._open_board(seen)
+        self._wandb = weights_and_biases.begin(config, folder, seen, self.say) if config.monitor.wandb else None
 
     def _open_board(self, seen: int):
         if not self.config.monitor.tensorboard:
@@ -69,18 +73,6 @@ class Monitor:
             for summary in hparams(values, {"loss/loss_g": None, "relative/relative_distance": None}):
                 board.file_writer.add_summary(summary, 0)
         return board
-
-    def _open_wandb(self):
-        if not self.config.monitor.wandb:
-            return None
-        try:
-            import wandb
-        except ImportError as error:
-            raise UserError("--monitor.wandb needs the package wandb: pip install wandb, or leave it out") from error
-        name = self.config.out.rstrip("/").rpartition("/")[2]
-        return wandb.init(
-            project=self.config.monitor.wandb, id=name, name=name, resume="allow", config=flat(self.config)
-        )
 
     def _reset(self) -> None:
         if self._sums is not None:
@@ -192,12 +184,17 @@ class Monitor:
         return {int(name[1]): path for path, name in found if name}  # others are the user's
 
     def close(self) -> None:
+        """Close all. Raises UserError where the system refuses what is left to be written."""
         self.progress.close()
-        self._metrics.close()
-        if self._board:
-            self._board.close()
+        with self._writing():
+            self._metrics.close()
+            if self._board:
+                self._board.close()
         if self._wandb:
             self._wandb.finish()
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return os_errors_as_user_error(f"cannot write to {self.config.out} (the last checkpoint is kept)")
 
 
 def _cut(path: Path, seen: int) -> None:
@@ -212,6 +209,4 @@ def _cut(path: Path, seen: int) -> None:
             continue
         if migrations.RECORDS.migrated(row, str(path))["samples"] <= seen:
             kept.append(line + "\n")
-    part = path.with_name(f".{path.name}.part")
-    part.write_text("".join(kept))
-    part.rename(path)
+    write_whole(path, "".join(kept))

@@ -140,11 +140,13 @@ class TrainingState:
         folder.before_saving()
         mine = {"data": self.index.digest, "config": flat(self.config, free=False), "samples": self.seen, **self.code}
         keep, protected = self.config.checkpoint.keep, folder.protected
-        checkpoint.save(folder.checkpoints, self.seen, self.state_dict(), mine | meta, keep=keep, protected=protected)
+        state, last = self.state_dict(), folder.fence
+        checkpoint.save(folder.checkpoints, self.seen, state, mine | meta, keep=keep, protected=protected, fence=last)
         self.export(folder)
         folder.saved()
 
     def export(self, folder: RunFolder) -> None:
-        """Write the generator file, with the EMA's weights."""
+        """Write the generator file, with the EMA's weights. Raises UserError where another process has the run."""
+        folder.fence()
         network = asdict(self.config.network)
         generator_file.save(folder.generator, self.ema, network, self.index, self.seen, **self.code)

@@ -108,10 +108,12 @@ class TrainingStep:
             said = WorkerSignals(*part[len(STATISTICS) :].unbind())
             norms = norms + state.optimizers.step(phase, part[: len(STATISTICS)], state.seen, said.problem)
             report = report + part
-        state.optimizers.average(state.seen)
-        state.seen += self.config.batch_size
         statistics, said = report.split([len(STATISTICS), len(WorkerSignals._fields)])
-        return statistics, norms, penalty, self.signals.read(said / len(self.phases), state.optimizers.skipped)
+        reduced = self.signals.read(said / len(self.phases), state.optimizers.skipped)
+        if not reduced.signals.problem:  # else this update, on a GPU the one before, did not take place
+            state.optimizers.average(state.seen)
+            state.seen += self.config.batch_size
+        return statistics, norms, penalty, reduced
 
     def _penalty_is_due(self) -> bool:
         objective = self.config.objective

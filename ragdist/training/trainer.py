@@ -5,6 +5,7 @@ A run is a pure function of its configuration and data. What goes round is in `s
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -19,8 +20,9 @@ from ragdist.distributed import agreement
 from ragdist.distributed.world import World
 from ragdist.generation import generator_file, sampling
 from ragdist.runs.folder import RunFolder
+from ragdist.storage.files import os_errors_as_user_error
 from ragdist.tools import memory
-from ragdist.tools.errors import Diverged, Unreachable, UserError
+from ragdist.tools.errors import Diverged, UserError
 from ragdist.training import compiling
 from ragdist.training.dataloader import TrainingLoader
 from ragdist.training.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
@@ -65,6 +67,7 @@ class Trainer:
         self.loader = TrainingLoader(config, world, index, labels=bool(self.state.classes))
         self.step = TrainingStep(config, self.state, world, len(self.loader.slots))
         self.notes, meta = self.state.resume(folder, world)
+        self._saved = self.seen  # what is there: a checkpoint, or a run of which nothing is worth one
         if meta:
             self.seconds, self.losses = meta["seconds"], meta["losses"]
             self.loader.bad = {(shard, sample): what for shard, sample, what in meta["bad"]}
@@ -97,7 +100,8 @@ class Trainer:
                 self.step.rehearse(blank)
         except UserError as error:
             problem = error
-        self._raise_on_all(problem)  # which also waits for whoever takes longest, as collectives of an update do not
+        # Which also waits for whoever takes longest, as collectives of an update do not.
+        agreement.raise_on_all(self.world, problem)
 
     # Checkpoints.
 
@@ -108,17 +112,17 @@ class Trainer:
             UserError: the disk refuses, or they do not; on all workers.
         """
         self._check(self.step.signals.flush())
+        self._save()
+
+    def _save(self) -> None:
+        if self._saved == self.seen:
+            return
         if self.world.size > 1:
             units = modalities.making(self.index.codec).units
             agreement.check(self.world, self.state.weights_sha256(), f"{self.seen:,} {units}")
         self.loader.merge_bad()
-        refused = None
-        if self.world.rank == 0:
-            try:
-                self.state.save(self.folder, self._meta())
-            except UserError as error:
-                refused = error
-        self._raise_on_all(refused)
+        agreement.write(self.world, lambda: self.state.save(self.folder, self._meta()), "cannot write a checkpoint")
+        self._saved = self.seen
 
     def _meta(self) -> dict[str, Any]:
         """Facts for a checkpoint's meta.json, beside the identity of the run."""
@@ -130,12 +134,6 @@ class Trainer:
             "torch": torch.__version__,
             "ragdist": ragdist.__version__,
         }
-
-    def _raise_on_all(self, problem: UserError | None) -> None:
-        """Raise one worker's error on all workers; all must call."""
-        said = self.world.gather([str(problem), isinstance(problem, Unreachable)] if problem else None)
-        for text, passing in filter(None, said):
-            raise (Unreachable if passing else UserError)(text)
 
     # The loop.
 
@@ -161,17 +159,17 @@ class Trainer:
             return self._train(monitor, stop)
 
     def _train(self, monitor: Monitor | None, stop: Callable[[], bool]) -> Outcome:
-        batches = iter(self.loader.batches(self.seen))
         self._clock = time.perf_counter()
-        self._begin(monitor)
-        stopped = self.world.size == 1 and stop()
-        while not self.finished and not stopped:
-            before = self.seen
-            reduced = self._train_on(batches, monitor, stop)
-            stopped = reduced.signals.stop > 0
-            if self._save_is_due(before, evaluate=reduced.signals.evaluate > 0):
-                self._count_seconds()
-                self.save()
+        with closing(self.loader.batches(self.seen, monitor.say if monitor else print)) as batches:
+            self._begin(monitor)
+            stopped = self.world.size == 1 and stop()
+            while not self.finished and not stopped:
+                before = self.seen
+                reduced = self._train_on(batches, monitor, stop)
+                stopped = reduced.signals.stop > 0
+                if self._save_is_due(before, evaluate=reduced.signals.evaluate > 0):
+                    self._count_seconds()
+                    self.save()
         self._count_seconds()
         self._end(monitor)
         sha256 = generator_file.weights_sha256(self.ema.state_dict())
@@ -179,24 +177,36 @@ class Trainer:
 
     def _begin(self, monitor: Monitor | None) -> None:
         if monitor:
-            self.folder.summary.unlink(missing_ok=True)  # of a run that is being extended
-            if not self.seen:
-                monitor.grid(0, self._samples())
+            with self._showing():
+                self.folder.summary.unlink(missing_ok=True)  # of a run that is being extended
+                if not self.seen:
+                    monitor.grid(0, self._samples())
+        agreement.raise_on_all(self.world, self.local_error)
         if self.evaluations:
             self.evaluations.start()
 
     def _end(self, monitor: Monitor | None) -> None:
         if not self.finished:
             self.save()
-        elif self.evaluations:
+        agreement.raise_on_all(self.world, self.local_error)
+        if self.finished and self.evaluations:
             self.evaluations.conclude(self.seen, self.ema)
-        if monitor:
-            self.state.export(self.folder)  # again: a kill may have come between the last checkpoint and this
+        # Again: a kill may have come between the last checkpoint and this.
+        agreement.write(self.world, lambda: self.state.export(self.folder), "cannot write the generator")
+
+    @contextmanager
+    def _showing(self) -> Iterator[None]:
+        """Keep what the system refuses to write in this context, on rank 0, for all workers to learn of."""
+        try:
+            with os_errors_as_user_error(f"cannot write to {self.config.out}"):
+                yield
+        except UserError as error:
+            self.local_error = self.local_error or error
 
     def _train_on(self, batches: Iterator, monitor: Monitor | None, stop: Callable[[], bool]) -> ReducedSignals:
         """Take the next batch, update, log; the reduced signals of the update."""
         before, began = self.seen, time.perf_counter()
-        slots = next(batches)
+        slots = self.local_error or self._next(batches)
         self._note_error(slots, monitor)
         wait = time.perf_counter() - began
         evaluate = bool(monitor and self.evaluations and self.evaluations.wanted())
@@ -204,10 +214,22 @@ class Trainer:
         statistics, norms, penalty, reduced = self.step(self.loader.to_device(slots), signals)
         self._check(reduced)
         if monitor:
-            self._log(monitor, statistics, norms, penalty=penalty, wait=wait, bad_samples=reduced.signals.bad_samples)
-            if monitor.grid_due(before, self.seen):
-                monitor.grid(self.seen, self._samples())
+            with self._showing():
+                bad_samples = reduced.signals.bad_samples
+                self._log(monitor, statistics, norms, penalty=penalty, wait=wait, bad_samples=bad_samples)
+                if monitor.grid_due(before, self.seen):
+                    monitor.grid(self.seen, self._samples())
         return reduced
+
+    def _next(self, batches: Iterator) -> Slots | UserError:
+        """The next batch. Whatever else than a UserError keeps it away is raised, once what was trained is saved."""
+        try:
+            return next(batches)
+        except Exception:
+            if self.world.size == 1:
+                self._count_seconds()
+                self.save()
+            raise
 
     def _note_error(self, slots: Slots | UserError, monitor: Monitor | None) -> None:
         """Keep the error of a batch for all workers to learn of; without others, save and raise it."""
@@ -246,12 +268,15 @@ class Trainer:
 
     def _check(self, reduced: ReducedSignals) -> None:
         """Raise, on all workers alike, the error that ends the run."""
-        if reduced.signals.problem:  # the update was not applied; the last checkpoint is kept
-            self._raise_on_all(self.local_error)
+        if reduced.signals.problem:  # the update was not applied
+            if self.world.device.type == "cpu":  # on a GPU it is known an update late: the last checkpoint is kept
+                self._count_seconds()
+                self._save()
+            agreement.raise_on_all(self.world, self.local_error)
         count = len(self.loader.bad) + round(reduced.signals.bad_samples)
         if self.world.size > 1 and count > self.loader.most_bad:
             last = list((self.loader.bad | self.loader.new_bad).values())[-1:]
-            self._raise_on_all(self.loader.too_many_bad(last[0], count) if last else None)
+            agreement.raise_on_all(self.world, self.loader.too_many_bad(last[0], count) if last else None)
         if reduced.skipped > self.config.optim.max_skipped:
             raise Diverged(
                 f"{reduced.skipped:.0f} updates were skipped because a loss or gradient was not finite "

@@ -7,6 +7,12 @@ from random import Random
 import pytest
 
 
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--fuzz"):  # each goes on for as long as it is asked to
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0))
+
+
 @pytest.fixture
 def rounds(request) -> Iterator[Callable[[int], Iterator[Random]]]:
     """A fuzzer's rounds, of so many: what each is to draw from. The one that fails, or crashes, is named."""

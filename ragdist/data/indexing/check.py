@@ -146,9 +146,9 @@ def _opened(job: Job, shard: Shard, wrong: list[str]) -> Iterator:
 
 
 def _key_before(data, offset: int) -> str:
-    from ragdist.data.reader import key_before  # imports PyTorch
+    from ragdist.data.reader import key_of  # imports PyTorch
 
-    return key_before(memoryview(data), offset)
+    return key_of(bytes(memoryview(data)[offset - 512 : offset]))
 
 
 def _sample(data, row: np.void, index: Index) -> str:

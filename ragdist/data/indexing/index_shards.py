@@ -24,6 +24,7 @@ from ragdist.data.index import INDEX, NO_LABEL, Index, Shard
 from ragdist.data.indexing.scan_shard import LISTED, Found, Job, Plan, make_plan, survey
 from ragdist.data.indexing.tar_files import Tar, is_remote, look_at, tars
 from ragdist.data.indexing.tar_walk import printable
+from ragdist.data.labels import classes_of
 from ragdist.data.parallel import each
 from ragdist.modalities import joined_options
 from ragdist.storage.files import os_errors_as_user_error, write_whole
@@ -34,7 +35,7 @@ from ragdist.tools.progress import Progress
 
 # Where notes on finished shards are kept until the index is written.
 NOTES = ".indexing"
-_RULES = 1  # part of a note's name: to be raised when a shard would be surveyed otherwise
+_RULES = 2  # part of a note's name: to be raised when a shard would be surveyed otherwise
 _MB = 1_000_000
 
 
@@ -49,7 +50,9 @@ class Summary:
     bad_count: int
     ignored: Counter  # members that nothing is read from, by extension
     dotted: str  # one of them that looks like a sample of its own; empty: none
+    unasked: str  # key of their .json that may be the label; empty: none
     empty: list[str]  # shards without samples, left out
+    notes: Counter  # what is done to so many samples, see `Making.notes`
 
 
 def index_shards(
@@ -163,7 +166,8 @@ class _Merge:
 
     def __init__(self, jobs: list[Job], options: IndexOptions):
         self.jobs, self.options = jobs, options
-        self.bad, self.ignored, self.bad_count, self.dotted = [], Counter(), 0, ""
+        self.bad, self.ignored, self.notes = [], Counter(), Counter()
+        self.bad_count, self.dotted, self.unasked = 0, "", ""
         values: dict[int | str, str] = {}  # label -> a shard that has it
         hashes = []
         for job, found in self._found():
@@ -172,11 +176,13 @@ class _Merge:
             self.bad += found.bad
             self.bad_count += found.bad_count
             self.ignored.update(found.ignored)
+            self.notes.update(found.notes)
             self.dotted = self.dotted or found.dotted
+            self.unasked = self.unasked or found.unasked
         self.classes = _classes(values)
         if options.label and not values:
             raise UserError(f"--label {options.label}: no sample has it in a .json member")
-        self.number = {value: i for i, value in enumerate(self.classes)}
+        self.number = {str(value): i for i, value in enumerate(self.classes)}
         self.again = _again(hashes) if options.keys == "unique" else [np.zeros(len(part), bool) for part in hashes]
 
     def _found(self) -> Iterator[tuple[Job, Found]]:
@@ -202,12 +208,15 @@ class _Merge:
             raise UserError(f"no sample is left of {self.bad_count:,}; the first: {self.bad[0]}")
         plan = self.jobs[0].plan
         names = tuple(str(value) for value in self.classes)
-        index = Index(plan.modality, tuple(plan.shape), names, tuple(shards), plan.spec)
+        settled = getattr(modalities.making(plan.modality), "settled", lambda form, notes: form)
+        form = settled(plan.form, self.notes)
+        index = Index(plan.modality, form.shape, names, tuple(shards), form.spec)
         before = _tables_of(out)
         write_whole(out / INDEX, index.dumps())
         for name in before - {shard.table for shard in shards}:
             (out / name).unlink(missing_ok=True)
-        return Summary(index, out, plan, self.bad, self.bad_count, self.ignored, self.dotted, empty)
+        told = self.bad, self.bad_count, self.ignored, self.dotted, self.unasked
+        return Summary(index, out, plan, *told, empty, self.notes)
 
     def _rows(self, job: Job, found: Found, again: np.ndarray) -> np.ndarray:
         """A shard's table with the data set's labels, without samples that are bad only in view of all shards."""
@@ -227,7 +236,7 @@ class _Merge:
                 self.bad.append(line)
         bad = unlabelled | again
         self.bad_count += int(bad.sum())
-        numbers = np.array([self.number[value] for value in found.values] or [NO_LABEL], np.int64)
+        numbers = np.array([self.number[str(value)] for value in found.values] or [NO_LABEL], np.int64)
         table = table.copy()
         if self.classes:
             table["label"] = numbers[table["label"]]  # of unlabelled rows anything: they go
@@ -236,14 +245,13 @@ class _Merge:
 
 def _classes(values: dict[int | str, str]) -> list[int] | list[str]:
     """Classes in order: numbers from 0 to the largest, or sorted names. Raises UserError for a mixture."""
-    numbers = [value for value in values if isinstance(value, int)]
-    names = [value for value in values if isinstance(value, str)]
-    if numbers and names:
+    try:
+        return classes_of(values)
+    except ValueError as error:
+        number, name = error.args
         raise UserError(
-            f"some labels are numbers and some are names: {numbers[0]} in {values[numbers[0]]}, "
-            f"'{names[0]}' in {values[names[0]]}"
-        )
-    return list(range(max(numbers) + 1)) if numbers else sorted(names)
+            f"some labels are numbers and some are names: {number} in {values[number]}, '{name}' in {values[name]}"
+        ) from error
 
 
 def _again(hashes: list[np.ndarray]) -> list[np.ndarray]:

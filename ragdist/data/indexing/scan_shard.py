@@ -7,6 +7,7 @@ import io
 import json
 import mmap
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from ragdist.config.shards import IndexOptions
 from ragdist.data.index import NO_LABEL, TABLE
 from ragdist.data.indexing.tar_files import Tar, mapped
 from ragdist.data.indexing.tar_samples import Payloads, Sample, group, label_of
-from ragdist.data.indexing.tar_walk import Member, TarDamage, printable, walk
+from ragdist.data.indexing.tar_walk import Member, NoTar, TarDamage, printable, walk
 from ragdist.data.parallel import Advance
 from ragdist.modalities.base import Form
 from ragdist.storage.files import write_whole
@@ -79,6 +80,8 @@ class Found:
     bad_count: int
     ignored: dict[str, int]  # members that nothing is read from, by extension
     dotted: str  # one of them that looks like a sample of its own; empty: none
+    unasked: str  # key of a .json that is called as labels are, while no label was asked for; empty: none
+    notes: dict[str, int] = field(default_factory=dict)  # see `Making.notes`: how many samples each is said of
 
     def save(self, path: Path) -> None:
         """Write the note whole."""
@@ -160,6 +163,7 @@ def survey(job: Job, advance: Advance) -> None:
 
 def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
     samples, ignored = _samples(job.tar.place, data)
+    noted, notes_of = Counter(), getattr(modalities.making(job.plan.modality), "notes", lambda payload, form: ())
     rows, keys, bad, values, dotted, done = [], [], [], {}, "", 0
     payloads = job.plan.payloads
     for number, sample in enumerate(samples):
@@ -173,6 +177,7 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
             continue
         crc = zlib.crc32(memoryview(data)[member.offset : member.offset + member.size])
         number_of = NO_LABEL if label is None else values.setdefault(label, len(values))
+        noted.update(notes_of(_bytes(data, member), job.plan.form))
         rows.append((member.offset, member.size, crc, number_of))
         keys.append(sample.key)
         for extension, other in sample.members.items():
@@ -192,14 +197,34 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
         bad_count=len(bad),
         ignored=dict(ignored),
         dotted=dotted,
+        unasked=_unasked(samples, data, job.options),
+        notes=dict(noted),
     )
     advance(job.tar.size - done)
     return found
 
 
-def _samples(place: str, data: mmap.mmap):
+def _unasked(samples: list[Sample], data: mmap.mmap, options: IndexOptions) -> str:
+    """A key of the first sample's .json that is called as labels are, where no sample has a label; empty: none."""
+    member = samples[0].members.get("json") if samples else None
+    if options.label or member is None or "cls" in samples[0].members:
+        return ""
     try:
-        return group(walk(memoryview(data)))
+        content = json.loads(bytes(data[member.offset : member.offset + min(member.size, 1 << 20)]))
+    except (ValueError, RecursionError):
+        return ""
+    known = ("label", "class", "labels", "class_id", "target", "category") if isinstance(content, dict) else ()
+    return next((key for key in known if key in content), "")
+
+
+def _samples(place: str, data: mmap.mmap) -> tuple[list[Sample], Counter]:
+    """The samples of a shard, and how many members are of none, by kind."""
+    passed = Counter()
+    try:
+        samples, keyless = group(walk(memoryview(data), lambda kind, name: passed.update((kind,))))
+        return samples, keyless + passed
+    except NoTar as damage:
+        raise UserError(f"{place} is no shard: {damage}") from damage
     except TarDamage as damage:
         raise UserError(
             f"{place}: {damage}; the shard is damaged: get it again, or write it again (no part of it is used)"

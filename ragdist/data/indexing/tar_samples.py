@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ragdist.data import labels
 from ragdist.data.indexing.tar_walk import Buffer, Member, printable
 
 KEYLESS = "without a key"
 _META = re.compile(r"__[^/]*__($|/)")  # members that webdataset keeps for itself
-_LONGEST_NAME = 200  # characters of a class
 _LARGEST_JSON = 1 << 24  # bytes
-_MOST_CLASSES = 1_000_000
 
 
 def key_and_extension(name: str) -> tuple[str, str] | None:
@@ -84,7 +83,7 @@ class Payloads:
         """The payload member of a sample. Raises ValueError where there is none, or more than one."""
         if payload in sample.members:
             return sample.members[payload]
-        has = ", ".join(f".{printable(extension)}" for extension in sample.members)
+        has = _few([f".{printable(extension)}" for extension in sample.members])
         if payload:
             raise ValueError(f"it has no .{payload}, only {has}")
         found = [extension for extension in self.kinds if extension in sample.members]
@@ -96,13 +95,18 @@ class Payloads:
         if dotted:
             raise ValueError(
                 f"it has no {self.unit} but {has}: the key ends at the first dot of a name; "
-                f"rename the files, or give --payload {printable(dotted[0])} if that is what it is called"
+                f"rename the files, or give --payload {printable(dotted[0])[:60]} if that is what it is called"
             )
         raise ValueError(f"it has no {self.unit}, only {has}")
 
     def is_dotted(self, extension: str) -> bool:
         """Whether a file's name has dots before the ending of a payload, which may not be meant as an extension."""
         return "." in extension and extension.rpartition(".")[2] in self.kinds
+
+
+def _few(words: list[str]) -> str:
+    more = f" and {len(words) - 5:,} more" if len(words) > 5 else ""
+    return ", ".join(word[:60] for word in words[:5]) + more
 
 
 def label_of(sample: Sample, data: Buffer, key: str) -> int | str | None:
@@ -117,10 +121,10 @@ def label_of(sample: Sample, data: Buffer, key: str) -> int | str | None:
     content = bytes(data[member.offset : member.offset + min(member.size, _LARGEST_JSON)])
     if not key:
         try:
-            text = content.decode().strip()
+            value = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError("its .cls is no text") from error
-        return _checked(int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else text, ".cls")
+        return _checked(value, ".cls")
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -139,15 +143,7 @@ def _lookup(value, key: str):
 
 
 def _checked(value, where: str) -> int | str | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"its label {where} is neither a whole number nor a name: {ascii(value)[:50]}")
-    if isinstance(value, int):
-        if not 0 <= value < _MOST_CLASSES:
-            raise ValueError(f"its label {where} is {value}: classes are numbered from 0 to {_MOST_CLASSES - 1:,}")
-        return value
-    name = value.strip()
-    if not name or len(name) > _LONGEST_NAME or not name.isprintable():
-        raise ValueError(f"its label {where} is no name: {ascii(name)[:50]}")
-    return name
+    try:
+        return labels.label_of(value)
+    except ValueError as error:
+        raise ValueError(f"its label {where} is {error}") from error

@@ -7,7 +7,7 @@ follow each other up to an end-of-archive marker, with nothing but zeros after i
 
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,14 @@ _ZEROS = bytes(BLOCK)
 _LONGEST_NAME = 1 << 20  # bytes of a header that only describes the next member
 _STEP = 1 << 20
 _DESCRIBING = (b"x", b"g", b"L", b"K", b"X")  # types of headers that describe members after them
+
+_PACKERS = (
+    (b"\x1f\x8b", "gzip", "gzip -dc X > X.tar"),
+    (b"BZh", "bzip2", "bzip2 -dc X > X.tar"),
+    (b"\xfd7zXZ", "xz", "xz -dc X > X.tar"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard", "zstd -dc X > X.tar"),
+    (b"\x04\x22\x4d\x18", "LZ4", "lz4 -dc X > X.tar"),
+)
 
 Buffer = bytes | memoryview
 
@@ -29,6 +37,16 @@ class TarDamage(Exception):
 
     def __str__(self) -> str:
         return f"at byte {self.offset:,}{f', after {printable(self.after)},' if self.after else ''} {self.reason}"
+
+
+class NoTar(TarDamage):
+    """A file that is no tar from its first byte on: which kind it is, and what to do, if that is known."""
+
+    def __init__(self, reason: str, offset: int = 0, after: str = ""):
+        super().__init__(reason, offset, after)
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 def printable(name: str) -> str:
@@ -46,11 +64,24 @@ class Member:
     size: int  # bytes
 
 
-def walk(data: Buffer) -> Iterator[Member]:
-    """Walk the regular files of an uncompressed tar, in order; links, devices and folders are passed over.
+# Members that are no regular files and hold, or stand for, something that is then not read. Folders are none.
+_OTHERS = {
+    tarfile.SYMTYPE: "symbolic links",
+    tarfile.LNKTYPE: "hard links",
+    tarfile.CHRTYPE: "devices and pipes",
+    tarfile.BLKTYPE: "devices and pipes",
+    tarfile.FIFOTYPE: "devices and pipes",
+    b"M": "parts of files that go on in another volume",
+}
+_FOLDERS = (tarfile.DIRTYPE, b"D", b"V")  # and the name of the whole volume
+
+
+def walk(data: Buffer, passed: Callable[[str, str], None] = lambda kind, name: None) -> Iterator[Member]:
+    """Walk the regular files of an uncompressed tar, in order.
 
     Args:
         data: the whole file, such as a memory map of it. Headers alone are looked at.
+        passed: told of each other member but folders, what kind it is, in the plural, and its name.
 
     Raises:
         TarDamage: the tar is not whole. The members before the damage have been yielded.
@@ -69,6 +100,8 @@ def walk(data: Buffer) -> Iterator[Member]:
         at = _after(found.content, length, len(data), found.start, name, last)
         if found.own.isreg():
             yield Member(name, found.start, found.content, length)
+        elif found.own.type not in _FOLDERS:
+            passed(_OTHERS.get(found.own.type, "members of unknown kinds"), name)
         last = name
 
 
@@ -78,7 +111,7 @@ class _Headers(NamedTuple):
     own: tarfile.TarInfo
     start: int  # first byte of the first of them
     content: int  # first byte after them
-    said: dict[str, str]  # by those before: "path", "size" and other keywords of PAX
+    said: dict[str, str]  # by those before: "path", "size" and what tells of holes
 
 
 def _headers(data: Buffer, at: int, last: str, everywhere: dict[str, str]) -> _Headers | None:
@@ -90,25 +123,33 @@ def _headers(data: Buffer, at: int, last: str, everywhere: dict[str, str]) -> _H
         last: name of the member before, for messages.
         everywhere: what global headers say of all members after them; those that are met here add to it.
     """
-    start, described = at, {}
+    start, described, before = at, {}, set()  # types of the headers that describe the member
     while True:
         block = bytes(data[at : at + BLOCK])
         if block == _ZEROS:
             _check_end(data, at, last)
-            if described:
+            if before:
                 raise TarDamage("the member that the last header describes is missing", at, last)
             return None
         if len(block) < BLOCK:
+            if at == 0 and block:
+                raise NoTar(_packed(block) or f"it is no tar, with {len(block)} bytes")
             raise TarDamage(_cut(len(data), at), at, last)
         header, content = _header(block, at, last), at + BLOCK
-        if not described:
+        if not before:
             start = at
         if header.type not in _DESCRIBING:
             return _Headers(header, start, content, everywhere | described)
         if header.size > _LONGEST_NAME:
             raise TarDamage(f"a name of {header.size:,} bytes", at, last)
         at = _after(content, header.size, len(data), start, "a long name", last)
-        text = bytes(data[content : content + header.size])
+        # Of a long name other readers take whole blocks, up to its zero.
+        text = bytes(data[content : at if header.type == b"L" else content + header.size])
+        if header.type in before:
+            raise TarDamage(
+                "the member that the last header describes is missing: another such header follows", at, last
+            )
+        before |= {header.type} - {b"g"}
         (everywhere if header.type == b"g" else described).update(_description(header, text, start, last))
 
 
@@ -126,16 +167,19 @@ def _header(block: bytes, at: int, last: str) -> tarfile.TarInfo:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError) as error:
         if at == 0:
-            kind = "it is compressed: unpack it" if _packed(block) else "it is no tar"
-            raise TarDamage(kind, at) from error
+            raise NoTar(_packed(block) or "it is no tar") from error
         raise TarDamage("the header is damaged, and what follows cannot be found", at, last) from error
     if header.size < 0:
         raise TarDamage("the header is damaged (a size below zero)", at, last)
     return header
 
 
-def _packed(block: bytes) -> bool:
-    return block.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"))
+def _packed(block: bytes) -> str:
+    """What to do with a file that is compressed, by its first bytes; empty: it is not."""
+    for magic, name, command in _PACKERS:
+        if block.startswith(magic):
+            return f"it is compressed, with {name}: unpack it, as with `{command}`, for shards are read at any byte"
+    return ""
 
 
 def _after(content: int, length: int, size: int, start: int, name: str, last: str) -> int:
@@ -182,7 +226,8 @@ def _pax(data: bytes, at: int, last: str) -> dict[str, str]:
         if not match or end > len(data) or end <= match.end() or data[end - 1 : end] != b"\n":
             raise TarDamage("the header of a long name is damaged", at, last)
         key, value = _text(match[2]), data[match.end() : end - 1]
-        found[key] = _text(value).rstrip("/") if key == "path" else _text(value)
+        if key in ("path", "size") or key.startswith("GNU.sparse"):  # the others may be many, and come with each member
+            found[key] = _text(value).rstrip("/") if key == "path" else _text(value)
         place = end
     return found
 

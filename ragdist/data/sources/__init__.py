@@ -5,19 +5,22 @@ One idea a file; `open_source` picks the file by the source's name.
 
 import errno
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 from ragdist import modalities
 from ragdist.config.shards import SOURCES, ShardOptions
 from ragdist.data.sources.source import Source
+from ragdist.data.sources.tables import ENDINGS as TABLES
 from ragdist.tools.errors import UserError, nearest
 
 # What each way of naming a source is opened by: the functions take (the rest of the name, options, scratch).
 _PREFIXES = {"torchvision": "torchvision_set", "hf": "huggingface"}
-_ENDINGS = {".csv": "listing", ".jsonl": "listing", ".npy": "arrays", ".npz": "arrays"}
+_ENDINGS = dict.fromkeys(TABLES, "listing") | {".npy": "arrays", ".npz": "arrays"}
 _NAMED = ("digits", "speech")  # what is at hand, or made on the spot
 _IMAGES = ("digits", "torchvision_set", "huggingface")  # that they hold is certain
 _TAKE_SPLIT = ("folder", "archive", "torchvision_set", "huggingface")
+_HAVE_FILES = ("folder", "archive")
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
@@ -39,8 +42,13 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
         raise UserError(f"--modality {options.modality}: {name} holds images; leave it out")
     if options.split and kind not in _TAKE_SPLIT:
         raise UserError(f"--split {options.split}: {name} has no splits; leave it out")
+    if options.labels not in ("auto", "none") and kind not in _HAVE_FILES:
+        raise UserError(
+            f"--labels {options.labels}: {name} has no folders and no label files beside it; give auto or none"
+        )
     try:
-        return importlib.import_module(f"ragdist.data.sources.{kind}").open_source(rest, options, scratch)
+        source = importlib.import_module(f"ragdist.data.sources.{kind}").open_source(rest, options, scratch)
+        return replace(source, labels=(), classes=()) if options.labels == "none" else source
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):  # while unpacking: the disk's fault, not the source's
             raise

@@ -4,9 +4,9 @@ import bz2
 import gzip
 import hashlib
 import lzma
+import mmap
 import os
 import shutil
-import struct
 import tarfile
 import zipfile
 import zlib
@@ -14,26 +14,29 @@ from pathlib import Path
 from typing import Any
 
 from ragdist.config.shards import ShardOptions
-from ragdist.data.sources.folder import grouped
-from ragdist.data.sources.source import Source
+from ragdist.data.indexing.tar_walk import NoTar, TarDamage, walk
+from ragdist.data.sources.grouping import grouped
+from ragdist.data.sources.names import paths
+from ragdist.data.sources.source import Remarks, Source
+from ragdist.data.sources.strange import advice
 from ragdist.tools.errors import UserError
 
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-_LARGEST = 2**30  # bytes of a file; more is damage or an attack
-_CORRUPT = (tarfile.TarError, zipfile.BadZipFile, EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, ValueError)
+LARGEST = 2**30  # bytes of a file; more is damage or an attack
+_CORRUPT = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, ValueError)
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
-    """Open an archive of files, with classes from its folders."""
+    """Open an archive of files, with classes from label files in it or from its folders."""
     path = Path(name).absolute()
-    kind = "zip" if zipfile.is_zipfile(path) else "tar"
-    try:
-        if kind == "tar" and not tarfile.is_tarfile(path):
-            raise UserError(f"{name} is no tar and no zip: give one of a folder of class folders")
-        names, places, read = _zip(path) if kind == "zip" else _tar(path, scratch)
-    except _CORRUPT as error:
-        raise UserError(f"{name} cannot be read as a {kind}, it may be cut off ({error}): get it again") from error
-    return grouped(name, names, places, read, stamp(path), options)
+    remarks = Remarks()
+    if not _begins_like_a_tar(path) and zipfile.is_zipfile(path):
+        from ragdist.data.sources.zip_members import zipped
+
+        files, read = zipped(name, path, remarks)
+    else:
+        files, read = _tar(name, path, scratch, remarks)
+    return grouped(name, files, read, stamp(path), options, remarks)
 
 
 def stamp(path: Path) -> str:
@@ -55,24 +58,59 @@ class Ranges:
 
     def __call__(self, place: tuple[int, ...]) -> bytes:
         offset, size = place
-        if size > _LARGEST:
+        if size > LARGEST:
             raise ValueError(f"it has {size:,} bytes, more than a sample can")
         if self._file is None:
             self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - open for as long as the process
-        data = os.pread(self._file.fileno(), size, offset)
+        data = os.pread(self._file.fileno(), size, offset) if offset >= 0 else b""
         if len(data) != size:
             raise ValueError("the archive is cut off")
         return data
 
 
-def _tar(path: Path, scratch: Path) -> tuple[list[str], list[Any], Ranges]:
+def _begins_like_a_tar(path: Path) -> bool:
+    """Whether the first bytes are a tar's: then a zip's end at its end is that of its last member."""
     with open(path, "rb") as file:
-        head = file.read(6)
+        head = file.read(tarfile.BLOCKSIZE)
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+        return True
+    except (tarfile.HeaderError, ValueError):
+        return False
+
+
+def _tar(name: str, path: Path, scratch: Path, remarks: Remarks) -> tuple[dict[str, Any], Ranges]:
+    with open(path, "rb") as file:
+        head = file.read(tarfile.BLOCKSIZE)
     if packed := next((opener for magic, opener in _PACKED.items() if head.startswith(magic)), None):
-        path = _unpack(path, packed, scratch)  # a compressed file has no byte ranges
-    with tarfile.open(path, "r:") as tar:
-        ranges = {member.name: (member.offset_data, member.size) for member in tar if member.isfile()}
-    return list(ranges), list(ranges.values()), Ranges(path)
+        try:
+            path = _unpack(path, packed, scratch)  # a compressed file has no byte ranges
+        except _CORRUPT as error:
+            raise UserError(f"{name} cannot be unpacked, it may be cut off ({error}): get it again") from error
+        with open(path, "rb") as file:
+            head = file.read(tarfile.BLOCKSIZE)
+    try:
+        members = _members(path, remarks)
+    except NoTar as error:
+        raise UserError(f"{name} {advice(name, head)}") from error
+    except TarDamage as damage:
+        raise UserError(f"{name}: {damage}; the tar is damaged or cut off: get it again, or pack it again") from damage
+    names, places = [name for name, *_ in members], [(offset, size) for _, offset, size in members]
+    return paths(names, places, remarks), Ranges(path)
+
+
+def _members(path: Path, remarks: Remarks) -> list[tuple[str, int, int]]:
+    """(name, offset, bytes) of the regular files in a plain tar."""
+
+    def passed(kind: str, name: str) -> None:
+        advice = " (tar --dereference --hard-dereference packs files in their place)" if "links" in kind else ""
+        remarks.count(f"{kind} in the tar, not read{advice}", name)
+
+    with open(path, "rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            raise TarDamage("it is empty", 0)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
+            return [(member.name, member.offset, member.size) for member in walk(view, passed)]
 
 
 def _unpack(path: Path, opener, scratch: Path) -> Path:
@@ -84,33 +122,3 @@ def _unpack(path: Path, opener, scratch: Path) -> Path:
             shutil.copyfileobj(packed, unpacked, 1 << 20)
         part.rename(plain)
     return plain
-
-
-class ZipRanges(Ranges):
-    """Reads members of a zip at (offset of the local header, packed size, size, method, CRC-32)."""
-
-    def __call__(self, place: tuple[int, ...]) -> bytes:
-        offset, packed, size, method, crc32 = place
-        if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError("it is compressed in an unusual way: pack the zip again, stored or deflated")
-        if size > _LARGEST:
-            raise ValueError(f"it has {size:,} bytes, more than a sample can")
-        name, extra = struct.unpack("<26x2H", super().__call__((offset, 30)))
-        data = super().__call__((offset + 30 + name + extra, packed))
-        if method == zipfile.ZIP_DEFLATED:
-            try:
-                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)  # never more than was announced
-            except zlib.error as error:
-                raise ValueError(str(error)) from error
-        if len(data) != size or zlib.crc32(data) != crc32:
-            raise ValueError("its bytes are damaged in the zip")
-        return data
-
-
-def _zip(path: Path) -> tuple[list[str], list[Any], ZipRanges]:
-    with zipfile.ZipFile(path) as archive:
-        members = [member for member in archive.infolist() if not member.is_dir()]
-    if locked := next((member for member in members if member.flag_bits & 1), None):
-        raise UserError(f"{path} is encrypted ({locked.filename}): unpack it first")
-    places = [(m.header_offset, m.compress_size, m.file_size, m.compress_type, m.CRC) for m in members]
-    return [member.filename for member in members], places, ZipRanges(path)

@@ -4,6 +4,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import numpy as np
 
 from ragdist import modalities
 from ragdist.config.shards import ShardOptions
+from ragdist.data.labels import numbered
 from ragdist.data.sources.archive import stamp
-from ragdist.data.sources.labels import numbered
-from ragdist.data.sources.source import Numbered, Source
+from ragdist.data.sources.columns import LABELS
+from ragdist.data.sources.source import Numbered, Remarks, Source
+from ragdist.data.sources.tables import joined
 from ragdist.tools.errors import UserError, nearest
 
 _MEMBERS = ("images", "samples")  # of a .npz
+_LABELS = ("labels", *LABELS)
 _CORRUPT = (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
@@ -38,21 +42,25 @@ class ArrayReader:
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     """Open the samples of a .npy or .npz file. Pickled objects in it are refused unread."""
     path = Path(name).absolute()
-    values = None
+    values, remarks = None, Remarks()
     try:
         if path.suffix.lower() == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 member = next((member for member in _MEMBERS if member in arrays.files), None)
                 if member is None:
                     raise UserError(f"{name} holds no array 'images'{nearest('images', arrays.files)}")
-                values = arrays["labels"] if "labels" in arrays.files else None
+                label = next((name for name in _LABELS if name in arrays.files), "")
+                values = arrays[label] if label else None
+                if left := [name for name in arrays.files if name not in (member, label)]:
+                    remarks.say(f"{name}: labels are {label or 'not there'}; not used: {joined(left)}")
             file = _unpack(path, member, scratch)
         else:
             file = path
         rows = np.load(file, mmap_mode="r", allow_pickle=False)
     except _CORRUPT as error:
         raise UserError(f"{name} cannot be read as NumPy arrays without pickled objects ({error})") from error
-    return of_array(name, rows, file, stamp(path), values, modality=options.modality)
+    source = of_array(name, rows, file, stamp(path), values, modality=options.modality)
+    return replace(source, remarks=remarks.lines())
 
 
 def of_array(
@@ -78,12 +86,13 @@ def of_array(
         values = np.asarray(values)
         if values.shape == (len(rows), 1):
             values = values[:, 0]
-        if values.shape != (len(rows),) or values.dtype.kind not in "iuU":
+        if values.shape != (len(rows),) or values.dtype.kind not in "iuUb":
+            one_hot = f", as labels.argmax(1) does of {values.shape[1]} columns" if values.ndim == 2 else ""
             raise UserError(
                 f"{name}: labels are {values.dtype} {list(values.shape)}; give a whole number or a name for each of "
-                f"the {len(rows):,} {modalities.making(modality).units}"
+                f"the {len(rows):,} {modalities.making(modality).units}{one_hot}"
             )
-        labels, classes = numbered(name, values.tolist(), classes)
+        labels, classes = numbered(name, values.tolist(), classes, each="label {}".format)
     names = Numbered(len(rows), modalities.making(modality).unit)
     reader = ArrayReader(file, modality)
     return Source(names, range(len(rows)), reader, modality, identity, labels, classes if labels else ())

@@ -4,9 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from ragdist.config.shards import ShardOptions
-from ragdist.data.sources.labels import numbered
-from ragdist.data.sources.source import Numbered, Source
+from ragdist.data.labels import numbered
+from ragdist.data.sources.columns import LABELS
+from ragdist.data.sources.source import Numbered, Remarks, Source
+from ragdist.data.sources.tables import joined, plain
 from ragdist.tools.errors import UserError, nearest
+
+# Types of columns that hold a class, where the name says so.
+_LABEL_TYPES = frozenset(
+    ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "string", "large_string")
+)
 
 
 class RowReader:
@@ -37,6 +44,8 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
             raise UserError(f"{option} {value}: {where} has no such column{nearest(value, rows.features)}")
     if not column:
         raise UserError(f"{where} has no column of images but {', '.join(rows.features)}")
+    remarks = Remarks()
+    label = label or _by_name(where, rows.features, column, remarks)
     labels, classes = _labels(where, rows, label) if label else ([], [])
     try:
         encoded = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
@@ -45,7 +54,14 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     identity = f"{where} {options.hf_config} {rows.split} {column} {label} {rows.num_rows} {rows.info.version} "
     identity += str([(Path(f["filename"]).name, _size(f["filename"])) for f in rows.cache_files])
     return Source(
-        Numbered(len(rows), "row"), range(len(rows)), RowReader(encoded, column), "image", identity, labels, classes
+        Numbered(len(rows), "row"),
+        range(len(rows)),
+        RowReader(encoded, column),
+        "image",
+        identity,
+        labels,
+        classes,
+        remarks=remarks.lines(),
     )
 
 
@@ -85,10 +101,19 @@ def _only(where: str, features: dict, kind: type, what: str, option: str) -> str
     return what if what in found else next(iter(found), "")
 
 
+def _by_name(where: str, features: dict, images: str, remarks: Remarks) -> str:
+    """The column of labels by its name, for sets that do not say so by its type; empty: none."""
+    others = [name for name in features if name != images]
+    known = {plain(name): name for name in others if str(getattr(features[name], "dtype", "")) in _LABEL_TYPES}
+    if found := next((known[name] for name in LABELS if name in known), ""):
+        remarks.say(f"{where}: labels are those of the column '{found}'")
+    elif others:
+        remarks.say(f"{where}: no column of labels is known; not used: {joined(others)}; --label_column takes one")
+    return found
+
+
 def _labels(where: str, rows, column: str) -> tuple[list[int], list[str]]:
     values = list(rows[column])
-    if any(value is None for value in values):
-        raise UserError(f"{where}: row {values.index(None)} has no label in '{column}'")
-    if set(values) == {-1}:  # a split without labels
+    if values and all(value == -1 for value in values):  # a split without labels
         return [], []
-    return numbered(where, values, getattr(rows.features[column], "names", ()))
+    return numbered(where, values, getattr(rows.features[column], "names", ()), each="row {}".format)

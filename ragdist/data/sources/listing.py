@@ -1,87 +1,111 @@
-"""Listings: .csv or .jsonl files with a sample's path, and perhaps its label, in each row."""
+"""Listings: tables with a sample's path, and perhaps its label, in each row."""
 
-import csv
 import hashlib
-import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ragdist import modalities
 from ragdist.config.shards import ShardOptions
+from ragdist.data.labels import numbered
+from ragdist.data.sources import columns, tables
 from ragdist.data.sources.archive import stamp
-from ragdist.data.sources.folder import FileReader, most_of
-from ragdist.data.sources.labels import numbered
-from ragdist.data.sources.source import Source
-from ragdist.tools.errors import UserError, nearest
+from ragdist.data.sources.folder import FileReader
+from ragdist.data.sources.grouping import most_of
+from ragdist.data.sources.source import Remarks, Source
+from ragdist.tools.errors import UserError
 
-_PATH, _LABEL = ("path", "file", "image", "file_name"), ("label", "class")
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+_WINDOWS = re.compile(r"[a-zA-Z]:[\\/]|\\\\")
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     """Open the files that a listing names; relative paths start at its folder."""
-    path = Path(name).absolute()
+    path, remarks = Path(name).absolute(), Remarks()
     making = modalities.making(options.modality or next(iter(modalities.MODALITIES)))  # for what is said of no file
-    try:
-        rows = list(_csv(name, path) if path.suffix.lower() == ".csv" else _jsonl(name, path))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name} is no text in UTF-8 ({error.reason} at byte {error.start:,})") from error
-    except csv.Error as error:
-        raise UserError(f"{name} cannot be read as a CSV file ({error})") from error
-    if not rows:
+    table = tables.read(name, path.read_bytes())
+    by_line = not table.columns or path.suffix.lower() in (".json", ".jsonl", ".ndjson")  # rows may have other columns
+    column = "" if by_line and not options.image_column else columns.path_column(table, options)
+    if not table.rows:
+        if not by_line or path.suffix.lower() == ".csv":
+            columns.path_column(table, options)
         raise UserError(f"{name} lists no {making.units}")
-    paths, values = [], []
-    for line, row in rows:
-        paths.append(_path(name, line, row, making.unit))
-        value = next((row[key] for key in _LABEL if row.get(key) not in (None, "")), None)
-        if value is not None:
-            values.append(value)
-        if len(values) not in (0, len(paths)):
-            which, others = ("no label", "have one") if value is None else ("a label", "have none")
-            raise UserError(f"{name} line {line}: {which}, but the rows before it {others}")
-    labels, classes = numbered(name, values)
-    root, status, modality = str(path.parent), [], options.modality or most_of(name, paths)
-    for file in paths:
-        try:
-            found = os.stat(os.path.join(root, file))
-            status.append((found.st_size, found.st_mtime_ns))
-        except OSError:  # it is a bad sample when its turn comes
-            status.append(None)
+    paths = [_path(table, line, row, column, making.unit) for line, row in table.rows]
+    labels, classes = _labels(table, column, options, remarks)
+    root = str(path.parent)
+    paths = _found_by_slashes(root, paths, remarks)
+    modality = options.modality or most_of(name, paths)
+    status = [_status(os.path.join(root, file)) for file in paths]
+    if len(paths) > 1 and not any(status):
+        raise UserError(
+            f"{paths[0]} cannot be read, nor any other of the {len(paths):,} files of {name}, for none is there; "
+            f"relative paths start at {root}"
+        )
+    _remark_on_repeated(table, paths, labels, remarks)
     digest = hashlib.sha256(repr(status).encode()).hexdigest()
-    return Source(paths, paths, FileReader(root), modality, f"{stamp(path)} {digest}", labels, classes)
+    identity = f"{stamp(path)} {digest}"
+    return Source(paths, paths, FileReader(root), modality, identity, labels, classes, remarks=remarks.lines())
 
 
-def _path(name: str, line: int, row: dict[str, Any], unit: str) -> str:
-    value = next((row[key] for key in _PATH if row.get(key)), None)
-    if not isinstance(value, str) or "\0" in value:
-        raise UserError(f"{name} line {line}: it names no {unit}; the path belongs under '{_PATH[0]}'")
+def _path(table: tables.Table, line: int, row: tables.Row, column: str, unit: str) -> str:
+    value = row.get(column) if column else next((row[key] for key in columns.PATHS if row.get(key)), None)
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise UserError(f"{table.at(line)}: it names no {unit}; the path belongs under '{columns.PATHS[0]}'")
+    if "\n" in value:
+        raise UserError(f"{table.at(line)}: a path of several lines: a quotation mark may be left open before it")
+    if _URL.match(value):
+        raise UserError(f"{table.at(line)}: {value[:200]} is a URL: download the files, and list their paths")
+    if _WINDOWS.match(value):
+        raise UserError(
+            f"{table.at(line)}: {value[:200]} is a path of a machine with Windows: give paths relative to that of "
+            "the listing"
+        )
     return value
 
 
-def _csv(name: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file, skipinitialspace=True)
-        columns = [column.strip().lower() for column in rows.fieldnames or []]
-        if not set(columns) & set(_PATH):
-            raise UserError(
-                f"{name} has no column 'path' in its first line but {', '.join(map(repr, columns[:8])) or 'nothing'}"
-                f"{nearest(columns[0], _PATH) if columns else ''}"
-            )
-        rows.fieldnames = columns
-        for row in rows:
-            yield rows.line_num, row
+def _labels(
+    table: tables.Table, column: str, options: ShardOptions, remarks: Remarks
+) -> tuple[list[int], Sequence[str]]:
+    if options.labels == "none":
+        return [], []
+    paths = column or next((key for key in columns.PATHS if key in table.columns), "")
+    if (found := columns.labels(table, paths, options, remarks)) is None:
+        return [], []
+    values, names = found
+    return numbered(table.name, values, names, each=lambda i: f"{table.word} {table.rows[i][0]}")
 
 
-def _jsonl(name: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with open(path, encoding="utf-8-sig") as file:
-        for line, text in enumerate(file, 1):
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{name} line {line}: no JSON ({error.msg})") from error
-            if not isinstance(row, dict):
-                raise UserError(f'{name} line {line}: give an object like {{"path": "a.jpg", "label": "cat"}}')
-            yield line, row
+def _found_by_slashes(root: str, paths: list[str], remarks: Remarks) -> list[str]:
+    r"""The paths, with ``/`` for ``\`` where only that is there: listings are also written on Windows."""
+    found = []
+    for path in paths:
+        turned = path.replace("\\", "/")
+        if turned != path and not os.path.exists(os.path.join(root, path)):
+            remarks.count(r"paths with \, taken for /", path)
+            path = turned
+        found.append(path)
+    return found
+
+
+def _status(path: str) -> tuple[int, int] | None:
+    """(bytes, time of change) of a file; None where there is none: it is a bad sample when its turn comes."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _remark_on_repeated(table: tables.Table, paths: Sequence[str], labels: Sequence[Any], remarks: Remarks) -> None:
+    first: dict[str, int] = {}
+    for i, path in enumerate(paths):
+        before = first.setdefault(os.path.normpath(path), i)
+        if before == i:
+            continue
+        where = f"{path} in {table.word} {table.rows[i][0]} and {table.rows[before][0]}"
+        if len(labels) and labels[i] != labels[before]:
+            remarks.count("files that are listed again under another class, and are in the data under both", where)
+        else:
+            remarks.count("files that are listed again, and are in the data as often", where)

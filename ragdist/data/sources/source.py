@@ -1,8 +1,11 @@
 """The interface of sources: samples' files by number, which any process can read."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from ragdist.tools.words import printable
 
 
 @dataclass
@@ -21,6 +24,30 @@ class Source:
     labels: Sequence[int] = ()  # class numbers; empty: none
     classes: Sequence[str] = ()  # their names
     ignored: list[str] = field(default_factory=list)  # files that are no samples by their names
+    remarks: list[str] = field(default_factory=list)  # how it was understood and what was not read, for the summary
+
+
+class Remarks:
+    """Remarks on a source for the summary: sentences, and counts of what is alike with an example."""
+
+    def __init__(self):
+        self._said: dict[str, None] = {}
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def say(self, sentence: str) -> None:
+        """Add a sentence."""
+        self._said[sentence] = None
+
+    def count(self, what: str, name: str) -> None:
+        """Count one more of what is alike, in the plural, called ``name``."""
+        self._counts[what] += 1
+        self._first.setdefault(what, name)
+
+    def lines(self) -> list[str]:
+        """All remarks, each one printable line."""
+        counts = (f"{what}: {n:,}, such as {self._first[what]}" for what, n in self._counts.most_common())
+        return [printable(line) for line in (*self._said, *counts)]
 
 
 @dataclass(frozen=True)

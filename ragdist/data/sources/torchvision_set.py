@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ragdist.config.shards import ShardOptions
+from ragdist.data.labels import numbered
 from ragdist.data.sources import arrays
-from ragdist.data.sources.labels import numbered
 from ragdist.data.sources.source import Numbered, Source
 from ragdist.modalities.image import making
 from ragdist.tools.errors import UserError, nearest

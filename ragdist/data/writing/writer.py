@@ -57,6 +57,7 @@ class Summary:
     skipped: list[str]  # items that could not be read, with the reason
     ignored: list[str]  # files that are no samples by their names
     notes: Counter[str]  # what was done to so many samples, see `Encoded.notes`
+    remarks: list[str]  # see `Source.remarks`
 
 
 def write_shards(
@@ -153,7 +154,7 @@ def _write(
     assert index.samples == count - len(skipped)
     target.finish(work, index.dumps(), {name for record in found for name in (record.name, record.table)})
     notes = sum((Counter(record.notes) for record in found), Counter())
-    return Summary(index, skipped, source.ignored, notes)
+    return Summary(index, skipped, source.ignored, notes, source.remarks)
 
 
 def _pack(packer: Packer, jobs: "_Jobs", processes: int, finished: Callable[[Record], None]) -> None:

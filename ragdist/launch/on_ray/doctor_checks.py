@@ -1,5 +1,6 @@
 """The doctor's checks on every node, the table of results, and what to do."""
 
+import shlex
 import statistics
 import time
 from collections.abc import Callable
@@ -173,7 +174,8 @@ def _reading(reports: list[NodeReport], options: DoctorOptions) -> None:
             continue
         report.found |= {"samples": answer["samples"], "read_mb": answer["mb"]}
         if answer["bad"]:
-            report.say(f"--data: unreadable samples: `python -m ragdist.shards check {options.data}` lists them")
+            check = shlex.join(["python", "-m", "ragdist.shards", "check", options.data])
+            report.say(f"--data: unreadable samples: `{check}` lists them")
         if answer["samples"] < SLOW * statistics.median(rates):
             report.say("it reads shards at under half of the usual speed: look at its disk and its load")
     if len({answer["digest"] for answer in answers if answer and not answer["problem"]}) > 1:

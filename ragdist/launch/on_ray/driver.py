@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 import ray
-from ray.autoscaler.sdk import request_resources
 from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -145,9 +144,7 @@ class Driver:
             return None
         finally:
             self.console.close()
-            if ray.is_initialized():
-                with suppress(ray.exceptions.RayError):
-                    request_resources(bundles=[])
+            self.survey.demand.release()
 
     # Before an attempt.
 

@@ -4,12 +4,11 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ray.autoscaler.sdk import request_resources
-
 from ragdist.config import Config
 from ragdist.config.world_size import AS_MANY_AS_FIT, WorldSize
 from ragdist.launch.on_ray import cluster
 from ragdist.launch.on_ray.capacity import Node, choose, need_of, returned, room
+from ragdist.launch.on_ray.demand import Demand
 from ragdist.objective.relative import group_size
 
 _SECONDS = 1.0  # from one look at the cluster's nodes to the next
@@ -29,6 +28,7 @@ class Survey:
         self.group = group_size(config.batch_size, config.objective.group)
         self.nodes: list[Node] = []
         self.excluded: dict[str, float] = {}  # nodes, and until when
+        self.demand = Demand()
         self.request_workers()
 
     def look(self) -> None:
@@ -38,6 +38,7 @@ class Survey:
         found = cluster.nodes()
         self.nodes = [replace(node, usable=node.usable and node.id not in self.excluded) for node in found]
         self._looked = now
+        self.demand.renew()
 
     def is_due(self, now: float) -> bool:
         """Whether it is time for another look; ``now`` is by time.monotonic()."""
@@ -53,10 +54,9 @@ class Survey:
         elif gpus is None and cluster.can_grow_gpus():
             gpus = 1
         self.need = need_of(self.nodes, self.size, config.cpus_per_worker, gpus)
-        # One wish for the whole cluster: of several runs the last one's holds.
         count = self.size.low if self.size.high == AS_MANY_AS_FIT else self.size.high
         bundle = {name: int(amount) for name, amount in self.need.items()}  # Ray before 2.56 takes no 1.0
-        request_resources(bundles=[bundle] * count)
+        self.demand.want([bundle] * count)
 
     def need_text(self) -> str:
         """A worker's resources in words."""

@@ -1,4 +1,4 @@
-"""Waiting times of a run on Ray, in seconds; RAGDIST_STEADY_SECONDS and RAGDIST_SHARED_SECONDS change them."""
+"""Waiting times of a run on Ray, in seconds, which variables such as RAGDIST_STEADY_SECONDS change."""
 
 import os
 
@@ -15,3 +15,4 @@ def _seconds(name: str, usual: float) -> float:
 
 STEADY = _seconds("STEADY", 10.0)  # for which there must be room for more workers before a run grows
 SHARED = _seconds("SHARED", 10.0)  # until what one node wrote must be seen by the others
+UNHEARD = _seconds("UNHEARD", 120.0)  # after which what a driver wanted of the autoscaler is not wanted any more

@@ -23,7 +23,6 @@ from ragdist.launch.on_ray.driver_channel import SILENCE, DriverChannel
 from ragdist.launch.session import finish, introduction, notes
 from ragdist.runs.folder import RunFolder
 from ragdist.runs.open import run_at
-from ragdist.storage.files import os_errors_as_user_error
 from ragdist.tools import plugins
 from ragdist.tools.errors import Unreachable, UserError
 from ragdist.tools.memory import keep_freed_memory
@@ -77,9 +76,9 @@ def _work(task: Task, context, channel: DriverChannel | None) -> None:
     _load_plugins(world, task.plugins)
     index = open_data(world, config)
     _check_packages(world, task, index)
-    with place.opened(config) if channel else nullcontext() as folder:
+    with place.opened(config, task.token) if channel else nullcontext() as folder:
         if channel:
-            folder.fence = channel.fence
+            folder.fences.append(channel.fence)
         world.gather("opened")  # the collectives that follow wait no longer than --collective_timeout
         trainer = Trainer(config, world, index, folder)
         if channel:
@@ -120,12 +119,11 @@ def _train(task: Task, trainer: Trainer, index: Index, folder: RunFolder, channe
             channel.say(text)
     trainer.prepare(channel.say)
     channel.begin(trainer.seen)
-    with os_errors_as_user_error(f"cannot write to {config.out} (the last checkpoint is kept)"):
-        monitor = Monitor(config, folder, index, trainer.seen, progress=channel)
-        with closing(monitor):
-            outcome = trainer.train(monitor, lambda: channel.stop)
-            if outcome.finished:
-                finish(folder, monitor, outcome, len(trainer.loader.bad))
+    monitor = Monitor(config, folder, index, trainer.seen, progress=channel)
+    with closing(monitor):
+        outcome = trainer.train(monitor, lambda: channel.stop)
+        if outcome.finished:
+            finish(folder, monitor, outcome, len(trainer.loader.bad))
     return outcome
 
 

@@ -7,6 +7,7 @@ kept: features of two trainings are two kinds of features, and their hashes say 
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from ragdist.config import migrations
 from ragdist.metrics.extractor import Extractor, Features, FeatureSource
 from ragdist.modalities.image.training import augment
-from ragdist.storage.files import os_errors_as_user_error, write_whole
+from ragdist.storage.files import write_whole
 from ragdist.tools import noise
 from ragdist.tools.errors import TooNew, UserError
 from ragdist.tools.optimizer import without_compile
@@ -31,6 +32,7 @@ _WIDTHS, _LAST, _CELLS = (24, 48, 96, 128), 128, 4
 _SAMPLES = 50_000  # most that it is trained and tested on
 _HELD_OUT = 0.1
 _IMAGES = (40_000, 200_000)  # least and most images that are seen; ten epochs where that lies between
+_FEW, _EPOCHS = 5_000, 30  # of little data fewer are seen: so many epochs, and no fewer images than that
 _BATCH, _RATE = 128, 2e-3
 _DRAWS = 3  # random numbers of `augment` for an image
 
@@ -132,14 +134,24 @@ def classifier(
             if found.about["data"] == data.index.digest:
                 return found
     content = train(data, seed, device, begin)
-    if local:
-        with suppress(OSError):
-            write_whole(local / name, content)
-            return ClassifierFeatures(content, device)
-    with os_errors_as_user_error(f"cannot write to --cache {cache}"):
-        cache.mkdir(parents=True, exist_ok=True)
-        write_whole(cache / name, content)
+    _keep(content, places)
     return ClassifierFeatures(content, device)
+
+
+def _keep(content: bytes, places: list[Path]) -> None:
+    """Write a classifier to the first of these places that takes it. None may: that costs time, and is said."""
+    for place in places:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(place, content)
+            return
+        except OSError as error:
+            why = error.strerror
+    print(
+        f"the classifier cannot be kept in {place.parent} ({why}): the next command trains it again, or give another "
+        "--cache",
+        file=sys.stderr,
+    )
 
 
 def train(data: Any, seed: int, device: torch.device | str, begin: Callable[[int], Callable[[int], None]]) -> bytes:
@@ -181,8 +193,14 @@ def train(data: Any, seed: int, device: torch.device | str, begin: Callable[[int
     )
 
 
+def _budget(count: int) -> int:
+    """Images that are seen in training on ``count``."""
+    least, most = _IMAGES
+    return max(min(least, max(_FEW, _EPOCHS * count)), min(10 * count, most))
+
+
 def _fit(net: Classifier, data: Any, images: Tensor, labels: Tensor, seed: int, device, begin: Callable) -> None:
-    total = max(_IMAGES[0], min(10 * len(images), _IMAGES[1]))
+    total = _budget(len(images))
     advance = begin(total)
     batch = min(_BATCH, len(images))
     steps = total // batch

@@ -6,7 +6,7 @@ than writing CIFAR-10. Functions without a docstring are those of `modalities.ba
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,28 +15,37 @@ import PIL
 from PIL import Image, ImageOps
 
 from ragdist.modalities.base import Encoded, Form
+from ragdist.modalities.image import colour, converted, opened, png, png_pixels, webp
 from ragdist.modalities.image.header import shape_of
 from ragdist.modalities.image.options import ImageIndexOptions, ImageOptions
 
 unit, units = "image", "images"
-payload = ("jpg", "jpeg", "png", "webp")
-suffixes = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
-spec = frozenset()
+payload = ("jpg", "jpeg", "png", "webp", "jfif", "jpe")
+suffixes = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+    ".pnm", ".avif", ".jp2", ".j2k", ".jpx", ".tga", ".qoi",
+))  # fmt: skip
+others = frozenset((
+    ".heic", ".heif", ".jxl", ".svg", ".eps", ".pdf", ".psd", ".xcf", ".ai", ".exr", ".hdr", ".pfm", ".dds", ".ico",
+    ".pcx", ".sgi", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf",
+))  # fmt: skip
+BACKGROUND = "background"  # the colour that transparent parts of payloads are composed on; not said: alpha is left out
+spec = frozenset((BACKGROUND,))
+decoding = {BACKGROUND: "#ffffff"}
 options = ImageOptions
 index_options = ImageIndexOptions
 depends = {"pillow": PIL.__version__}
 begin = "--config cifar10"
 
 _ORIENTATION = 0x0112
-_GREY = ("1", "L", "I", "I;16", "I;16B", "F", "LA", "La")
+_FIRST_FRAME = "the first of several frames or pages is read"
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Make images above Pillow's limit of pixels errors; a context for many calls of `encode`."""
+    """Silence what Pillow thinks of odd metadata; a context for many calls of `encode`."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")  # what it thinks of odd metadata
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", module="PIL")
         yield
 
 
@@ -44,42 +53,64 @@ def encode(item: bytes | Any, options: ImageOptions) -> Encoded:
     """Encode an image file's bytes, or a decoded picture, as a payload.
 
     Raises:
-        ValueError: it is no image, is cut off, or unpacks to too many pixels.
+        ValueError: it is no image, is cut off, unpacks to too many pixels, or has no certain scale.
     """
-    try:
-        return _encode(item, options)
-    except Exception as error:  # Pillow's decoders raise a dozen kinds of exceptions for broken files
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(text) from error
+    data = item if isinstance(item, bytes) else b""
+    image = opened.look(data, options.max_pixels, side=2 * options.size) if isinstance(item, bytes) else item
+    with opened.in_words(data):
+        return _encode(image, data, options)
 
 
-def _encode(item: bytes | Any, options: ImageOptions) -> Encoded:
-    data = item if isinstance(item, bytes) else None
-    image = Image.open(io.BytesIO(data)) if data is not None else item
-    kind, before = image.format, image.size
-    if options.size and kind == "JPEG":  # unpack a large JPEG at a half, a quarter or an eighth of its size
-        image.draft(None, (2 * options.size, 2 * options.size))
-    image.load()
+def _encode(image: Image.Image, data: bytes, options: ImageOptions) -> Encoded:
+    """Encode a picture that was opened from ``data``; empty: it comes decoded."""
+    kind = image.format
+    notes = (_FIRST_FRAME,) if data and opened.has_more_frames(image) else ()
+    if data and kind == "PNG":
+        depth = png.open_file(data, (image.height, image.width)).header.depth
+        if depth == 8 and _fits(image, data, options):
+            return Encoded(data, "png", (len(image.getbands()), image.height, image.width), notes=notes)
+        _mend_transparency(image, depth)
+    opened.load(image, data)
     turned = _upright(image)
-    keep = data is not None and options.format == "keep" and kind in ("JPEG", "PNG") and turned.size == before
-    keep = keep and turned is image and not (kind == "PNG" and data[24] == 16)  # 16 bits a channel: not uint8
-    grey = options.channels == 1 or (options.channels == 0 and turned.mode in _GREY)
-    mode = "L" if grey else "RGB"
-    if turned.mode != mode:
-        turned, keep = _converted(turned, mode), False
-    if options.size and turned.size != (options.size, options.size):
+    keep = data and options.format == "keep" and kind in ("JPEG", "PNG") and turned is image
+    keep = keep and not (kind == "PNG" and data[24] == 16)  # 16 bits a channel: not uint8
+    grey = options.channels == 1 or (options.channels == 0 and converted.is_grey(turned))
+    plain, composed = converted.flat(converted.eight_bits(turned), grey, colour.named(options.background))
+    keep = keep and plain is turned
+    if options.size and plain.size != (options.size, options.size):
         fit = ImageOps.fit if options.fit == "crop" else ImageOps.pad
-        turned, keep = fit(turned, (options.size, options.size), Image.Resampling.BICUBIC), False
-    shape = (1 if grey else 3, turned.height, turned.width)
+        plain, keep = fit(plain, (options.size, options.size), Image.Resampling.BICUBIC), False
+    shape = (1 if grey else 3, plain.height, plain.width)
+    notes += (f"transparent parts composed on {options.background} (--background)",) if composed else ()
     if keep:
-        return Encoded(data, "jpg" if kind == "JPEG" else "png", shape)
+        return Encoded(data, "jpg" if kind == "JPEG" else "png", shape, notes=notes)
     out = io.BytesIO()
-    turned.info.clear()  # or Pillow writes the source's colour profile, comments and so on into every sample
+    plain.info.clear()  # or Pillow writes the source's colour profile, comments and so on into every sample
     if options.format == "jpg":
-        turned.save(out, "jpeg", quality=options.quality)
-        return Encoded(out.getvalue(), "jpg", shape)
-    turned.save(out, "png")
-    return Encoded(out.getvalue(), "png", shape)
+        plain.save(out, "jpeg", quality=options.quality)
+        return Encoded(out.getvalue(), "jpg", shape, notes=notes)
+    plain.save(out, "png")
+    return Encoded(out.getvalue(), "png", shape, notes=notes)
+
+
+def _fits(image: Image.Image, data: bytes, options: ImageOptions) -> bool:
+    """Whether a PNG of 8 bits that is whole keeps its bytes, as its header and the kinds of its chunks tell."""
+    if options.format != "keep" or options.size not in (0, image.width) or options.size not in (0, image.height):
+        return False
+    if image.mode not in ("L", "RGB") or options.channels not in (0, len(image.getbands())):
+        return False
+    turned = any(kind in data for kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"))  # perhaps: an orientation may be there
+    return not turned and "transparency" not in image.info
+
+
+def _mend_transparency(image: Image.Image, depth: int) -> None:
+    """Refuse or mend what Pillow gets wrong of a PNG: it compares a transparent colour with values of 8 bits."""
+    if "transparency" not in image.info or image.mode not in ("L", "RGB"):
+        return
+    if depth == 16:
+        raise ValueError("it has a transparent colour of 16 bits a channel: save it with an alpha channel")
+    if depth < 8:
+        image.info["transparency"] *= 255 // ((1 << depth) - 1)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -87,12 +118,6 @@ def _upright(image: Image.Image) -> Image.Image:
     if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
         return ImageOps.exif_transpose(image)
     return image
-
-
-def _converted(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow would cut off at 255 instead of scaling
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    return image.convert(mode)
 
 
 # Arrays.
@@ -136,8 +161,33 @@ def as_picture(image: np.ndarray) -> np.ndarray:
 
 
 def describe(payload: memoryview, options: ImageIndexOptions) -> Form:
-    shape = shape_of(payload)
-    return Form((options.channels or shape[0], *shape[1:]))
+    shape = shape_of(payload, options.max_pixels)
+    return Form((options.channels or shape[0], *shape[1:]), {BACKGROUND: colour.hexadecimal(options.background)})
+
+
+def notes(payload: memoryview, form: Form) -> tuple[str, ...]:
+    if not _may_be_transparent(payload):
+        return ()
+    if payload[:8] == png.SIGNATURE:
+        composed = png_pixels.pixels_of([png.open_file(payload, tuple(form.shape[1:]))], 4)[..., 3].min() < 255
+    else:
+        data = bytes(payload)
+        image = opened.look(data, size=form.shape[1:])
+        opened.load(image, data)
+        composed = converted.flat(converted.eight_bits(image), False, (0, 0, 0))[1]
+    return (f"transparent parts composed on {form.spec[BACKGROUND]} (--background)",) if composed else ()
+
+
+def _may_be_transparent(payload: memoryview) -> bool:
+    if payload[:2] == b"\xff\xd8":  # a JPEG
+        return False
+    if payload[:8] == png.SIGNATURE:
+        return png.header_of(payload)[1]
+    return not webp.is_webp(payload) or webp.header_of(payload).transparent
+
+
+def settled(form: Form, notes: Mapping[str, int]) -> Form:
+    return form if notes else Form(form.shape)  # nothing is transparent: the samples do not depend on it
 
 
 def in_words(form: Form) -> str:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ragdist.config.option import common, option
+from ragdist.modalities.image import colour
+
+MOST_PIXELS = 89_478_485  # a quarter of a gigabyte in RGB
 
 
 @dataclass
@@ -20,6 +23,14 @@ class ImageOptions:
     """keep: an image that needs no change keeps its bytes, others become PNG; png, jpg: encode all anew"""
     quality: int = option(95, at_least=1, at_most=100)
     """of JPEG, 1 to 100"""
+    background: str = "white"
+    """colour that shows through transparent parts: a name, or '#RRGGBB'"""
+    max_pixels: int = option(MOST_PIXELS, at_least=1)
+    """images that unpack to more pixels are refused, as a small file may be a bomb; a JPEG of any size is unpacked at a
+    size near --size"""
+
+    def __post_init__(self):
+        colour.named(self.background)
 
 
 @dataclass
@@ -28,3 +39,10 @@ class ImageIndexOptions:
 
     channels: Literal[0, 1, 3] = 0
     """of images, 1: grey, 3: RGB; 0: as the first sample is"""
+    background: str = "white"
+    """colour that shows through transparent parts: a name, or '#RRGGBB'"""
+    max_pixels: int = option(MOST_PIXELS, at_least=1)
+    """images of more pixels are refused, as a small file may be a bomb"""
+
+    def __post_init__(self):
+        colour.named(self.background)
