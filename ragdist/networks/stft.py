@@ -38,14 +38,15 @@ def points(clips: Tensor, pool: int) -> Tensor:
 
 
 def log_mel(clips: Tensor, window: int, bands: int, knee: float = KNEE, floor: float = FLOOR) -> Tensor:
-    """Logarithms of magnitudes in mel bands, float32 [B, C, bands, frames] of clips [B, C, T], whatever the autocast.
+    """Logarithms of magnitudes in mel bands, [B, C, bands, frames] of clips [B, C, T]; float32 in any autocast.
 
     Powers are averaged over a band and not magnitudes: |z| has no derivative at 0, and near it second ones without
     bounds, which gradient penalties would meet in every silence. See `transform` for the frames.
     """
     with torch.autocast(clips.device.type, enabled=False):
-        powers = transform(clips.float(), window).square().flatten(-2)
-        weights = _mel_of_pairs(window, bands, knee, powers.device)
+        clips = clips if clips.dtype == torch.float64 else clips.float()
+        powers = transform(clips, window).square().flatten(-2)
+        weights = _mel_of_pairs(window, bands, knee, powers.dtype, powers.device)
         return ((powers @ weights + floor * floor).log() * 0.5).transpose(2, 3)
 
 
@@ -92,7 +93,7 @@ class _Transposed(torch.autograd.Function):
 
 def overlap_add(frames: Tensor) -> Tensor:
     """Add up frames [..., frames, window] a quarter of a window apart: [..., (frames + 3) * window / 4]."""
-    count, window = frames.shape[-2:]
+    window = frames.shape[-1]
     parts = frames.unflatten(-1, (OVERLAP, window // OVERLAP))  # part k of frame n lies at n + k
     return sum(F.pad(parts[..., k, :], (0, 0, k, OVERLAP - 1 - k)) for k in range(OVERLAP)).flatten(-2)
 
@@ -145,13 +146,13 @@ def _synthesis(frames: int, window: int, device: torch.device) -> tuple[Tensor, 
 
 @cache
 @torch.inference_mode(False)
-def _mel_of_pairs(window: int, bands: int, knee: float, device: torch.device) -> Tensor:
+def _mel_of_pairs(window: int, bands: int, knee: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`mel_weights` of squares of real and imaginary parts in turn, [window + 2, bands]."""
-    return mel_weights(window, bands, knee).repeat_interleave(2, 0).to(device)
+    return mel_weights(window, bands, knee).repeat_interleave(2, 0).to(device, dtype)
 
 
 def mel_weights(window: int, bands: int, knee: float = KNEE) -> Tensor:
-    """Weights [window / 2 + 1, bands] of overlapping triangles, evenly spaced by log(1 + frequency / knee).
+    """Weights [window / 2 + 1, bands], float64, of overlapping triangles, evenly spaced by log(1 + frequency / knee).
 
     Each sums up to 1, or is one frequency where the bands are narrower than those are apart. ``knee`` by the highest.
     """
@@ -164,4 +165,4 @@ def mel_weights(window: int, bands: int, knee: float = KNEE) -> Tensor:
     weights = torch.minimum((at - low) / (middle - low), (high - at) / (high - middle)).clamp(min=0)
     nearest = F.one_hot((middle * (count - 1)).round().long(), count).double().T
     weights = torch.where(weights.sum(0) > 0.5, weights, nearest)
-    return (weights / weights.sum(0)).float()
+    return weights / weights.sum(0)
