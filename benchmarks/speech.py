@@ -2,8 +2,8 @@
 
 python -m benchmarks.speech RUN --data SHARDS [--and SHARDS]
 
-The judge learns from nine tenths of the clips in SHARDS and is tried on the rest. With --and it also learns the labels of
-other shards of such clips, as the speakers are, and counts those of the samples.
+The judge learns from nine tenths of the clips in SHARDS and is tried on the rest. With --and it also learns the labels
+of other shards of such clips, as the speakers are, and counts those of the samples.
 """
 
 from itertools import pairwise
