@@ -55,8 +55,9 @@ def log_mel(
 def transform(clips: Tensor, window: int, overlap: int = OVERLAP) -> Tensor:
     """Fourier transforms of overlapping frames, [..., frames, window / 2 + 1, 2] of clips [..., T].
 
-    ``overlap`` frames cover a sample: they are window / overlap apart. Real and imaginary parts, scaled so that a sine of full scale has the magnitude 1. The first frame's middle is the
-    clip's first sample; around a clip there is silence and not its mirror image, so that an abrupt end is to be seen.
+    ``overlap`` frames cover a sample: they are window / overlap apart. Real and imaginary parts, scaled so that a sine
+    of full scale has the magnitude 1. The first frame's middle is the clip's first sample; around a clip there is
+    silence and not its mirror image, so that an abrupt end is to be seen.
     """
     assert window % overlap == 0, (window, overlap)
     return _Transform.apply(clips, window, overlap)
