@@ -11,6 +11,12 @@ from ragdist.modalities.base import Form
 
 _MOST_VALUES = 1 << 27  # of a sample, which take a quarter of a gigabyte
 
+_MIXED = {
+    (True, 1): "mixed down to mono",
+    (True, 2): "mixed down to mono, in both channels",
+    (False, 2): "doubled to stereo",
+}
+
 
 def describe(payload: memoryview, options: AudioIndexOptions) -> Form:
     with sound_file.opened(payload) as sound:
@@ -36,9 +42,9 @@ def loses(form: Form, options: AudioIndexOptions) -> bool:
 def notes(payload: memoryview, form: Form) -> tuple[str, ...]:
     channels, count = form.shape
     with sound_file.opened(payload) as sound:
-        found = ["cut"] if sound.frames > count else ["padded with silence"] if sound.frames < count else []
-        if sound.channels != channels:
-            found.append("mixed down" if sound.channels > channels else "doubled to stereo")
+        found = [_MIXED[sound.channels > channels, channels]] if sound.channels != channels else []
+        if sound.frames != count:
+            found.append("cut to the beginning" if sound.frames > count else "padded with silence")
     return tuple(found)
 
 
@@ -54,7 +60,7 @@ def refusal(first: tuple[str, Form], other: tuple[str, Form]) -> str:
     if odd.shape[0] != form.shape[0]:
         of = {1: "is mono", 2: "is stereo"}
         here, there = (of.get(shape[0], f"has {shape[0]} channels") for shape in (odd.shape, form.shape))
-        return f"it {here}, and the first sample, {name}, {there}: give --audio.channels 1 or 2"
+        return f"it {here}, and the first sample, {name}, {there}: give --channels 1 or 2"
     if odd.shape[1] > form.shape[1]:
         whole, cut = (shape[1] / rate for shape in (odd.shape, form.shape))
         return (
