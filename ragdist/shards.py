@@ -205,7 +205,8 @@ def _page(rows, index: "Index", lines: list[str]) -> str:
     from ragdist.evaluation.report import page
 
     judging = modalities.judging(index.codec)
-    parts = [page.section(html.escape(name), judging.html(samples, index.form, len(samples))) for name, samples in rows]
+    rows = [(html.escape(name), judging.html(samples, index.form, len(samples))) for name, samples in rows]
+    parts = [page.section(name, f"<div style='overflow-x: auto'>{samples}</div>") for name, samples in rows]
     return page.document(lines[0], [f"<pre>{html.escape(chr(10).join(lines[1:]))}</pre>", *parts])
 
 

@@ -127,9 +127,9 @@ def figures(stats: Stats, most: int) -> list[str]:
 def _words(values: list, unit: str) -> str:
     if isinstance(values[0], bool):
         return f"{sum(values):,} ({sum(values) / len(values):.1%})"
-    ordered = sorted(values)
+    ordered = [round(value, 3) + 0.0 for value in sorted(values)]  # a zero without a sign
     middle = ordered[(len(ordered) - 1) // 2]
-    return f"min {ordered[0]:.4g}, median {middle:.4g}, max {ordered[-1]:.4g} {unit}".rstrip()
+    return f"min {ordered[0]:,}, median {middle:,}, max {ordered[-1]:,} {unit}".rstrip()
 
 
 @contextmanager

@@ -27,10 +27,11 @@ def decode(payloads: Sequence[memoryview], form: Form) -> np.ndarray:
     Raises:
         ValueError: one is no sound, damaged, or of another rate.
     """
-    clips = np.zeros((len(payloads), *form.shape), np.int16)
+    clips = np.empty((len(payloads), *form.shape), np.int16)
     for payload, out in zip(payloads, clips, strict=True):
         samples = mixed(frames(payload, form), form.shape[0])
         out[:, : len(samples)] = samples.T
+        out[:, len(samples) :] = 0
     return clips
 
 
