@@ -87,7 +87,7 @@ class Encoded:
 
 
 class Statistic(NamedTuple):
-    """A figure of each of several samples, of which a summary gives the span; or what is so of them, which it counts."""
+    """A figure of each of several samples, of which a summary gives the span; or what is so of some, which it counts."""
 
     name: str  # "peak", "silent"
     values: Sequence[float] | Sequence[bool]  # of a sample each
@@ -153,7 +153,10 @@ class Making(Protocol):
         return False
 
     def notes(self, payload: memoryview, form: Form) -> tuple[str, ...]:
-        """What `Training.decode` does to a payload that others packed and may want to know; see `Encoded`."""
+        """What `Training.decode` does to a payload that others packed and may want to know; see `Encoded`.
+
+        Raises ValueError for one that is bad, though it was decoded.
+        """
         return ()
 
     def settled(self, form: Form, notes: Mapping[str, int]) -> Form:

@@ -156,6 +156,7 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
     for number, sample in enumerate(samples):
         try:
             member, label = _read(sample, data, job, payloads)
+            notes = notes_of(_bytes(data, member), job.plan.form)
         except ValueError as error:
             line = f"{job.tar.place}: sample {printable(sample.key)} at byte {sample.start:,}: {error}"
             if job.options.bad != "skip":
@@ -164,7 +165,7 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
             continue
         crc = zlib.crc32(memoryview(data)[member.offset : member.offset + member.size])
         number_of = NO_LABEL if label is None else values.setdefault(label, len(values))
-        noted.update(notes_of(_bytes(data, member), job.plan.form))
+        noted.update(notes)
         rows.append((member.offset, member.size, crc, number_of))
         keys.append(sample.key)
         for extension, other in sample.members.items():
