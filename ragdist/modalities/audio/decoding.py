@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from ragdist.modalities.base import Form
 
 _CHUNKS = (b"fmt ", b"data", b"LIST", b"JUNK")  # of a WAV without anything that libsndfile may take offence at
 _FMT = struct.Struct("<HHIIHH")  # kind, channels, rate, bytes a second, bytes a frame, bits
+_PLAIN = 44  # bytes before the samples of a WAV without other chunks
 _PCM, _EXTENSIBLE = 1, 0xFFFE
 _PCM_GUID = struct.pack("<H", _PCM) + bytes.fromhex("000000001000800000aa00389b71")
 
@@ -37,14 +39,30 @@ def decode(payloads: Sequence[memoryview], form: Form) -> np.ndarray:
 
 def frames(payload: memoryview, form: Form) -> np.ndarray:
     """Decode a payload's first frames, at most T of them, with the channels that it has: int16 [n, channels]."""
-    rate, most = form.spec["rate"], form.shape[1]
+    rate, (channels, most) = form.spec["rate"], form.shape
     samples = None
     if payload[:4] == b"RIFF":
+        if payload[:_PLAIN] == _header(rate, channels, len(payload) - _PLAIN):
+            return np.frombuffer(payload, "<i2", -1, _PLAIN).reshape(-1, channels)[:most]
         samples = _wav(payload, rate)
     elif payload[:4] == b"fLaC":
         samples = dr_flac.flac(payload, rate, most)
         samples = in_memory.flac(payload, rate, most) if samples is None else samples
     return (_any(payload, rate, most) if samples is None else samples)[:most]
+
+
+@lru_cache(1024)
+def _header(rate: int, channels: int, length: int) -> bytes:
+    """The beginning of a WAV of 16 bits without a chunk but fmt and data, as most are; empty where there is none."""
+    frame = 2 * channels
+    if length <= 0 or length % frame:
+        return b""
+    about = _FMT.pack(_PCM, channels, rate, rate * frame, frame, 16)
+    return b"RIFF%sWAVEfmt %s%sdata%s" % (_number(length + _PLAIN - 8), _number(len(about)), about, _number(length))
+
+
+def _number(number: int) -> bytes:
+    return number.to_bytes(4, "little")
 
 
 def mixed(samples: np.ndarray, channels: int) -> np.ndarray:
