@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ragdist.modalities import pictures
 from ragdist.modalities.audio.picture import WIDTH, tile
+from ragdist.modalities.audio.statistics import statistics as statistics
 from ragdist.modalities.base import Form
 from ragdist.storage.files import write_whole
 
