@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-OVERLAP = 4  # frames that cover a sample: they are a quarter of a window apart
+OVERLAP = 4  # frames that cover a sample, where nothing else is said: they are a quarter of a window apart
 POINTS = (32, 8)  # windows of `points`: so manyth parts of a clip, some 32 and 128 ms of a second
 SHORTEST = 16  # window of `points`
 BANDS = 40  # of a log-mel spectrum
@@ -37,7 +37,9 @@ def points(clips: Tensor, pool: int) -> Tensor:
     return torch.cat(found, 1)
 
 
-def log_mel(clips: Tensor, window: int, bands: int, knee: float = KNEE, floor: float = FLOOR) -> Tensor:
+def log_mel(
+    clips: Tensor, window: int, bands: int, knee: float = KNEE, floor: float = FLOOR, overlap: int = OVERLAP
+) -> Tensor:
     """Logarithms of magnitudes in mel bands, [B, C, bands, frames] of clips [B, C, T]; float32 in any autocast.
 
     Powers are averaged over a band and not magnitudes: |z| has no derivative at 0, and near it second ones without
@@ -45,71 +47,71 @@ def log_mel(clips: Tensor, window: int, bands: int, knee: float = KNEE, floor: f
     """
     with torch.autocast(clips.device.type, enabled=False):
         clips = clips if clips.dtype == torch.float64 else clips.float()
-        powers = transform(clips, window).square().flatten(-2)
+        powers = transform(clips, window, overlap).square().flatten(-2)
         weights = _mel_of_pairs(window, bands, knee, powers.dtype, powers.device)
         return ((powers @ weights + floor * floor).log() * 0.5).transpose(2, 3)
 
 
-def transform(clips: Tensor, window: int) -> Tensor:
-    """Fourier transforms of frames a quarter of a window apart, [..., frames, window / 2 + 1, 2] of clips [..., T].
+def transform(clips: Tensor, window: int, overlap: int = OVERLAP) -> Tensor:
+    """Fourier transforms of overlapping frames, [..., frames, window / 2 + 1, 2] of clips [..., T].
 
-    Real and imaginary parts, scaled so that a sine of full scale has the magnitude 1. The first frame's middle is the
+    ``overlap`` frames cover a sample: they are window / overlap apart. Real and imaginary parts, scaled so that a sine of full scale has the magnitude 1. The first frame's middle is the
     clip's first sample; around a clip there is silence and not its mirror image, so that an abrupt end is to be seen.
     """
-    assert window % OVERLAP == 0, window
-    return _Transform.apply(clips, window)
+    assert window % overlap == 0, (window, overlap)
+    return _Transform.apply(clips, window, overlap)
 
 
 class _Transform(torch.autograd.Function):
     """`transform`, and for its derivative of any order what PyTorch does in a transform of twice the size."""
 
     @staticmethod
-    def forward(ctx, clips: Tensor, window: int) -> Tensor:
-        ctx.window, ctx.length = window, clips.shape[-1]
-        frames = F.pad(clips, (window // 2, window // 2)).unfold(-1, window, window // OVERLAP)
+    def forward(ctx, clips: Tensor, window: int, overlap: int) -> Tensor:
+        ctx.window, ctx.overlap, ctx.length = window, overlap, clips.shape[-1]
+        frames = F.pad(clips, (window // 2, window // 2)).unfold(-1, window, window // overlap)
         return torch.view_as_real(torch.fft.rfft(frames * _hann(window, clips.dtype, clips.device)))
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Transposed.apply(gradient, ctx.window, ctx.length), None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _Transposed.apply(gradient, ctx.window, ctx.overlap, ctx.length), None, None
 
 
 class _Transposed(torch.autograd.Function):
     """The transposed linear map of `transform`: from gradients at spectra to those at clips of ``length``."""
 
     @staticmethod
-    def forward(ctx, gradient: Tensor, window: int, length: int) -> Tensor:
-        ctx.window = window
+    def forward(ctx, gradient: Tensor, window: int, overlap: int, length: int) -> Tensor:
+        ctx.window, ctx.overlap = window, overlap
         # An inverse real transform counts all frequencies but the first and last twice, here each is there once.
         spectrum = torch.view_as_complex((gradient * 0.5).contiguous())
         spectrum[..., :: window // 2] *= 2
         frames = torch.fft.irfft(spectrum, n=window, norm="forward") * _hann(window, gradient.dtype, gradient.device)
-        return overlap_add(frames)[..., window // 2 : window // 2 + length]
+        return overlap_add(frames, overlap)[..., window // 2 : window // 2 + length]
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _Transform.apply(gradient, ctx.window), None, None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return _Transform.apply(gradient, ctx.window, ctx.overlap), None, None, None
 
 
-def overlap_add(frames: Tensor) -> Tensor:
-    """Add up frames [..., frames, window] a quarter of a window apart: [..., (frames + 3) * window / 4]."""
+def overlap_add(frames: Tensor, overlap: int = OVERLAP) -> Tensor:
+    """Add up overlapping frames [..., frames, window]: [..., (frames + overlap - 1) * window / overlap]."""
     window = frames.shape[-1]
-    parts = frames.unflatten(-1, (OVERLAP, window // OVERLAP))  # part k of frame n lies at n + k
-    return sum(F.pad(parts[..., k, :], (0, 0, k, OVERLAP - 1 - k)) for k in range(OVERLAP)).flatten(-2)
+    parts = frames.unflatten(-1, (overlap, window // overlap))  # part k of frame n lies at n + k
+    return sum(F.pad(parts[..., k, :], (0, 0, k, overlap - 1 - k)) for k in range(overlap)).flatten(-2)
 
 
-def inverse(size: Tensor, phase: Tensor, window: int) -> Tensor:
+def inverse(size: Tensor, phase: Tensor, window: int, overlap: int = OVERLAP) -> Tensor:
     """Clips [B, C, frames * hop] of magnitudes and phases [B, C, frames, window / 2 + 1], by overlapping and adding.
 
     The inverse of what `transform` gives for such frames, if size and phase are of one clip. Phases are relative to a
     sine of the bin's own frequency: one that goes on has the same phase in all frames. The middles of the first and
-    last frame are half a hop, an eighth of a window, inside of the clip.
+    last frame are half a hop, window / overlap / 2, inside of the clip.
     """
-    frames, hop = size.shape[2], window // OVERLAP
-    phase = phase + _turns(frames, window, size.device)
+    frames, hop = size.shape[2], window // overlap
+    phase = phase + _turns(frames, window, overlap, size.device)
     spectrum = torch.complex(size * phase.cos(), size * phase.sin())
-    shape, scale = _synthesis(frames, window, size.device)
-    whole = overlap_add(torch.fft.irfft(spectrum, n=window) * shape) * scale
+    shape, scale = _synthesis(frames, window, overlap, size.device)
+    whole = overlap_add(torch.fft.irfft(spectrum, n=window) * shape, overlap) * scale
     first = (window - hop) // 2
     return whole[..., first : first + frames * hop]
 
@@ -128,18 +130,18 @@ def _hann(window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 @cache
 @torch.inference_mode(False)
-def _turns(frames: int, window: int, device: torch.device) -> Tensor:
-    """The phase of each bin's sine at the frames' beginnings, [frames, window / 2 + 1]: in multiples of a quarter."""
-    quarters = torch.arange(frames).unsqueeze(1) * torch.arange(window // 2 + 1) % OVERLAP
-    return (quarters * (2 * math.pi / OVERLAP)).to(device, torch.float32)
+def _turns(frames: int, window: int, overlap: int, device: torch.device) -> Tensor:
+    """The phase of each bin's sine at the frames' beginnings, [frames, window / 2 + 1]: whole parts of a turn."""
+    parts = torch.arange(frames).unsqueeze(1) * torch.arange(window // 2 + 1) % overlap
+    return (parts * (2 * math.pi / overlap)).to(device, torch.float32)
 
 
 @cache
 @torch.inference_mode(False)
-def _synthesis(frames: int, window: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What `inverse` multiplies frames by [window], and divides their sum by, [(frames + 3) * window / 4]."""
+def _synthesis(frames: int, window: int, overlap: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What `inverse` multiplies frames by, [window], and their sum by, [(frames + overlap - 1) * window / overlap]."""
     shape = torch.hann_window(window, periodic=True, dtype=torch.float64)
-    weights = overlap_add(shape.square().expand(frames, window)).clamp(min=0.1)  # less is outside of the clip
+    weights = overlap_add(shape.square().expand(frames, window), overlap).clamp(min=0.1)  # less is outside of the clip
     # `transform` multiplies by Hann's window times 2 / sum, the inverse by another Hann's window.
     return (shape * (shape.sum() / 2)).to(device, torch.float32), (1 / weights).to(device, torch.float32)
 
