@@ -8,7 +8,6 @@ part of the rate. D is told what is heard by the spectrum, and how its phases fi
 import math
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
