@@ -30,7 +30,8 @@ def points(clips: Tensor, pool: int) -> Tensor:
     """
     found = []
     for part in POINTS:
-        bands = log_mel(clips, max(1 << (clips.shape[2] // part).bit_length() >> 1, SHORTEST), BANDS)
+        window = max(1 << (clips.shape[2] // part).bit_length() >> 1, SHORTEST)
+        bands = log_mel(clips, window, BANDS, overlap=2)  # that tells words apart as 4 do, in half the time
         frames = bands.shape[3]
         if frames > pool:
             bands = F.avg_pool1d(bands.flatten(1, 2), -(-frames // pool), ceil_mode=True, count_include_pad=False)
