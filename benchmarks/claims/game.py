@@ -14,13 +14,13 @@ from torch import Tensor
 from ragdist.config import Config
 from ragdist.networks.base import Generator
 from ragdist.networks.build import build_discriminator, build_generator
-from ragdist.tools.errors import Diverged
 from ragdist.objective.relative import flatten
+from ragdist.tools.errors import Diverged
 from ragdist.training.batch import Batch
 from ragdist.training.optimizers import Optimizers
 from ragdist.training.update import ONE_PASS, Update
 
-# Draws n reals [n, *shape] in [-1, 1] with the generator of random numbers that it is given, with their labels or alone.
+# Draws n reals [n, *shape] in [-1, 1] with the generator of random numbers that it is given; with their labels or alone.
 Draw = Callable[[torch.Generator, int], Tensor | tuple[Tensor, Tensor]]
 
 
