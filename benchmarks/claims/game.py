@@ -20,7 +20,7 @@ from ragdist.training.batch import Batch
 from ragdist.training.optimizers import Optimizers
 from ragdist.training.update import ONE_PASS, Update
 
-# Draws n reals [n, *shape] in [-1, 1] with the generator of random numbers that it is given; with their labels or alone.
+# Draws n reals [n, *shape] in [-1, 1], with labels or without, with the generator of random numbers that it is given.
 Draw = Callable[[torch.Generator, int], Tensor | tuple[Tensor, Tensor]]
 
 
