@@ -16,8 +16,8 @@ from ragdist.evaluation.evaluate import gather, measure
 from ragdist.evaluation.reference_data import Batch, DataSet
 from ragdist.evaluation.report import history
 from ragdist.evaluation.samples import FolderSamples
+from ragdist.modalities import classifier as classifiers
 from ragdist.modalities.base import Form
-from ragdist.modalities.image import classifier as classifiers
 from ragdist.modalities.image.training import from_network
 from tests.conftest import TINY, command, encoded, picture, refused
 
@@ -34,7 +34,7 @@ def place(tmp_path_factory, digits):
     result = command("ragdist.train", *TINY, *options, cwd=cwd)
     assert result.returncode == 0, result.stderr
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifiers, "_IMAGES", (8_000, 8_000))
+        patch.setattr(classifiers, "_SEEN", (8_000, 8_000))
         classifiers.classifier(DataSet(str(data), cwd / "fetched"), cwd / "cache")
     return cwd
 
@@ -225,7 +225,7 @@ def planted(tmp_path_factory):
         write_shards(str(root / f"{name}.npz"), root / name, ShardOptions())
     train, held = (DataSet(str(root / name), root / "fetched") for name in ("train", "held"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifiers, "_IMAGES", (8_000, 8_000))
+        patch.setattr(classifiers, "_SEEN", (8_000, 8_000))
         classifiers.classifier(train, root / "cache")
     copied, _ = train.samples(train.drawn(0))
     fresh, _ = held.samples(held.drawn(0))

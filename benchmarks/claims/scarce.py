@@ -18,7 +18,7 @@ from ragdist.metrics.moments import Moments
 from ragdist.metrics.neighbours import nearest
 from ragdist.metrics.precision_recall import precision_recall
 from ragdist.modalities.base import Form
-from ragdist.modalities.image.classifier import classifier
+from ragdist.modalities.classifier import classifier
 from ragdist.modalities.image.training import from_network
 
 SAMPLES, HELD_OUT = 5_000, 5_000

@@ -221,6 +221,7 @@ class Judging(Protocol):
     features: tuple[str, ...]  # names in `metrics.FEATURES` that suit, the default for data without labels first
     labelled_features: str = ""  # the default for data with labels; empty: as without
     classifier: str = ""  # features that name classes, which the measure `classes` needs; empty: there are none
+    sees: str = ""  # what `classified` shows of a sample, in words that change with it; empty: a sample is a picture
     measures: tuple[str, ...] = ()  # names in `metrics.MEASURES` that suit, beside those of any features
     quantization: str  # what storing a sample rounds, in words: "8 bits a channel"
     out: str  # where `ragdist.generate` writes to unless it is told: "grid.png"
@@ -255,3 +256,11 @@ class Judging(Protocol):
         from ragdist.modalities import pictures
 
         return pictures.inside(self.preview(samples, form, columns))
+
+    def classified(self, samples: Tensor, form: Form) -> Tensor:
+        """Pictures uint8 [n, C, H, W] of samples, in which the data's classifier finds their class."""
+        return samples
+
+    def vary(self, pictures: Tensor, uniform: np.ndarray) -> Tensor:
+        """Transform such pictures at random in the classifier's training: picture i by ``uniform`` [i, 3] in [0, 1)."""
+        return pictures

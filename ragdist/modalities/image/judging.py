@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from ragdist.modalities import pictures
 from ragdist.modalities.base import Form
 from ragdist.modalities.image.preview import grid, tiles
+from ragdist.modalities.image.training import augment
 
 features = ("pixels", "laplacian", "classifier", "inception")
 labelled_features = "classifier"
@@ -60,3 +62,12 @@ def log(board: Any, tag: str, samples: Tensor, form: Form, picture: Image.Image,
 
 def html(samples: Tensor, form: Form, columns: int) -> str:
     return pictures.inside(grid(samples, columns))
+
+
+def classified(samples: Tensor, form: Form) -> Tensor:
+    return samples
+
+
+def vary(pictures: Tensor, uniform: np.ndarray) -> Tensor:
+    padding = max(min(pictures.shape[2:]) // 8, 1)
+    return augment(pictures, uniform, padding, False)  # no mirroring: a mirrored digit is none
