@@ -154,6 +154,7 @@ class EvaluationSteps:
             real_samples=reference.samples,
             unit=reference.making.unit,
             units=reference.making.units,
+            form=reference.data.index.form,
             held_out=reference.held,
         )
         if reference.labels_matter:

@@ -215,6 +215,15 @@ class Training(Protocol):
         """
 
 
+class Interpolation(NamedTuple):
+    """What of samples between latents is looked at unless the user says otherwise."""
+
+    samples: int = 64
+    points: int = 5  # latents that each passes
+    frames: int = 20  # from one of them to the next
+    closed: bool = True  # whether the way goes on from the last latent to the first, as in an endless animation
+
+
 class Judging(Protocol):
     """The third face: looking at samples, and measuring them. Samples are stored ones, [n, *form.shape]."""
 
@@ -225,6 +234,8 @@ class Judging(Protocol):
     measures: tuple[str, ...] = ()  # names in `metrics.MEASURES` that suit, beside those of any features
     quantization: str  # what storing a sample rounds, in words: "8 bits a channel"
     out: str  # where `ragdist.generate` writes to unless it is told: "grid.png"
+    beside: int = 16  # most samples that a page has room for beside each other
+    interpolation: Interpolation = Interpolation()
 
     def preview(self, samples: Tensor, form: Form, columns: int | None = None) -> Image.Image:
         """A picture of samples, row by row in so many columns: see `pictures.grid`."""
@@ -246,7 +257,7 @@ class Judging(Protocol):
         return f"{len(frames)} frames of {len(frames[0])} samples"
 
     def log(self, board: Any, tag: str, samples: Tensor, form: Form, picture: Image.Image, step: int) -> None:
-        """Show samples in TensorBoard (a SummaryWriter), of which `preview` made the picture."""
+        """Show samples in TensorBoard (a SummaryWriter); `preview` made the picture of all. Each takes of the disk."""
         from ragdist.modalities import pictures
 
         board.add_image(tag, pictures.to_tensor(picture), step)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ragdist.modalities import pictures
-from ragdist.modalities.base import Form
+from ragdist.modalities.base import Form, Interpolation
 from ragdist.modalities.image.preview import grid, tiles
 from ragdist.modalities.image.training import augment
 
@@ -24,6 +24,8 @@ classifier = "classifier"
 measures = ("swd", "ms_ssim", "inception_score")
 quantization = "8 bits a channel"
 out = "grid.png"
+beside = 16
+interpolation = Interpolation()
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
