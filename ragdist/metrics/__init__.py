@@ -16,6 +16,7 @@ FEATURES = Table(
         "classifier": "ragdist.modalities.classifier:CLASSIFIER",
         "inception": "ragdist.modalities.image.inception:INCEPTION",
         "log_mel": "ragdist.modalities.audio.features:LOG_MEL",
+        "speaker": "ragdist.modalities.audio.speaker:SPEAKER",
     },
 )
 

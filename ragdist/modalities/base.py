@@ -262,6 +262,14 @@ class Judging(Protocol):
 
         board.add_image(tag, pictures.to_tensor(picture), step)
 
+    def brought(self, file: bytes, form: Form) -> tuple[bytes, tuple[str, ...]]:
+        """Bring a file of someone else's samples to this form, as a payload; and what was done to it, as "cut".
+
+        Raises:
+            ValueError: it is no sample, or cannot be brought there.
+        """
+        return file, ()
+
     def html(self, samples: Tensor, form: Form, columns: int) -> str:
         """Samples inside of a page."""
         from ragdist.modalities import pictures

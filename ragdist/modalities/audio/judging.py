@@ -14,8 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from ragdist.modalities import pictures
+from ragdist.modalities.audio import making, sound_file
 from ragdist.modalities.audio.classified import SEES, classified, vary  # noqa: F401 - vary is of this face
 from ragdist.modalities.audio.listen import PAUSE, one_after_the_other, players, too_many, wav
+from ragdist.modalities.audio.options import AudioOptions
 from ragdist.modalities.audio.picture import tiles
 from ragdist.modalities.base import Form, Interpolation
 from ragdist.storage.files import write_whole
@@ -72,6 +74,17 @@ def log(board: Any, tag: str, samples: Tensor, form: Form, picture: Image.Image,
     board.add_image(tag, pictures.to_tensor(preview(samples[:count], form, count)), step)
     sound = one_after_the_other(samples[:count], form).float().mean(0, keepdim=True) / 32768  # it takes mono alone
     board.add_audio(tag, sound, step, sample_rate=rate)
+
+
+def brought(file: bytes, form: Form) -> tuple[bytes, tuple[str, ...]]:
+    """As recordings become clips, but as loud as they are: how loud a generator's are is judged, too."""
+    (channels, length), rate = form.shape, form.spec["rate"]
+    with sound_file.opened(file) as sound:
+        if (sound.rate, sound.frames, sound.channels) == (rate, length, channels):
+            return file, ()
+    options = AudioOptions(rate, length / rate, channels if channels <= 2 else 0, gain="keep", format="wav")
+    encoded = making.encode(file, options)
+    return encoded.data, tuple(note for note in encoded.notes if note != "silent")
 
 
 def html(samples: Tensor, form: Form, columns: int) -> str:

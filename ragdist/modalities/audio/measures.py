@@ -23,10 +23,10 @@ def _faults(material: Material, found: Neighbours, result: Result) -> None:
     for name, title, value, ideal in (
         ("clipped", "clips cut off at full scale", _clipped(fakes), _clipped(reals)),
         ("silent", "silent clips", _silent(fakes), _silent(reals)),
-        ("loud_ends", "clips with a louder beginning or end than 99% of the data's", ends > loudest, real_ends > loudest),
-        ("clicks", "clips with a larger step between samples than 99% of the data's", steps > largest, real_steps > largest),
-        ("end_level", "first and last 5 ms of a clip, dB by all of it, median", _decibels(ends), _decibels(real_ends)),
-    ):  # fmt: skip
+        ("loud_ends", "clips with a louder end than 99% of the data's", ends > loudest, real_ends > loudest),
+        ("clicks", "clips with a larger step than 99% of the data's", steps > largest, real_steps > largest),
+        ("end_level", "louder end (5 ms) by all of a clip, dB, median", _decibels(ends), _decibels(real_ends)),
+    ):
         figure, best = (float(x.double().mean()) for x in (value, ideal))
         result.figures.append(Figure(name, title, figure, None, f"{best:.2g}", of))
 

@@ -1,5 +1,7 @@
 """The picture of a clip: its waveform above its mel spectrogram, both over the same time."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from PIL import Image
@@ -32,7 +34,7 @@ def _tile(wave: np.ndarray, spectrum: np.ndarray) -> Image.Image:
 def _waveform(wave: np.ndarray) -> np.ndarray:
     """uint8 [WAVE, WIDTH, 3]: in each column a line from the least to the largest value of full scale."""
     edges = np.linspace(0, len(wave), WIDTH + 1).astype(int)
-    parts = [wave[first : max(last, first + 1)] for first, last in zip(edges, edges[1:], strict=False)]
+    parts = [wave[first : max(last, first + 1)] for first, last in pairwise(edges)]
     low, high = np.array([(part.min(), part.max()) for part in parts]).T
     rows = 1 - np.arange(WAVE)[:, None] * 2 / (WAVE - 1)
     half = 1 / WAVE

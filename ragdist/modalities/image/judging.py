@@ -62,6 +62,10 @@ def log(board: Any, tag: str, samples: Tensor, form: Form, picture: Image.Image,
     board.add_image(tag, pictures.to_tensor(picture), step)
 
 
+def brought(file: bytes, form: Form) -> tuple[bytes, tuple[str, ...]]:
+    return file, ()  # how an image is resized decides its figures: that is its owner's part
+
+
 def html(samples: Tensor, form: Form, columns: int) -> str:
     return pictures.inside(grid(samples, columns))
 
