@@ -91,6 +91,7 @@ def test_the_report_holds_everything_itself(place):
     page = (place / "run/evaluation.html").read_text()
     parts = (
         "Samples",
+        "Samples by class",
         "Nearest training images",
         "Classes",
         "Between latents",
@@ -99,7 +100,7 @@ def test_the_report_holds_everything_itself(place):
     )
     for part in parts:
         assert f"<h2>{part}</h2>" in page
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert page.count("<svg") >= 4
     assert "Frechet distance" in page
     assert not re.search(r"(?:src|href)=\"(?!data:|#)|url\(|<script|@import", page)

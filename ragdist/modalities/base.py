@@ -276,6 +276,13 @@ class Judging(Protocol):
 
         return pictures.inside(self.preview(samples, form, columns))
 
+    def html_rows(self, rows: Sequence[tuple[str, Tensor]], form: Form) -> str:
+        """Rows of samples, each with a name, inside of a page."""
+        from ragdist.modalities import pictures
+
+        found = [(name, self.preview(samples, form, len(samples))) for name, samples in rows]
+        return pictures.inside(pictures.named_rows(found))
+
     def classified(self, samples: Tensor, form: Form) -> Tensor:
         """Pictures uint8 [n, C, H, W] of samples, in which the data's classifier finds their class."""
         return samples

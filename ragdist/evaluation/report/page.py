@@ -25,7 +25,7 @@ _LOSSES = ("loss_g", "loss_d")
 STYLE = """
 :root { color-scheme: light dark }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2.2rem }
+h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2.2rem } h3 { font-size: .95rem; margin: .5rem 0 .2rem }
 table { border-collapse: collapse } th, td { padding: .15rem .8rem .15rem 0; text-align: left }
 tr { border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent) }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
@@ -98,7 +98,8 @@ def _samples(opened: Opened) -> str:
 def _by_class(opened: Opened) -> str:
     """A row of samples for each class that a generator was asked for."""
     samples, index = opened.samples, opened.data.index
-    if not (isinstance(samples, GeneratorSamples) and samples.labelled):
+    judging = modalities.judging(index.codec)
+    if not (isinstance(samples, GeneratorSamples) and samples.labelled and hasattr(judging, "html_rows")):
         return ""
     columns = modalities.beside(index.codec, _COLUMNS)
     count = samples.generator.num_classes
@@ -106,11 +107,10 @@ def _by_class(opened: Opened) -> str:
     rows = []
     for chosen in pictures.evenly(count, _CLASSES):
         made = next(sampling.sample(samples.generator, samples.seed, columns, chosen=chosen))
-        row = _html(opened, samples.stored(made).cpu(), columns)
-        rows.append(f"<tr><th>{html.escape(names[chosen])}</th><td>{row}</td></tr>")
+        rows.append((names[chosen], samples.stored(made).cpu()))
     shown = f"; {len(rows)} of {count} classes" if len(rows) < count else ""
     text = f"Samples of each class that was asked for, all of the same latents{shown}."
-    return section("Samples by class", f"<table>{''.join(rows)}</table>", text)
+    return section("Samples by class", judging.html_rows(rows, index.form), text)
 
 
 def _neighbours(found: Evaluation, opened: Opened) -> str:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from ragdist.modalities.audio.spectrum import decibels
 from ragdist.modalities.base import Form
 
-_BANDS, _FRAMES = 40, 64  # of a picture: its height, and most of its width
+_BANDS, _FRAMES = 32, 32  # of a picture: its height, and most of its width
 _SHIFT = 1 / 8  # of its width, by which training moves it at most
 _LOUDER = 20  # of 255 levels, by which it makes it louder or quieter at most: 6 dB
 SEES = f"mel spectra of {_BANDS} bands in {_FRAMES} frames, 80 dB"

@@ -6,6 +6,7 @@ Functions without a docstring are those of `modalities.base.Judging`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +90,7 @@ def brought(file: bytes, form: Form) -> tuple[bytes, tuple[str, ...]]:
 
 def html(samples: Tensor, form: Form, columns: int) -> str:
     return players(samples, form, columns)
+
+
+def html_rows(rows: Sequence[tuple[str, Tensor]], form: Form) -> str:
+    return "".join(f"<h3>{escape(name)}</h3>{players(samples, form, len(samples))}" for name, samples in rows)

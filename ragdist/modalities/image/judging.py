@@ -70,6 +70,10 @@ def html(samples: Tensor, form: Form, columns: int) -> str:
     return pictures.inside(grid(samples, columns))
 
 
+def html_rows(rows: Sequence[tuple[str, Tensor]], form: Form) -> str:
+    return pictures.inside(pictures.named_rows([(name, grid(samples, len(samples))) for name, samples in rows]))
+
+
 def classified(samples: Tensor, form: Form) -> Tensor:
     return samples
 
