@@ -16,8 +16,9 @@ from ragdist.modalities.base import Form
 
 PAUSE = 0.3  # seconds behind each of several clips
 _FADE = 0.003  # seconds at a clip's ends, where it meets a pause: what begins or ends loud would click there
-_PLAYER_BYTES = 48 << 10  # most that a player takes of a page, which holds some two hundred
+_PLAYER_BYTES = 64 << 10  # most that a player takes of a page, which holds some two hundred
 _MP3 = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # rates that it knows
+_SMALLER = (0.4, 0.9)  # of MP3: the first that is small enough
 _MOST_BYTES = 0xFFFF0000  # of a WAV, whose sizes have 32 bits
 
 
@@ -85,20 +86,19 @@ def _player(clip: Tensor, form: Form) -> str:
 
 
 def _packed(clip: Tensor, rate: int) -> tuple[str, bytes]:
-    """A clip as its samples are, and only where these are too many as an MP3: (type, bytes)."""
+    """A clip as its samples are, and only where these are too many as an MP3, perhaps too large: (type, bytes)."""
     found = wav(clip, rate)
     if len(found) <= _PLAYER_BYTES // 2:
         return "audio/wav", found
     from ragdist.modalities.audio import sound_file
 
-    for kind, name in (("audio/flac", "FLAC"), ("audio/mpeg", "MP3")):
-        if name == "MP3" and rate not in _MP3:
-            continue
+    kinds = [("audio/flac", "FLAC", 0.5), *(("audio/mpeg", "MP3", smaller) for smaller in _SMALLER if rate in _MP3)]
+    for kind, name, smaller in kinds:
         out = io.BytesIO()
-        sound_file.library().write(out, clip.T.numpy(), rate, format=name)
-        if len(out.getvalue()) <= _PLAYER_BYTES:
-            return kind, out.getvalue()
-    return "audio/wav", found
+        sound_file.library().write(out, clip.T.numpy(), rate, format=name, compression_level=smaller)
+        if len(found := out.getvalue()) <= _PLAYER_BYTES:
+            break
+    return kind, found
 
 
 def _text(data: bytes) -> str:

@@ -9,14 +9,14 @@ from ragdist.modalities.base import Form
 from ragdist.networks import stft
 
 _QUIETEST = -80  # dB of a sine of full scale
+_FLOOR = 1e-5  # of a magnitude, far below
 _KNEE = 700  # Hz from which the mel scale is logarithmic
 
 
 def decibels(clips: Tensor, form: Form, bands: int) -> Tensor:
     """Map clips int16 [n, C, T] to mel spectra [n, C, bands, frames], from -80 dB to 0 of a sine of full scale."""
     rate = form.spec["rate"]
-    floor = 10 ** (_QUIETEST / 20)
-    levels = stft.log_mel(clips.float() / 32768, window_of(rate, form.shape[1]), bands, 2 * _KNEE / rate, floor)
+    levels = stft.log_mel(clips.float() / 32768, window_of(rate, form.shape[1]), bands, 2 * _KNEE / rate, _FLOOR)
     return (levels * (20 / math.log(10))).clamp(_QUIETEST, 0)
 
 
