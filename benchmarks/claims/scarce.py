@@ -17,7 +17,7 @@ from ragdist.metrics.memorization import memorization_ratio
 from ragdist.metrics.moments import Moments
 from ragdist.metrics.neighbours import nearest
 from ragdist.metrics.precision_recall import precision_recall
-from ragdist.modalities.image.classifier import classifier
+from ragdist.modalities.classifier import classifier
 
 SAMPLES, HELD_OUT = 5_000, 5_000
 
