@@ -116,6 +116,7 @@ class Making(Protocol):
     index_options: type = NoOptions  # how members of others' shards do; of `ragdist.shards index`
     depends: Mapping[str, str] = {}  # library -> version: what payloads' bytes depend on beside the options
     begin: str  # options that `ragdist.train` may begin with: "--config cifar10"
+    begin_unlabelled: str = ""  # those for data without labels, where they differ
 
     def reading(self) -> AbstractContextManager[None]:
         """A context around many calls of `encode`."""
