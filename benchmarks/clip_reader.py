@@ -2,15 +2,16 @@
 
     python -m benchmarks.clip_reader SHARDS [SHARDS ...] [--rounds 5] [--seconds 1]
 
-On one core, int16 out. The limit is soundfile on the same bytes in memory. Rows of each folder of shards; make them, of
-any recordings, as
+On one core, in seconds of CPU time, int16 out. The limit is soundfile on the same bytes in memory. Rows of each
+folder of shards; make them, of any recordings, as
 
     python -m ragdist.shards RECORDINGS shards/clips-flac --rate 16000 --seconds 1
     python -m ragdist.shards RECORDINGS shards/clips-wav --rate 16000 --seconds 1 --format wav
 """
 
+import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ BARE, OURS, RIVAL, TORCHAUDIO = (
     "webdataset, soundfile",
     "webdataset, torchaudio",
 )
+CLOCK = time.process_time
 Rates = dict[tuple[str, str, str], list[float]]  # (folder, reader, samples or batches) -> clips per second each round
 
 
@@ -39,15 +41,23 @@ def measure(folders: list[str], rounds: int, seconds: float, with_torchaudio: Ca
         if with_torchaudio:
             readers[TORCHAUDIO] = clips.Webdataset(folder, with_torchaudio)
         for name, reader in readers.items():
-            works[folder, name, SAMPLES] = lambda r=reader: rate(iter(r.samples()), seconds, lambda _: 1)
-            if name in (OURS, RIVAL):
-                works[folder, name, BATCHES] = lambda r=reader: rate(iter(r.batches()), seconds, len, skip=2 * BATCH)
+            works[folder, name, SAMPLES] = lambda r=reader: rate(iter(r.samples()), seconds, lambda _: 1, clock=CLOCK)
+            if name != BARE:
+                works[folder, name, BATCHES] = lambda r=reader: rate(iter(r.batches()), seconds, len, clock=CLOCK)
     return in_turn(works, rounds, title="clips")
 
 
 def report(rates: Rates, folders: list[str]) -> str:
     """The table."""
-    head = ["clips/s", "samples", f"of '{BARE}'", "batches", f"of '{BARE}'", f"times '{RIVAL}', samples", "batches"]
+    head = [
+        "clips a second of CPU time",
+        "samples",
+        f"of '{BARE}'",
+        "batches",
+        f"of '{BARE}'",
+        f"times '{RIVAL}', samples",
+        "batches",
+    ]
     rows = []
     for folder in folders:
         here = {key[1:]: figures for key, figures in rates.items() if key[0] == folder}
@@ -67,6 +77,13 @@ def _ratio(figures: list[float], others: list[float], digits: int) -> str:
     return spread([a / b for a, b in zip(figures, others, strict=True)], digits)
 
 
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
 def main() -> None:
     parser = command_line.parser("clip_reader", __doc__)
     parser.add_argument("shards", nargs="+", help="folders of ragdist's shards of clips")
@@ -79,7 +96,7 @@ def main() -> None:
             raise UserError(f"{folder} holds no clips")
     decoder, why = clips.torchaudios()
     rates = measure(options.shards, options.rounds, options.seconds, decoder)
-    packages = ", ".join(f"{package} {version(package)}" for package in ("soundfile", "webdataset"))
+    packages = ", ".join(f"{name} {_version(name)}" for name in ("soundfile", "miniaudio", "webdataset"))
     index = index_file.load(options.shards[0])
     of = f"{index.samples:,} clips of {making('audio').in_words(index.form)}"
     print(f"{machine()}, {packages}; {of}, batches of {BATCH}, {options.rounds} rounds\n")
