@@ -23,9 +23,10 @@ from ragdist.data import index as index_file
 from ragdist.modalities import making
 from ragdist.tools.errors import UserError, run_command
 
-BARE, OURS, RIVAL, TORCHAUDIO = (
+BARE, OURS, WITHOUT, RIVAL, TORCHAUDIO = (
     "soundfile, bytes in memory",
     "ragdist",
+    "ragdist, without miniaudio",
     "webdataset, soundfile",
     "webdataset, torchaudio",
 )
@@ -37,7 +38,8 @@ def measure(folders: list[str], rounds: int, seconds: float, with_torchaudio: Ca
     """Clips per second of each reader of each folder, in turn."""
     works: dict[tuple[str, str, str], Callable[[], float]] = {}
     for folder in folders:
-        readers = {BARE: clips.Bare(folder), OURS: clips.Ragdist(folder), RIVAL: clips.Webdataset(folder)}
+        readers = {BARE: clips.Bare(folder), OURS: clips.Ragdist(folder), WITHOUT: clips.WithoutMiniaudio(folder)}
+        readers[RIVAL] = clips.Webdataset(folder)
         if with_torchaudio:
             readers[TORCHAUDIO] = clips.Webdataset(folder, with_torchaudio)
         for name, reader in readers.items():
@@ -67,7 +69,7 @@ def report(rates: Rates, folders: list[str]) -> str:
                 figures = here.get((name, what), [])
                 row += [spread(figures, 0), _ratio(figures, here[BARE, SAMPLES], 2)] if figures else ["", ""]
             for what in (SAMPLES, BATCHES):
-                ours = name == OURS
+                ours = name in (OURS, WITHOUT)
                 row.append(_ratio(here[name, what], here[RIVAL, what], 1) if ours else "")
             rows.append(row)
     return table(head, rows)
