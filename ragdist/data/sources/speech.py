@@ -35,7 +35,7 @@ class SpeechReader:
         return type(self), (self.paths,)
 
     def __call__(self, place: tuple[int, int]):
-        from ragdist.modalities.audio.making import Recording
+        from ragdist.modalities.audio.recording import Recording
 
         part, number = place
         if part not in self._parts:

@@ -51,10 +51,11 @@ class SoundFile:
         rate: in Hz.
         channels: their number.
         frames: of the whole file.
+        bytes: of the whole file.
     """
 
-    def __init__(self, file):
-        self._file = file
+    def __init__(self, file, size: int):
+        self._file, self.bytes = file, size
         self.rate, self.channels, self.frames = file.samplerate, file.channels, file.frames
 
     def read(self, start: int, count: int) -> np.ndarray:
@@ -112,7 +113,7 @@ def opened(data: bytes | memoryview | BinaryIO) -> Iterator[SoundFile]:
             raise ValueError(f"it has {sound.channels} channels")
         if not sound.frames:
             raise ValueError("it holds no sound: it has no frames")
-        yield SoundFile(sound)
+        yield SoundFile(sound, size)
 
 
 def _check_wav(file: BinaryIO, size: int) -> None:
