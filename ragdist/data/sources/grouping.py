@@ -8,7 +8,7 @@ from typing import Any
 from ragdist import modalities
 from ragdist.config.shards import ShardOptions
 from ragdist.data.labels import numbered
-from ragdist.data.sources import label_files
+from ragdist.data.sources import label_files, of_names
 from ragdist.data.sources.parts import are_pairs, are_splits, numbered_alike, part_levels, running
 from ragdist.data.sources.source import Remarks, Source
 from ragdist.data.sources.strange import advice_for
@@ -52,6 +52,8 @@ def grouped(
     beside = label_files.Beside(where, chosen, {name: files[name] for name in ignored}, read, options, remarks)
     if options.labels == "none":
         labels, classes = [], []
+    elif (pattern := of_names.pattern(options.labels)) is not None:
+        labels, classes = numbered(where, of_names.values(where, chosen, pattern, options.labels), each=chosen.__getitem__)
     elif (found := beside.find()) is not None:
         labels, classes = numbered(where, found.values, found.names, each=chosen.__getitem__)
     else:
