@@ -7,7 +7,6 @@ decodes. What is damaged is refused, and not read as far as it goes.
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -15,11 +14,11 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ragdist.modalities.audio.container import check_whole
 from ragdist.tools.errors import UserError
 
 BLOCK = 1 << 18  # frames that are read at a time
 MOST_CHANNELS = 64
-_UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # in a WAV by a program that wrote to a pipe
 
 _CONVERT = ", which cannot be read here: convert it, as with ffmpeg -i a.{} a.flac"
 # First bytes of what people take for a sound file, and what it is.
@@ -101,9 +100,8 @@ def opened(data: bytes | memoryview | BinaryIO) -> Iterator[SoundFile]:
     file.seek(0)
     if not size:
         raise ValueError("it is empty")
-    if head.startswith(b"RIFF"):
-        _check_wav(file, size)
-        file.seek(0)
+    check_whole(file, size)
+    file.seek(0)
     try:
         sound = library().SoundFile(file)
     except (RuntimeError, TypeError) as error:
@@ -114,20 +112,6 @@ def opened(data: bytes | memoryview | BinaryIO) -> Iterator[SoundFile]:
         if not sound.frames:
             raise ValueError("it holds no sound: it has no frames")
         yield SoundFile(sound, size)
-
-
-def _check_wav(file: BinaryIO, size: int) -> None:
-    """Refuse a WAV that ends before its data do, of which libsndfile would read what there is."""
-    place = 12
-    while place + 8 <= size:
-        file.seek(place)
-        name, length = struct.unpack("<4sI", file.read(8))
-        if name == b"data":
-            there = size - place - 8
-            if length not in _UNKNOWN_SIZES and length > there:
-                raise ValueError(f"it is cut off: its header says {length:,} bytes of sound, {there:,} are there")
-            return
-        place += 8 + length + length % 2
 
 
 def _other(head: bytes) -> str:
