@@ -14,7 +14,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ragdist.modalities.audio import endings, mp3
+from ragdist.modalities.audio import mp3
+from ragdist.modalities.audio.container import check_whole
 from ragdist.tools.errors import UserError
 
 BLOCK = 1 << 18  # frames that are read at a time
@@ -52,10 +53,11 @@ class SoundFile:
         rate: in Hz.
         channels: their number.
         frames: of the whole file.
+        bytes: of the whole file.
     """
 
-    def __init__(self, file):
-        self._file = file
+    def __init__(self, file, size: int):
+        self._file, self.bytes = file, size
         self.rate, self.channels, self.frames = file.samplerate, file.channels, file.frames
 
     def read(self, start: int, count: int) -> np.ndarray:
@@ -91,7 +93,7 @@ def opened(data: bytes | memoryview | BinaryIO) -> Iterator[SoundFile]:
     file.seek(0)
     if not size:
         raise ValueError("it is empty")
-    endings.check(file, size)
+    check_whole(file, size)
     if mp3.is_mp3(head) and (whole := mp3.counted(file)):
         file = io.BytesIO(whole)
     file.seek(0)
@@ -106,7 +108,7 @@ def opened(data: bytes | memoryview | BinaryIO) -> Iterator[SoundFile]:
             raise ValueError("it holds no sound: it has no frames")
         if sound.frames >= UNKNOWN:
             raise ValueError(f"it does not say how long it is, as if written to a pipe: {_AGAIN}")
-        yield SoundFile(sound)
+        yield SoundFile(sound, size)
 
 
 def _other(head: bytes) -> str:
