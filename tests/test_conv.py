@@ -2,17 +2,17 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ragdist.config.run import NetworkOptions, ObjectiveOptions
 from ragdist.networks.build import build_discriminator, build_generator
-from ragdist.networks.conv import Conv2d, penalized
+from ragdist.networks.conv import Conv1d, Conv2d, penalized
 from ragdist.training.batch import Batch
 from ragdist.training.update import Update
-from tests.test_networks import options
+from tests.test_networks import options, small
 
 HOW = {
     "plain": {"kernel_size": 3, "padding": 1},
@@ -23,6 +23,18 @@ HOW = {
     "uneven": {"kernel_size": (3, 2), "stride": (3, 2), "padding": (1, 0), "dilation": (1, 2), "bias": False},
 }
 
+# The same of one axis, where rests are more: an input's last steps that a stride leaves out.
+HOW_1D = {
+    "plain": {"kernel_size": 5, "padding": 2},
+    "pointwise": {"kernel_size": 1, "bias": False},
+    "strided": {"kernel_size": 25, "stride": 4, "padding": 12},
+    "grouped": {"kernel_size": 5, "padding": 2, "groups": 2},
+    "per channel": {"kernel_size": 4, "groups": 4},
+    "uneven": {"kernel_size": 3, "stride": 3, "padding": 1, "dilation": 2, "bias": False},
+}
+ALL = [*((Conv2d, how) for how in HOW.values()), *((Conv1d, how) for how in HOW_1D.values())]
+NAMES = [*HOW, *(f"{name} 1-d" for name in HOW_1D)]
+
 
 def a_layer(how: dict, kind=Conv2d, dtype=torch.float64) -> nn.Module:
     torch.manual_seed(0)
@@ -30,12 +42,13 @@ def a_layer(how: dict, kind=Conv2d, dtype=torch.float64) -> nn.Module:
 
 
 def an_input(dtype=torch.float64, size=(7, 8)) -> torch.Tensor:
+    """[3, 4, *size]."""
     return torch.randn(3, 4, *size, generator=torch.Generator().manual_seed(1), dtype=dtype)
 
 
-@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
-def test_derivatives_equal_finite_differences(how):
-    layer, x = a_layer(how), an_input(size=(5, 6)).requires_grad_()
+@pytest.mark.parametrize(("kind", "how"), ALL, ids=NAMES)
+def test_derivatives_equal_finite_differences(kind, how):
+    layer, x = a_layer(how, kind), an_input(size=(5, 6) if kind is Conv2d else (30,)).requires_grad_()
     names, parameters = zip(*layer.named_parameters(), strict=True)
 
     def function(x, *parameters):
@@ -75,21 +88,42 @@ def penalty_gradients(d: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in d.parameters()])
 
 
-@pytest.mark.parametrize("family", ["dcgan", "resnet"])
+@given(
+    length=st.integers(1, 40), kernel=st.integers(1, 9), stride=st.integers(1, 5), padding=st.integers(0, 4),
+    dilation=st.integers(1, 3), groups=st.sampled_from([1, 2, 4]), bias=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_one_axis_has_the_second_derivative_of_pytorch_with_any_rest(length, bias, **how):
+    kernel = how.pop("kernel")
+    assume(length + 2 * how["padding"] >= how["dilation"] * (kernel - 1) + 1)
+    found = []
+    for kind in (Conv1d, nn.Conv1d):
+        layer, x = a_layer({"kernel_size": kernel, "bias": bias, **how}, kind), an_input(size=(length,))
+        with penalized():
+            y = layer(x.requires_grad_())
+        (at_x,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
+        at_x.square().sum().backward()
+        found.append((y, at_x, x.grad, layer.weight.grad))
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", ["dcgan", "resnet", "wavegan", "spectral"])
 @given(b=st.integers(1, 3), seed=st.integers(0, 99))
 @settings(max_examples=5, deadline=None)
 def test_a_penalty_has_the_gradients_of_pytorch(family, b, seed):
-    d = build_discriminator(options(family), (3, 16, 16), 0).double()
+    shape = small(family)
+    d = build_discriminator(options(family), shape, 0).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():  # the zero-initialized layers would hide mistakes behind them
         for p in d.parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
-    x = torch.randn(b, 3, 16, 16, generator=generator, dtype=torch.float64).requires_grad_()
+    x = torch.randn(b, *shape, generator=generator, dtype=torch.float64).requires_grad_()
     ours = penalty_gradients(d, x)
-    changed = [layer for layer in d.modules() if isinstance(layer, Conv2d)]
+    changed = [layer for layer in d.modules() if isinstance(layer, (Conv1d, Conv2d))]
     assert changed
     for layer in changed:
-        layer.__class__ = nn.Conv2d
+        layer.__class__ = nn.Conv1d if isinstance(layer, Conv1d) else nn.Conv2d
     theirs = penalty_gradients(d, x)
     assert theirs.norm() > 0
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
@@ -152,13 +186,14 @@ class Convolutions(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_an_update_with_penalties_takes_no_more_convolutions_for_more_groups():
-    counts = []
+@pytest.mark.parametrize("family", ["resnet", "spectral"])
+def test_an_update_with_penalties_takes_no_more_convolutions_for_more_groups(family):
+    counts, shape = [], small(family)
     for group_width in (8, 2):
-        network = vars(NetworkOptions("resnet", z_dim=8, g_width=8, d_width=8, max_width=16, group_width=group_width))
-        networks = [build(network, (3, 16, 16), 0) for build in (build_generator, build_discriminator)]
+        network = vars(NetworkOptions(family, z_dim=8, g_width=8, d_width=8, max_width=16, group_width=group_width))
+        networks = [build(network, shape, 0) for build in (build_generator, build_discriminator)]
         update = Update(*networks, ObjectiveOptions(group=4), batch_size=4)
-        batch = Batch(torch.randn(4, 8), torch.randn(4, 3, 16, 16), None)
+        batch = Batch(torch.randn(4, 8), torch.randn(4, *shape), None)
         with Convolutions() as counter:
             update(batch, "both", 1.0, True)[0].backward()
         counts.append(counter.count)

@@ -15,12 +15,21 @@ def options(family: str, **more) -> dict:
     return vars(NetworkOptions(family=family, z_dim=8, g_width=8, d_width=8, max_width=32, group_width=4, **more))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [8, 16, 32, 64, 128, 256])
+PICTURES = [(channels, size, size) for size in (8, 16, 32, 64, 128, 256) for channels in (1, 3)]
+CLIPS = [(1, 512), (1, 1024), (2, 2048), (1, 4096), (1, 8192), (2, 16384)]
+# Shapes of samples that a family takes, by the family; others take pictures. The first is the least.
+SHAPES = {"spectral": CLIPS, "wavegan": [(1, 64), (1, 128), *CLIPS]}
+CASES = [(family, shape) for family in FAMILIES for shape in SHAPES.get(family, PICTURES)]
+
+
+def small(family: str, least: int = 16) -> tuple[int, ...]:
+    """A small shape of samples for a family: clips of 1,024, or three-channel pictures of so many pixels' side."""
+    return (2, 1024) if family in SHAPES else (3, least, least)
+
+
+@pytest.mark.parametrize(("family", "shape"), CASES, ids=lambda value: str(value).replace(" ", ""))
 @pytest.mark.parametrize("classes", [0, 5])
-def test_shapes(family, channels, size, classes):
-    shape = (channels, size, size)
+def test_shapes(family, shape, classes):
     generator, discriminator = (
         build(options(family), shape, classes) for build in (build_generator, build_discriminator)
     )
@@ -31,6 +40,19 @@ def test_shapes(family, channels, size, classes):
     assert fake.dtype == torch.float32
     assert discriminator(fake, labels).shape == (2,)
     assert not list(generator.buffers()) + list(discriminator.buffers())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_do_not_depend_on_what_was_built_before(family):
+    """What networks keep for all of their kind, as windows and filters, is in no state."""
+    shape = small(family)
+    before = [weights_sha256(build(options(family), shape, 0).state_dict())
+              for build in (build_generator, build_discriminator)]  # fmt: skip
+    generator, discriminator = (build(options(family), shape, 0) for build in (build_generator, build_discriminator))
+    discriminator(generator(torch.randn(2, 8))).sum().backward()
+    assert before == [weights_sha256(network.state_dict()) for network in (generator, discriminator)]
+    assert set(generator.state_dict()) == {name for name, _ in generator.named_parameters()}
+    assert set(discriminator.state_dict()) == {name for name, _ in discriminator.named_parameters()}
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 50), (1, 12, 20)])
@@ -48,11 +70,20 @@ def test_other_shapes_are_refused_with_advice(family, shape):
             build(options(family), shape, 0)
 
 
+@pytest.mark.parametrize("family", SHAPES)
+@pytest.mark.parametrize("shape", [(1, 32), (1, 1000), (2, 3072), (1, 32, 32), (100,)])
+def test_other_lengths_are_refused_with_advice(family, shape):
+    least = SHAPES[family][0][1]
+    for build in (build_generator, build_discriminator):
+        with pytest.raises(ValueError, match=rf"a power of two from {least}, and .*{list(shape)[-1]}.* 'mlp'$"):
+            build(options(family), shape, 0)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("labels", [False, True])
 def test_no_sample_depends_on_another(family, labels):
     """What the one-pass update and every world size rest on."""
-    shape, classes = (3, 16, 16), 4 if labels else 0
+    shape, classes = small(family), 4 if labels else 0
     generator, discriminator = (
         build(options(family), shape, classes) for build in (build_generator, build_discriminator)
     )
@@ -65,7 +96,7 @@ def test_no_sample_depends_on_another(family, labels):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_labels_matter(family):
-    shape = (1, 16, 16)
+    shape = small(family)
     generator, discriminator = (build(options(family), shape, 3) for build in (build_generator, build_discriminator))
     z, x = torch.randn(1, 8), torch.randn(1, *shape)
     zero, one = torch.tensor([0]), torch.tensor([1])
@@ -84,6 +115,17 @@ def test_the_initialization_keeps_the_variance(family, size, blocks):
     # Smooth, as pictures are: D averages white noise away.
     smooth = torch.nn.functional.interpolate(torch.randn(64, 3, 4, 4), size, mode="bilinear")
     assert 0.1 < discriminator(smooth).std() < 3
+
+
+@pytest.mark.parametrize("shape", [(1, 1024), (2, 8192)])
+@pytest.mark.parametrize("family", SHAPES)
+def test_the_initialization_suits_clips(family, shape):
+    wide = vars(NetworkOptions(family=family, g_width=32, d_width=32, max_width=128))
+    generator, discriminator = build_generator(wide, shape, 0, seed=3), build_discriminator(wide, shape, 0, seed=3)
+    # No louder than full scale, and not silent.
+    assert 0.002 < torch.atanh(generator(torch.randn(16, 64)).clamp(-0.999999, 0.999999)).std() < 3
+    smooth = torch.nn.functional.interpolate(torch.randn(32, shape[0], shape[1] // 8), shape[1], mode="linear") / 4
+    assert 0.01 < discriminator(smooth).std() < 3
 
 
 @settings(max_examples=5, deadline=None)
@@ -110,6 +152,12 @@ def test_all_ways_of_doubling_are_one(size, how):
     torch.testing.assert_close(double(x), usual, rtol=1e-12, atol=1e-12)
     (mine,), (theirs,) = (torch.autograd.grad((y * weights).sum(), x) for y in (double(x), usual))
     torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_doubling_of_one_axis_is_that_of_pytorch():
+    x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    usual = torch.nn.functional.interpolate(x, scale_factor=2, mode="linear", align_corners=False)
+    torch.testing.assert_close(resnet.double(x, dims=(2,)), usual, rtol=1e-12, atol=1e-12)
 
 
 def test_doubling_keeps_the_order_of_channels_in_memory():

@@ -58,13 +58,15 @@ class NetworkOptions:
     d_width: int = common(64, at_least=1)
     """D's channels at the full size, doubled at each halving (mlp: its widest layer)"""
     max_width: int = option(512, at_least=1)
-    """most channels at any size (dcgan, resnet)"""
+    """most channels at any size (all but mlp)"""
     blocks: int = option(1, at_least=1)
-    """residual blocks at each size (resnet)"""
+    """residual blocks at each size (resnet, spectral)"""
     expand: int = option(2, at_least=1)
-    """inner channels of a block, as a multiple of its width (resnet)"""
+    """inner channels of a block, as a multiple of its width (resnet, spectral)"""
     group_width: int = option(16, at_least=1)
-    """channels of a group of the 3x3 convolutions (resnet)"""
+    """channels of a group of the convolutions in blocks (resnet, spectral)"""
+    window: int = option(0, at_least=0)
+    """samples of a frame of G's spectrum, a power of two; 0: a 32nd of a clip, up to 2048 (spectral)"""
     depth: int = option(3, at_least=1)
     """hidden layers (mlp)"""
     labels: bool = common(False)
@@ -92,7 +94,8 @@ class ObjectiveOptions:
     space: Literal["points", "feature"] = "points"
     """points: measure between samples, as their modality says; feature: between D's last hidden layers"""
     pool: int = option(32, at_least=1)
-    """samples are averaged down to at most so many values an axis before they are compared"""
+    """samples are averaged down to at most so many values an axis, clips' spectra to so many frames, before they are
+    compared"""
     group: int = option(32, at_least=2)
     """slots that are compared with each other (the largest divisor of the batch up to this)"""
     r1: float = common(0.1, at_least=0)

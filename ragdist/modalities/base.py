@@ -86,6 +86,14 @@ class Encoded:
         return Form(self.shape, self.spec)
 
 
+class Statistic(NamedTuple):
+    """A figure of each of several samples, of which a summary gives the span; or what is so of some, which it counts."""
+
+    name: str  # "peak", "silent"
+    values: Sequence[float] | Sequence[bool]  # of a sample each
+    unit: str = ""  # "dB"
+
+
 @dataclass
 class NoOptions:
     """The options of a modality that has none."""
@@ -145,7 +153,10 @@ class Making(Protocol):
         return False
 
     def notes(self, payload: memoryview, form: Form) -> tuple[str, ...]:
-        """What `Training.decode` does to a payload that others packed and may want to know; see `Encoded`."""
+        """What `Training.decode` does to a payload that others packed and may want to know; see `Encoded`.
+
+        Raises ValueError for one that is bad, though it was decoded.
+        """
         return ()
 
     def settled(self, form: Form, notes: Mapping[str, int]) -> Form:
@@ -239,6 +250,10 @@ class Judging(Protocol):
 
     def preview(self, samples: Tensor, form: Form, columns: int | None = None) -> Image.Image:
         """A picture of samples, row by row in so many columns: see `pictures.grid`."""
+
+    def statistics(self, payloads: Sequence[memoryview], samples: Tensor, form: Form) -> Sequence[Statistic]:
+        """Figures of payloads and of the samples that they were decoded to, in an order and of names that stay."""
+        return ()
 
     def check_out(self, out: Path, animate: bool) -> str:
         """The reason why `write` or `animate` cannot write to a path, and what to do, a sentence; empty: they can."""

@@ -8,7 +8,7 @@ from ragdist.networks import FAMILIES, HEADS
 from ragdist.networks.base import Discriminator, Generator
 
 # What of network.* a network may take; each takes those that its __init__ names.
-_SHARED = ("z_dim", "max_width", "blocks", "depth", "expand", "group_width")
+_SHARED = ("z_dim", "max_width", "blocks", "depth", "expand", "group_width", "window")
 
 
 def _build(kind: type, sample_shape, options: dict, width: int, num_classes: int):

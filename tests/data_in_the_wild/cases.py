@@ -90,7 +90,8 @@ def _compare(case: Case, out: Path) -> None:
             assert not isinstance(found, BadSample), found
             pixels, label = found
             classes[index.classes[label] if index.classes else None] += 1
-            colours.append(tuple(pixels.double().mean((1, 2)).tolist()))
+            if case.colours:
+                colours.append(tuple(pixels.double().mean((1, 2)).tolist()))
     assert classes == Counter(case.taken)
     if case.colours:
         difference = np.abs(np.array(sorted(colours)) - np.array(sorted(case.colours)))

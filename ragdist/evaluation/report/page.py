@@ -56,9 +56,7 @@ def build(
         earlier: rows of `history.remember`.
         metrics: rows of the run's metrics.jsonl.
     """
-    title = html.escape(f"Evaluation of {found.samples['path']}")
     body = [
-        f"<h1>{title}</h1>",
         f"<pre>{html.escape(chr(10).join(protocol))}</pre>",
         _table(found, cells),
         *(f"<p class='small'>{html.escape(note)}.</p>" for note in found.result.notes),
@@ -70,9 +68,15 @@ def build(
         _plane(found, earlier),
         _curves(earlier, metrics, modalities.making(opened.data.index.codec).units),
     ]
+    return document(f"Evaluation of {found.samples['path']}", body)
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """A page of a title, which is text, and of parts in HTML, of which empty ones are left out."""
+    title = html.escape(title)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     head = f"<head>{head}<style>{STYLE}</style></head>"
-    content = "\n".join(part for part in body if part)
+    content = "\n".join(part for part in (f"<h1>{title}</h1>", *body) if part)
     return f'<!doctype html>\n<html lang="en">{head}<body>\n{content}\n</body></html>\n'
 
 

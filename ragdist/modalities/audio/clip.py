@@ -141,4 +141,4 @@ def loud(samples: np.ndarray, gain: str) -> tuple[np.ndarray, list[str]]:
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
     """Round to 16 bits; what is beyond full scale is clipped."""
-    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+    return np.minimum(np.rint(np.clip(samples, -1, 1) * 32768.0), 32767).astype(np.int16)

@@ -20,6 +20,7 @@ from ragdist.modalities.audio.classified import SEES, classified, vary  # noqa: 
 from ragdist.modalities.audio.listen import PAUSE, one_after_the_other, players, too_many, wav
 from ragdist.modalities.audio.options import AudioOptions
 from ragdist.modalities.audio.picture import tiles
+from ragdist.modalities.audio.statistics import statistics as statistics
 from ragdist.modalities.base import Form, Interpolation
 from ragdist.storage.files import write_whole
 from ragdist.tools.errors import UserError

@@ -7,7 +7,6 @@ decodes. What is damaged is refused, and not read as far as it goes.
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -15,12 +14,14 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ragdist.modalities.audio import endings, mp3
 from ragdist.tools.errors import UserError
 
 BLOCK = 1 << 18  # frames that are read at a time
 MOST_CHANNELS = 64
-_UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # in a WAV by a program that wrote to a pipe
 
+UNKNOWN = 1 << 62  # frames, or more, of a FLAC whose header has none
+_AGAIN = "convert it, as with ffmpeg -i a.flac b.flac"
 _CONVERT = ", which cannot be read here: convert it, as with ffmpeg -i a.{} a.flac"
 # First bytes of what people take for a sound file, and what it is.
 _OTHERS = (
@@ -71,16 +72,6 @@ class SoundFile:
             raise ValueError("it holds numbers that are not finite")
         return found
 
-    def read_int16(self, count: int) -> np.ndarray:
-        """Read the first frames as int16 [count, channels]. Raises ValueError for damage."""
-        try:
-            found = self._file.read(count, dtype="int16", always_2d=True)
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"it is damaged ({_words(error)})") from error
-        if len(found) != count:
-            raise ValueError(f"it ends after {len(found):,} of {self.frames:,} frames: it is cut off")
-        return found
-
     def blocks(self) -> Iterator[np.ndarray]:
         """Read the whole file in blocks, float32 [up to BLOCK, channels]."""
         for start in range(0, self.frames, BLOCK):
@@ -100,9 +91,10 @@ def opened(data: bytes | memoryview | BinaryIO) -> Iterator[SoundFile]:
     file.seek(0)
     if not size:
         raise ValueError("it is empty")
-    if head.startswith(b"RIFF"):
-        _check_wav(file, size)
-        file.seek(0)
+    endings.check(file, size)
+    if mp3.is_mp3(head) and (whole := mp3.counted(file)):
+        file = io.BytesIO(whole)
+    file.seek(0)
     try:
         sound = library().SoundFile(file)
     except (RuntimeError, TypeError) as error:
@@ -112,21 +104,9 @@ def opened(data: bytes | memoryview | BinaryIO) -> Iterator[SoundFile]:
             raise ValueError(f"it has {sound.channels} channels")
         if not sound.frames:
             raise ValueError("it holds no sound: it has no frames")
+        if sound.frames >= UNKNOWN:
+            raise ValueError(f"it does not say how long it is, as if written to a pipe: {_AGAIN}")
         yield SoundFile(sound)
-
-
-def _check_wav(file: BinaryIO, size: int) -> None:
-    """Refuse a WAV that ends before its data do, of which libsndfile would read what there is."""
-    place = 12
-    while place + 8 <= size:
-        file.seek(place)
-        name, length = struct.unpack("<4sI", file.read(8))
-        if name == b"data":
-            there = size - place - 8
-            if length not in _UNKNOWN_SIZES and length > there:
-                raise ValueError(f"it is cut off: its header says {length:,} bytes of sound, {there:,} are there")
-            return
-        place += 8 + length + length % 2
 
 
 def _other(head: bytes) -> str:
