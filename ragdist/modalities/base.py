@@ -87,7 +87,7 @@ class Encoded:
 
 
 class Statistic(NamedTuple):
-    """A figure of each of several samples, of which a summary gives the span; or what is so of some: it counts them."""
+    """A figure of each of several samples, of which a summary gives the span; or what some are, which it counts."""
 
     name: str  # "peak", "silent"
     values: Sequence[float] | Sequence[bool]  # of a sample each
