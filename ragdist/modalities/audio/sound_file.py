@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ragdist.modalities.audio.container import check_whole
+from ragdist.modalities.audio import endings
 from ragdist.tools.errors import UserError
 
 BLOCK = 1 << 18  # frames that are read at a time
@@ -100,7 +100,7 @@ def opened(data: bytes | memoryview | BinaryIO) -> Iterator[SoundFile]:
     file.seek(0)
     if not size:
         raise ValueError("it is empty")
-    check_whole(file, size)
+    endings.check(file, size)
     file.seek(0)
     try:
         sound = library().SoundFile(file)
