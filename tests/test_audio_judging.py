@@ -173,7 +173,7 @@ def test_the_page_has_players_pictures_and_a_row_for_each_class(place, judged):
     assert len(page) < 2 << 20
 
 
-def test_files_of_any_form_are_judged_as_recordings_become_clips(place, tmp_path):
+def test_files_of_any_form_are_judged_as_recordings_become_clips(place, judged, tmp_path):
     (tmp_path / "others").mkdir()
     for i in range(12):
         stereo = np.stack([tone(i, 300, 16_000, 6_000)] * 2, 1)  # 375 ms at 16 kHz
