@@ -81,10 +81,9 @@ class Parser(jsonargparse.ArgumentParser):
         for kind, names in self._kinds:
             texts |= {names.get(field, field): text for field, text in helptext.docstrings(kind).items()}
         for option, kinds in self._shared.items():
-            said = {
-                units: (helptext.docstrings(kind)[option], getattr(kind(), option)) for units, kind in kinds.items()
-            }
-            texts[option] = "; ".join(f"of {units}: {text} (default {value})" for units, (text, value) in said.items())
+            said = {units: helptext.docstrings(kind)[option] for units, kind in kinds.items()}
+            values = {units: getattr(kind(), option) for units, kind in kinds.items()}
+            texts[option] = "; ".join(f"of {units}: {said[units]} (default {values[units]})" for units in kinds)
         for action in self._actions:
             action.help = texts.get(action.dest, action.help)
             if note := self.notes.get(action.dest):

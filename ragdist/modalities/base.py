@@ -138,7 +138,7 @@ class Making(Protocol):
         """An item for `encode` from a row of an array that `check_array` let pass."""
         return row
 
-    # Whether an array that `check_array` lets pass is taken for such samples though nobody said so; False: others look alike.
+    # Whether an array that `check_array` lets pass is taken for such samples though nobody said so.
     guess_arrays: bool = True
 
     def check_array(self, shape: tuple[int, ...], dtype: np.dtype) -> str:

@@ -1,8 +1,8 @@
 """Options that modalities add to a command's own, each by a name that no other has.
 
 An option is called as its field, as --channels. Where the command or an earlier modality has that name already, its
-modality stands before it: --oth.channels. A field that is marked ``shared`` is called so, too, and beside that as the earlier
-modality's, of which it means the same: one --channels, whose values and default are each modality's own.
+modality stands before it: --oth.channels. A field that is marked ``shared`` is also called as the earlier modality's, of
+which it means the same: one --channels, whose values and default are each modality's own.
 """
 
 from __future__ import annotations
@@ -57,10 +57,8 @@ class JoinedOptions:
     def add_to(self, parser: Parser) -> None:
         """Add them to a command's parser; the help of one with a prefix says whose the name without it is."""
         for modality, kind in self.kinds.items():
-            alone = {
-                field: option for field, option in self.names[modality].items() if not self._shared(modality, field)
-            }
-            parser.add_options(kind, alone)
+            names = self.names[modality].items()
+            parser.add_options(kind, {field: option for field, option in names if not self._shared(modality, field)})
         for action in parser._actions:
             short = action.dest.rpartition(".")[2]
             if short != action.dest and (modality := self.owner.get(action.dest)):
@@ -96,7 +94,7 @@ class JoinedOptions:
         return given
 
     def _own(self, modality: str, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """(field, value) of what is given of a modality's options; its own name of a shared one counts before the other."""
+        """(field, value) of what is given of a modality's options; of a shared one its own name counts first."""
         hints = get_type_hints(self.kinds[modality])
         for field, option in self.names[modality].items():
             shared = self._shared(modality, field)

@@ -1,7 +1,7 @@
 """Words said by eSpeak NG, each in many ways.
 
-eSpeak goes on where its last utterance ended: what it says depends on all that it has said since its library was loaded. So
-utterances are said in parts, each by a library of its own, and are bit for bit the same whoever says which part when.
+eSpeak goes on where its last utterance ended: what it says depends on all that it has said since its library was
+loaded. So utterances are said in parts, each by a library of its own: bit for bit the same, whoever says which when.
 """
 
 from __future__ import annotations
@@ -21,18 +21,7 @@ from ragdist.tools.errors import UserError
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland")
-VOICES = (
-    "m1",
-    "m2",
-    "m3",
-    "m4",
-    "m5",
-    "m6",
-    "m7",
-    "m8",
-    "f1",
-    "f4",
-)  # without breath, whose noise is another each time
+VOICES = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f4")  # none with breath: its noise is never the same
 PITCHES, SPEEDS = (30, 45, 60, 75), (130, 160, 195)  # 0 to 99; words a minute
 
 # Of speak_lib.h: output by a callback, errors as return values, texts in UTF-8, and the numbers of two parameters.
@@ -88,7 +77,7 @@ def say(what: Sequence[Utterance], scratch: Path) -> tuple[int, Iterator[np.ndar
         copy.unlink(missing_ok=True)
     if len(data.encode()) > _LONGEST:
         raise UserError(
-            f"eSpeak NG cuts off paths of more than {_LONGEST} characters: install it elsewhere than in {data}"
+            f"eSpeak NG cuts off paths of more than {_LONGEST} characters: install it elsewhere, not in {data}"
         )
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), _DONT_EXIT)
     if rate <= 0:

@@ -53,9 +53,8 @@ def grouped(
     if options.labels == "none":
         labels, classes = [], []
     elif (pattern := of_names.pattern(options.labels)) is not None:
-        labels, classes = numbered(
-            where, of_names.values(where, chosen, pattern, options.labels), each=chosen.__getitem__
-        )
+        values = of_names.values(where, chosen, pattern, options.labels)
+        labels, classes = numbered(where, values, each=chosen.__getitem__)
     elif (found := beside.find()) is not None:
         labels, classes = numbered(where, found.values, found.names, each=chosen.__getitem__)
     else:

@@ -23,7 +23,7 @@ _DECODED = {"audio": ("array", "sampling_rate")}
 
 
 class RowReader:
-    """Reads encoded samples, or what was decoded, by their row of a data set, which is pickled as the names of its files."""
+    """Reads samples, encoded or not, by their row of a data set, which is pickled as the names of its files."""
 
     def __init__(self, rows: Any, column: str, unit: str):
         self.rows, self.column, self.unit = rows, column, unit

@@ -1,4 +1,4 @@
-"""A source's items on their way to samples: how they are opened, and what those that are several samples are divided into."""
+"""A source's items on their way to samples: how they are opened, and the parts of those that are several samples."""
 
 from __future__ import annotations
 

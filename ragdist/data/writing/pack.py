@@ -46,7 +46,7 @@ class Packer:
     divided: bool = False  # whether a place is an item's, and a number of its part
 
     def encode(self, item_at: Opener, place: Any) -> tuple[Encoded, int]:
-        """Encode a sample; with the bytes of what it is made from. Raises OSError or ValueError where it cannot be read."""
+        """Encode a sample; with the bytes that it is made from. Raises OSError or ValueError where it is bad."""
         place, *part = place if self.divided else (place,)
         item = item_at(place)
         encoded = modalities.making(self.modality).encode(item, self.sample_options, *part)

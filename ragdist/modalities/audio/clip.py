@@ -1,7 +1,7 @@
 """From a recording to clips: which part, at which rate, in how many channels, how loud.
 
-Samples are float32 [frames, channels], full scale at 1. Places in a recording are counted in frames of the clips' rate, so that
-a clip is what would be cut out of the whole recording, resampled.
+Samples are float32 [frames, channels], full scale at 1. Places in a recording are counted in frames of the clips' rate,
+so that a clip is what would be cut out of the whole recording, resampled.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ def start_of(sound: Sound, options: AudioOptions, number: int) -> int:
 
 
 def loudest(sound: Sound, frames: Fraction | int) -> Fraction:
-    """The second at which the part of so many of a recording's own frames with the most energy begins; read in blocks."""
+    """The second at which the part with the most energy begins, of so many of a recording's own frames each.
+
+    The recording is read in blocks.
+    """
     step = max(int(sound.rate * _STEP), 1)
     energies, rest = [], np.empty((0, sound.channels), np.float32)
     for block in sound.blocks():
@@ -139,7 +142,8 @@ def mixed(samples: np.ndarray, channels: int) -> np.ndarray:
     """
     if channels in (0, samples.shape[1]):
         return samples
-    mono = samples.mean(1, keepdims=True, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        mono = samples.mean(1, keepdims=True, dtype=np.float32)
     return np.repeat(mono, channels, 1)
 
 
@@ -147,9 +151,11 @@ def loud(samples: np.ndarray, gain: str) -> tuple[np.ndarray, list[str]]:
     """Make a clip as loud as --gain says; and what was done beside it.
 
     Raises:
-        ValueError: it is silent, and is to be made louder.
+        ValueError: it is silent, and is to be made louder; or too loud for a number.
     """
     peak = float(np.abs(samples).max(initial=0))
+    if not np.isfinite(peak):  # of channels that were mixed, or resampled
+        raise ValueError("it holds numbers that are not finite")
     if gain == "keep":
         notes = ["beyond full scale, clipped"] if peak > 1 else []
         return samples, ["silent"] if peak < SILENT else notes
@@ -165,4 +171,4 @@ def loud(samples: np.ndarray, gain: str) -> tuple[np.ndarray, list[str]]:
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
     """Round to 16 bits; what is beyond full scale is clipped."""
-    return np.minimum(np.rint(np.clip(samples, -1, 1) * 32768.0), 32767).astype(np.int16)
+    return np.clip(np.rint(np.clip(samples, -1, 1) * 32768.0), -32768, 32767).astype(np.int16)

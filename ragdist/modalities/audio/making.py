@@ -108,9 +108,7 @@ def _checked(sound: clip.Sound, options: AudioOptions) -> clip.Sound:
 
 def check_array(shape: tuple[int, ...], dtype: np.dtype) -> str:
     if len(shape) not in (2, 3) or 0 in shape or (len(shape) == 3 and min(shape[1:]) > 2):
-        return (
-            f"has the shape {list(shape)}: clips are [N, frames] or [N, 1 or 2, frames], of the rate that --rate says"
-        )
+        return f"has the shape {list(shape)}: clips are [N, frames] or [N, 1 or 2, frames], at the rate of --rate"
     if dtype != np.int16 and dtype.kind != "f":
         return f"holds {dtype}: clips are int16, or floats from -1 to 1"
     return ""

@@ -14,8 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ragdist.modalities.audio import mp3
-from ragdist.modalities.audio.container import check_whole
+from ragdist.modalities.audio import endings, mp3
 from ragdist.tools.errors import UserError
 
 BLOCK = 1 << 18  # frames that are read at a time
@@ -93,7 +92,7 @@ def opened(data: bytes | memoryview | BinaryIO) -> Iterator[SoundFile]:
     file.seek(0)
     if not size:
         raise ValueError("it is empty")
-    check_whole(file, size)
+    endings.check(file, size)
     if mp3.is_mp3(head) and (whole := mp3.counted(file)):
         file = io.BytesIO(whole)
     file.seek(0)

@@ -1,7 +1,7 @@
 """Sound files that end before their sound does: libsndfile reads what there is of them, as if it were all.
 
-WAV, RF64, Wave64, AIFF, CAF and AU say how long their sound is, an Ogg page how long it is itself. FLAC and MP3 are read to
-their end for that.
+WAV, RF64, Wave64, AIFF, CAF and AU say how long their sound is, an Ogg page how long it is. FLAC and MP3 are read
+to their end for that.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _AU = struct.Struct(">4sII")
 _PAGE, _LONGEST_PAGE = 27, 27 + 255 + 255 * 255  # bytes of an Ogg page's header without its table, and of the longest
 
 
-def check_whole(file: BinaryIO, size: int) -> None:
-    """Check that a sound file, of so many bytes, is as long as it says; of other kinds nothing is said.
+def check(file: BinaryIO, size: int) -> None:
+    """Check that a sound file, of so many bytes, is as long as it says. Others pass.
 
     Raises:
         ValueError: it is cut off.
@@ -45,14 +45,14 @@ def check_whole(file: BinaryIO, size: int) -> None:
         _check_chunks(file, size, chunks)
     elif head[:4] == b".snd" and len(head) == 12:
         _, start, length = _AU.unpack(head)
-        _check(length, size - start)
+        _check_size(length, size - start)
     elif head[:4] == b"OggS":
         file.seek(max(size - _LONGEST_PAGE, 0))
         tail = file.read()
         page = tail[tail.rfind(b"OggS") :]
         segments = page[_PAGE : _PAGE + page[_PAGE - 1]] if len(page) >= _PAGE else b""
         if len(page) < _PAGE or len(segments) < page[_PAGE - 1] or len(page) < _PAGE + len(segments) + sum(segments):
-            raise ValueError("it is cut off: its last page ends early")
+            raise ValueError("it is cut off: its last page is not whole")
 
 
 def _check_chunks(file: BinaryIO, size: int, chunks: _Chunks) -> None:
@@ -65,14 +65,14 @@ def _check_chunks(file: BinaryIO, size: int, chunks: _Chunks) -> None:
         if name == b"ds64" and length >= 16:  # of RF64: sizes of more than 32 bits
             long = struct.unpack("<8xq", file.read(16))[0] if size - start >= 16 else 0
         if name.startswith(chunks.data):
-            _check(long if length >= _UNKNOWN and long else length, size - start)
+            _check_size(long if length >= _UNKNOWN and long else length, size - start)
             return
         if length < 0:
             return
         place = start + length + -length % chunks.align
 
 
-def _check(length: int, there: int) -> None:
+def _check_size(length: int, there: int) -> None:
     unknown = length <= 0 or _UNKNOWN <= length < 2**32
     if not unknown and length > there:
         raise ValueError(f"it is cut off: its header says {length:,} bytes of sound, {max(there, 0):,} are there")
