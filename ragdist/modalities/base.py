@@ -87,7 +87,7 @@ class Encoded:
 
 
 class Statistic(NamedTuple):
-    """A figure of each of several samples, of which a summary gives the span; or what is so of some: it counts them."""
+    """A figure of each of several samples, of which a summary gives the span; or what some are, which it counts."""
 
     name: str  # "peak", "silent"
     values: Sequence[float] | Sequence[bool]  # of a sample each
@@ -117,6 +117,7 @@ class Making(Protocol):
     index_options: type = NoOptions  # how members of others' shards do; of `ragdist.shards index`
     depends: Mapping[str, str] = {}  # library -> version: what payloads' bytes depend on beside the options
     begin: str  # options that `ragdist.train` may begin with: "--config cifar10"
+    begin_unlabelled: str = ""  # those for data without labels, where they differ
 
     def reading(self) -> AbstractContextManager[None]:
         """A context around many calls of `encode`."""

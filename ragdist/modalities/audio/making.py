@@ -35,6 +35,7 @@ spec = frozenset(("rate",))
 options = AudioOptions
 index_options = AudioIndexOptions
 begin = "--config speech"
+begin_unlabelled = f"{begin} --network.labels false"
 reading = nullcontext
 describe, notes, loses, in_words = foreign.describe, foreign.notes, foreign.loses, foreign.in_words
 
