@@ -2,15 +2,16 @@
 
     python -m benchmarks.clip_reader SHARDS [SHARDS ...] [--rounds 5] [--seconds 1]
 
-On one core, int16 out. The limit is soundfile on the same bytes in memory. Rows of each folder of shards; make them, of
-any recordings, as
+On one core, in seconds of CPU time, int16 out. The limit is soundfile on the same bytes in memory. Rows of each
+folder of shards; make them, of any recordings, as
 
     python -m ragdist.shards RECORDINGS shards/clips-flac --rate 16000 --seconds 1
     python -m ragdist.shards RECORDINGS shards/clips-wav --rate 16000 --seconds 1 --format wav
 """
 
+import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -22,12 +23,14 @@ from ragdist.data import index as index_file
 from ragdist.modalities import making
 from ragdist.tools.errors import UserError, run_command
 
-BARE, OURS, RIVAL, TORCHAUDIO = (
+BARE, OURS, WITHOUT, RIVAL, TORCHAUDIO = (
     "soundfile, bytes in memory",
     "ragdist",
+    "ragdist, without miniaudio",
     "webdataset, soundfile",
     "webdataset, torchaudio",
 )
+CLOCK = time.process_time
 Rates = dict[tuple[str, str, str], list[float]]  # (folder, reader, samples or batches) -> clips per second each round
 
 
@@ -35,19 +38,28 @@ def measure(folders: list[str], rounds: int, seconds: float, with_torchaudio: Ca
     """Clips per second of each reader of each folder, in turn."""
     works: dict[tuple[str, str, str], Callable[[], float]] = {}
     for folder in folders:
-        readers = {BARE: clips.Bare(folder), OURS: clips.Ragdist(folder), RIVAL: clips.Webdataset(folder)}
+        readers = {BARE: clips.Bare(folder), OURS: clips.Ragdist(folder), WITHOUT: clips.WithoutMiniaudio(folder)}
+        readers[RIVAL] = clips.Webdataset(folder)
         if with_torchaudio:
             readers[TORCHAUDIO] = clips.Webdataset(folder, with_torchaudio)
         for name, reader in readers.items():
-            works[folder, name, SAMPLES] = lambda r=reader: rate(iter(r.samples()), seconds, lambda _: 1)
-            if name in (OURS, RIVAL):
-                works[folder, name, BATCHES] = lambda r=reader: rate(iter(r.batches()), seconds, len, skip=2 * BATCH)
+            works[folder, name, SAMPLES] = lambda r=reader: rate(iter(r.samples()), seconds, lambda _: 1, clock=CLOCK)
+            if name != BARE:
+                works[folder, name, BATCHES] = lambda r=reader: rate(iter(r.batches()), seconds, len, clock=CLOCK)
     return in_turn(works, rounds, title="clips")
 
 
 def report(rates: Rates, folders: list[str]) -> str:
     """The table."""
-    head = ["clips/s", "samples", f"of '{BARE}'", "batches", f"of '{BARE}'", f"times '{RIVAL}', samples", "batches"]
+    head = [
+        "clips a second of CPU time",
+        "samples",
+        f"of '{BARE}'",
+        "batches",
+        f"of '{BARE}'",
+        f"times '{RIVAL}', samples",
+        "batches",
+    ]
     rows = []
     for folder in folders:
         here = {key[1:]: figures for key, figures in rates.items() if key[0] == folder}
@@ -57,7 +69,7 @@ def report(rates: Rates, folders: list[str]) -> str:
                 figures = here.get((name, what), [])
                 row += [spread(figures, 0), _ratio(figures, here[BARE, SAMPLES], 2)] if figures else ["", ""]
             for what in (SAMPLES, BATCHES):
-                ours = name == OURS
+                ours = name in (OURS, WITHOUT)
                 row.append(_ratio(here[name, what], here[RIVAL, what], 1) if ours else "")
             rows.append(row)
     return table(head, rows)
@@ -65,6 +77,13 @@ def report(rates: Rates, folders: list[str]) -> str:
 
 def _ratio(figures: list[float], others: list[float], digits: int) -> str:
     return spread([a / b for a, b in zip(figures, others, strict=True)], digits)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
 
 
 def main() -> None:
@@ -79,7 +98,7 @@ def main() -> None:
             raise UserError(f"{folder} holds no clips")
     decoder, why = clips.torchaudios()
     rates = measure(options.shards, options.rounds, options.seconds, decoder)
-    packages = ", ".join(f"{package} {version(package)}" for package in ("soundfile", "webdataset"))
+    packages = ", ".join(f"{name} {_version(name)}" for name in ("soundfile", "miniaudio", "webdataset"))
     index = index_file.load(options.shards[0])
     of = f"{index.samples:,} clips of {making('audio').in_words(index.form)}"
     print(f"{machine()}, {packages}; {of}, batches of {BATCH}, {options.rounds} rounds\n")

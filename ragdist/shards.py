@@ -69,7 +69,7 @@ def print_summary(out: str, summary, plugin: str = "") -> None:
         print(f"ignored {len(summary.ignored)} files that are no {units}, such as {printable(summary.ignored[0])}")
         if unread := unread_of(index.codec, summary.ignored):
             print(f"  but {unread}")
-    print(_next(out, index.codec, plugin))
+    print(_next(out, index, plugin))
 
 
 def index(argv: list[str]) -> None:
@@ -120,12 +120,15 @@ def print_indexed(summary, plugin: str = "") -> None:
             f"warning: {summary.dotted} is {with_article(making.unit)} beside another with the same key, which ends at "
             "the first dot of the name; if it is meant as a sample of its own, rename it"
         )
-    print(_next(out, found.codec, plugin))
+    print(_next(out, found, plugin))
 
 
-def _next(out: "str | Path", modality: str, plugin: str) -> str:
+def _next(out: "str | Path", index: "Index", plugin: str) -> str:
+    making = modalities.making(index.codec)
+    unlabelled = getattr(making, "begin_unlabelled", "")
+    begin = making.begin if index.classes or not unlabelled else unlabelled
     words = ["--data", str(out), *(["--plugin", plugin] if plugin else []), "--out", "runs/mine"]
-    return f"next: python -m ragdist.train {modalities.making(modality).begin} {shlex.join(words)}"
+    return f"next: python -m ragdist.train {begin} {shlex.join(words)}"
 
 
 def check(argv: list[str]) -> int:

@@ -33,7 +33,7 @@ def test_all_give_the_same_clips(folders):
     for folder in folders:
         expected = sorted(np.asarray(clip).tobytes() for clip in clips.Bare(folder).samples())
         assert len(expected) == COUNT
-        for reader in (clips.Ragdist(folder), clips.Webdataset(folder)):
+        for reader in (clips.Ragdist(folder), clips.WithoutMiniaudio(folder), clips.Webdataset(folder)):
             assert sorted(np.asarray(clip).tobytes() for clip in reader.samples()) == expected
             batches = torch.cat([batch.flatten(1) for batch in reader.batches()])
             assert batches.dtype == torch.int16
@@ -48,7 +48,13 @@ def test_the_table_has_a_row_of_figures_for_each(folders):
     assert [row[0] for row in rows[2:]] == [
         f"{kind}: {name}"
         for kind in ("wav", "flac")
-        for name in (clip_reader.BARE, clip_reader.OURS, clip_reader.RIVAL, clip_reader.TORCHAUDIO)
+        for name in (
+            clip_reader.BARE,
+            clip_reader.OURS,
+            clip_reader.WITHOUT,
+            clip_reader.RIVAL,
+            clip_reader.TORCHAUDIO,
+        )
     ]
     figure = re.compile(r"[\d,.]+ \([\d,.]+ to [\d,.]+\)")
     assert all(figure.fullmatch(cell) for row in rows[2:] for cell in row[1:] if cell)

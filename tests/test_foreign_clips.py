@@ -44,7 +44,7 @@ def data(tmp_path_factory) -> Path:
             )
         ]
         (folder / f"{extension}-{number:03d}.tar").write_bytes(tar_of(members))
-    options = ["--label=word", f"--seconds={FRAMES / RATE}", "--audio.channels=1", "--processes=2"]
+    options = ["--label=word", f"--seconds={FRAMES / RATE}", "--channels=1", "--processes=2"]
     result = command("ragdist.shards", "index", "theirs", *options, cwd=folder.parent)
     assert result.returncode == 0, result.stderr
     assert "80 samples [1, 1024] in 5 shards, 2 classes" in result.stdout

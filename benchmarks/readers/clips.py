@@ -7,6 +7,7 @@ import io
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import soundfile
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.readers import BATCH, SEED, Data, ours
 from ragdist.data import index as index_file
+from ragdist.modalities.audio import dr_flac
 
 SUFFIXES = ("flac", "wav", "mp3", "ogg", "opus")
 
@@ -65,6 +67,21 @@ class Ragdist:
     def __init__(self, shards: str):
         self.reader = ours.Reader(Data(shards, "", "", "", "", index_file.load(shards).samples), "local")
         self.samples, self.batches = self.reader.samples, self.reader.batches
+
+
+class WithoutMiniaudio(Ragdist):
+    """ragdist's reader where miniaudio is not installed."""
+
+    def __init__(self, shards: str):
+        super().__init__(shards)
+        self.samples, self.batches = self._without(self.samples), self._without(self.batches)
+
+    def _without(self, read: Callable[[], Iterator[object]]) -> Callable[[], Iterator[object]]:
+        def here() -> Iterator[object]:
+            with patch.object(dr_flac, "_library", lambda: None):
+                yield from read()
+
+        return here
 
 
 class Webdataset:

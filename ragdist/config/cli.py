@@ -1,12 +1,13 @@
 """The command line: dataclasses as options, and one clear line for a mistake."""
 
+import argparse
 import difflib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn, get_args, get_type_hints
 
 import jsonargparse
 
@@ -63,6 +64,7 @@ class Parser(jsonargparse.ArgumentParser):
         self.notes: dict[str, str] = {}  # option -> what --help says before its docstring
         self.any_bytes: set[str] = set()  # options that may be paths which are no text
         self._kinds: list[tuple[type, Mapping[str, str]]] = []  # whose options these are, and names of their own
+        self._shared: dict[str, Mapping[str, type]] = {}  # option of several, as `add_shared` takes them
 
     def add_class_arguments(self, theclass: type, *args: Any, **options: Any) -> Any:
         outermost = not self._common  # jsonargparse calls it for nested ones in turn
@@ -78,6 +80,10 @@ class Parser(jsonargparse.ArgumentParser):
         texts = {}
         for kind, names in self._kinds:
             texts |= {names.get(field, field): text for field, text in helptext.docstrings(kind).items()}
+        for option, kinds in self._shared.items():
+            said = {units: helptext.docstrings(kind)[option] for units, kind in kinds.items()}
+            values = {units: getattr(kind(), option) for units, kind in kinds.items()}
+            texts[option] = "; ".join(f"of {units}: {said[units]} (default {values[units]})" for units in kinds)
         for action in self._actions:
             action.help = texts.get(action.dest, action.help)
             if note := self.notes.get(action.dest):
@@ -97,13 +103,31 @@ class Parser(jsonargparse.ArgumentParser):
             kind: the dataclass.
             names: field -> what its option is called: as the field, or PREFIX.FIELD.
         """
-        short = any(self._common.values())
-        self._common = self._common | {names[field]: mark and short for field, mark in helptext.marks(kind).items()}
+        short, marks = any(self._common.values()), helptext.marks(kind)
+        self._common = self._common | {option: marks[field] and short for field, option in names.items()}
         prefixes = {field: option.rpartition(".")[0] for field, option in names.items()}
         for prefix in sorted({*prefixes.values()}):
-            others = {field for field in names if prefixes[field] != prefix}
+            others = {item.name for item in fields(kind) if prefixes.get(item.name) != prefix}
             super().add_class_arguments(kind, prefix or None, as_group=False, skip=others)
         self._kinds.append((kind, names))
+
+    def add_shared(self, option: str, kinds: Mapping[str, type], hidden: Sequence[str]) -> None:
+        """Add one option for a field of several dataclasses; it is None unless it is given.
+
+        Args:
+            option: what it and the field are called. The types are alike, or all Literal: then any value of these.
+            kinds: what each is for, as "images" -> the dataclass.
+            hidden: other names, each an option of its own that --help does not show.
+        """
+        hints = list(dict.fromkeys(get_type_hints(kind)[option] for kind in kinds.values()))
+        values = dict.fromkeys(value for hint in hints for value in get_args(hint))
+        hint = hints[0] if len(hints) == 1 else Literal[tuple(values)]
+        self.add_argument(f"--{option}", type=hint, default=None)
+        for name in hidden:
+            self.add_argument(f"--{name}", type=hint, default=None, help=argparse.SUPPRESS)
+        mark = any(self._common.values()) and any(helptext.marks(kind)[option] for kind in kinds.values())
+        self._common = self._common | {option: mark}
+        self._shared[option] = kinds
 
     def parse_args(self, args: list[str] | None = None, *more: Any, **options: Any) -> Any:
         about = helptext.topic(arguments() if args is None else args)

@@ -45,9 +45,20 @@ class Limits:
         return "0 or more" if said == "at least 0" else said
 
 
-def option(default: Any, *, common: bool = False, free: bool = False, of: Table | None = None, **limits: Any) -> Any:
-    """An option with limits, the arguments of `Limits`: ``option(64, at_least=1)``; or a choice ``of`` a table."""
-    marks = {"common": common, "free": free, "limits": Limits(**limits) if limits else None, "of": of}
+def option(
+    default: Any,
+    *,
+    common: bool = False,
+    free: bool = False,
+    shared: bool = False,
+    of: Table | None = None,
+    **limits: Any,
+) -> Any:
+    """An option with limits, the arguments of `Limits`: ``option(64, at_least=1)``; or a choice ``of`` a table.
+
+    ``shared``: of a modality's options: it means what an earlier modality's of the same name means, and is one with it.
+    """
+    marks = {"common": common, "free": free, "shared": shared, "limits": Limits(**limits) if limits else None, "of": of}
     return field(default=default, metadata=marks)
 
 

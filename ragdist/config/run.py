@@ -24,6 +24,8 @@ class DataOptions:
     --data on the command line: nothing"""
     source_size: int = free(0, at_least=0, at_most=2**15)
     """the samples' side when they are made from the source, as --size of `ragdist.shards`; 0: as they are"""
+    source_options: str = free("")
+    """how the samples are made from the source: options of `python -m ragdist.shards`, as '--rate 8000 --seconds 1'"""
     lanes: int = option(8, at_least=1)
     """contiguous parts of the data that are read side by side"""
     window: int = option(16_384, at_least=1)

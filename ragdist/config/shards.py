@@ -6,8 +6,8 @@ from typing import Literal
 from ragdist.config.option import common, option
 
 SOURCES = (
-    "a folder of class folders or of images, a .tar, .tar.gz or .zip of one, a .csv, .tsv, .txt, .json or .jsonl "
-    "listing, a .npy or .npz array, torchvision:NAME, hf:NAME, or 'digits'"
+    "a folder of class folders or of files, a .tar, .tar.gz or .zip of one, a .csv, .tsv, .txt, .json or .jsonl "
+    "listing, a .npy or .npz array, torchvision:NAME, hf:NAME, 'digits', or 'speech'"
 )
 
 
@@ -16,7 +16,7 @@ class ShardOptions:
     """Options of writing shards, whatever the samples are; a modality's own (`modalities.image.options`) join them."""
 
     modality: str = common("")
-    """what the samples are: image, or one of a plugin; empty: what most of the source's files are"""
+    """what the samples are: image, audio, or one of a plugin; empty: what most of the source's files are"""
     plugin: str = ""
     """Python files, separated by commas, that add modalities of your own"""
     shard_samples: int = common(10_000, at_least=1, at_most=2**32)
@@ -31,13 +31,14 @@ class ShardOptions:
     """part of the source: train, test, ... of torchvision and hf, a sub-folder of a folder or archive; empty: all"""
     labels: str = common("auto")
     """classes of files in folders and archives: auto: of a label file beside them, else of their folders, if these are
-    more than parts; folders; none; or the name of a label file among them"""
+    more than parts; folders; none; the name of a label file among them; or name: and a regular expression, whose group
+    is the class in a file's name: 'name:^([0-9])_' for 7_jackson_32.wav"""
     root: str = ""
     """folder that torchvision downloads into; empty: ~/.cache/ragdist/torchvision"""
     hf_config: str = ""
     """configuration of an hf data set that has several"""
     image_column: str = ""
-    """column that holds the images, or their paths, of an hf data set, a listing or a label file; empty: found by its
+    """column that holds the samples, or their paths, of an hf data set, a listing or a label file; empty: found by its
     type or name"""
     label_column: str = ""
     """column that holds the labels of an hf data set, a listing or a label file; empty: found by its type or name, or
@@ -53,7 +54,7 @@ class IndexOptions:
     out: str = ""
     """folder of the index; empty: the shards' own"""
     modality: str = ""
-    """what the samples are: image, or one of a plugin; empty: what most samples have a member of"""
+    """what the samples are: image, audio, or one of a plugin; empty: what most samples have a member of"""
     plugin: str = ""
     """Python files, separated by commas, that add modalities of your own"""
     payload: str = ""

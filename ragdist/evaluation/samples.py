@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,10 +21,9 @@ from ragdist.tools.errors import Diverged, UserError
 
 
 class Samples(Protocol):
-    """Numbered samples as they are stored."""
+    """Numbered samples as they are stored; ``changes``, where there is one, counts those that were changed, by how."""
 
     about: dict[str, Any]  # for the protocol
-    changes: Mapping[str, int]  # how many were changed before they are judged, by what was done to them
     seen: int | None  # samples that the generator was trained on, where that is known
     labelled: bool  # whether each sample was asked for by a label
 
@@ -49,7 +48,7 @@ class GeneratorSamples:
         self.generator: Generator = exported.generator
         self.modality, self.form = modalities.training(exported.about["codec"]), exported.form
         self.seed, self.shares = seed, shares
-        self.seen, self.changes = exported.about["samples"], {}
+        self.seen = exported.about["samples"]
         self.labelled = bool(self.generator.num_classes)
         labels = ("drawn as in the data" if shares is not None else "all classes in turn") if self.labelled else "none"
         self.about = {

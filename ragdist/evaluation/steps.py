@@ -140,7 +140,7 @@ class EvaluationSteps:
         fakes = self._collector.gather(world, reference.options.neighbours, logits=logits)
         samples = world.rows(torch.cat(self._kept) if self._kept else None)
         named = world.rows(torch.cat(self._named) if self._named else None)
-        changes = world.gather(dict(self.samples.changes))
+        changes = world.gather(dict(getattr(self.samples, "changes", {})))
         if world.rank:
             return
         if reference.labels_matter and reference.namer is reference.extractor:

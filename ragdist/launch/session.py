@@ -43,13 +43,26 @@ def open_data(config: Config) -> Index:
     Raises:
         UserError: no data, or damaged ones.
     """
-    path, source = config.data.path, config.data.source
-    if source and not Path(path).exists():
-        from ragdist.config.shards import ShardOptions
-        from ragdist.data.writing.writer import write_shards
+    if config.data.source and not Path(config.data.path).exists():
+        _make_shards(config)
+    return index_file.load(config.data.path)
 
-        write_shards(source, path, ShardOptions(), {"size": config.data.source_size})
-    return index_file.load(path)
+
+def _make_shards(config: Config) -> None:
+    from ragdist.config import cli
+    from ragdist.config.shards import ShardOptions
+    from ragdist.data.writing.writer import write_shards
+    from ragdist.modalities import joined_options
+
+    parser = cli.Parser(prog="python -m ragdist.shards")
+    parser.add_class_arguments(ShardOptions, None, as_group=False)
+    joined_options.of_writing().add_to(parser)
+    try:
+        values = parser.parse_args(shlex.split(config.data.source_options))
+    except (UserError, ValueError) as error:  # ValueError: an open quotation mark
+        raise UserError(f"--data.source_options: {error}") from error
+    size = {"size": config.data.source_size} if config.data.source_size else {}
+    write_shards(config.data.source, config.data.path, cli.build(ShardOptions, values), dict(values.items()) | size)
 
 
 def notes(config: Config, folder: RunFolder, trainer: Trainer) -> list[str]:

@@ -87,7 +87,7 @@ class Encoded:
 
 
 class Statistic(NamedTuple):
-    """A figure of each of several samples, of which a summary gives the span; or what is so of some, which it counts."""
+    """A figure of each of several samples, of which a summary gives the span; or what some are, which it counts."""
 
     name: str  # "peak", "silent"
     values: Sequence[float] | Sequence[bool]  # of a sample each
@@ -107,6 +107,7 @@ class Making(Protocol):
     payload: tuple[str, ...]  # extensions of a sample's member in a shard, the usual ones first
     suffixes: frozenset[str]  # endings of files that are samples, with the dot
     others: frozenset[str] = frozenset()  # endings of samples of kinds that are not read, to be named
+    convert: str = ""  # how these can be converted: "as to PNG or JPEG"
     spec: frozenset[str]  # keys that an index's spec may have
     # Those of them that say how payloads are decoded and nothing of samples, with what is taken for files outside of
     # an index, where it does not say it.
@@ -116,10 +117,17 @@ class Making(Protocol):
     index_options: type = NoOptions  # how members of others' shards do; of `ragdist.shards index`
     depends: Mapping[str, str] = {}  # library -> version: what payloads' bytes depend on beside the options
     begin: str  # options that `ragdist.train` may begin with: "--config cifar10"
+    begin_unlabelled: str = ""  # those for data without labels, where they differ
 
     def reading(self) -> AbstractContextManager[None]:
         """A context around many calls of `encode`."""
         return nullcontext()
+
+    # A modality may have both of these, whose items are then opened before they are encoded, and may be large:
+    #
+    # open_item(item) -> a context with what `encode` gets; ``item`` is an open file where the source has files
+    # parts(options) -> None: an item is a sample; else a function of an opened item: how many samples it becomes. Then
+    #     `encode` is called with the number of each of them, from 0 on, as a third argument.
 
     def encode(self, item: bytes | Any, options: Any) -> Encoded:
         """Encode a file's bytes, or what a source hands over instead, as a payload. Raises ValueError for no sample.
@@ -130,6 +138,9 @@ class Making(Protocol):
     def from_array(self, row: np.ndarray) -> Any:
         """An item for `encode` from a row of an array that `check_array` let pass."""
         return row
+
+    # Whether an array that `check_array` lets pass is taken for such samples though nobody said so.
+    guess_arrays: bool = True
 
     def check_array(self, shape: tuple[int, ...], dtype: np.dtype) -> str:
         """The reason why an array [N, ...] holds no samples, as the end of a sentence; empty: it does."""

@@ -27,6 +27,8 @@ class Case:
         refused: what the line of the refusal must contain, a regular expression.
         colours: the mean colour of each sample, (grey,) or (red, green, blue), in any order; empty: unchecked.
         within: how far a colour may be off.
+        peaks: the peak of each clip in percent of full scale, rounded, in any order; empty: unchecked.
+        shape: of the samples; empty: unchecked.
         says: what the output must contain, regular expressions.
         never: what neither output nor refusal may contain, regular expressions.
         options: of the command.
@@ -39,6 +41,8 @@ class Case:
     refused: str = ""
     colours: Sequence[tuple[int, ...]] = ()
     within: int = 0
+    peaks: Sequence[int] = ()
+    shape: tuple[int, ...] = ()
     says: Sequence[str] = ()
     never: Sequence[str] = ()
     options: Sequence[str] = ()
@@ -83,16 +87,20 @@ def check(case: Case, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def _compare(case: Case, out: Path) -> None:
     index = index_file.load(out)
-    reader, classes, colours = ShardReader(ShardFiles(out, index)), Counter(), []
+    reader, classes, colours, peaks = ShardReader(ShardFiles(out, index)), Counter(), [], []
     for shard, about in enumerate(index.shards):
         for sample in range(about.samples):
             found = reader.read(shard, sample)
             assert not isinstance(found, BadSample), found
             pixels, label = found
             classes[index.classes[label] if index.classes else None] += 1
-            if case.colours:
+            if index.codec == "audio":
+                peaks.append(round(pixels.double().abs().max().item() / 327.68))
+            elif case.colours:
                 colours.append(tuple(pixels.double().mean((1, 2)).tolist()))
     assert classes == Counter(case.taken)
+    assert case.shape in ((), index.shape)
+    assert not case.peaks or sorted(peaks) == sorted(case.peaks)
     if case.colours:
         difference = np.abs(np.array(sorted(colours)) - np.array(sorted(case.colours)))
         assert difference.max() <= case.within + 0.5, sorted(colours)

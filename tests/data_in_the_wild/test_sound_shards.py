@@ -39,7 +39,7 @@ def bad(sound: np.ndarray) -> bytes:
 ONE, LONG, STEREO = wav(), wav(3000), wav(channels=2)
 NAN = tone(0)
 NAN[5] = np.nan
-TO_MONO, FIVE_SECONDS = "--audio.channels=1", "--seconds=0.256"
+TO_MONO, FIVE_SECONDS = "--channels=1", "--seconds=0.256"
 WITH_PICTURES = clips(ONE, ONE, png=png())
 
 CASES = [
@@ -53,7 +53,7 @@ CASES = [
     Case("stereo after mono", shard(clips(ONE, STEREO)), refused="it is stereo, and the first sample, 0 of .*, is mono: give --channels 1 or 2"),
     Case("5.1 after mono", shard(clips(ONE, wav(channels=6))), refused="it has 6 channels, and the first"),
     Case("stereo and mono, mixed", shard(clips(ONE, STEREO, STEREO)), options=[TO_MONO], taken={None: 3}, says=["mixed down to mono: 2 of 3"]),
-    Case("stereo and mono, doubled", shard(clips(ONE, STEREO, wav(channels=8))), options=["--audio.channels=2"], taken={None: 3}, says=["doubled to stereo: 1 of 3", "mixed down to mono, in both channels: 1 of 3"]),
+    Case("stereo and mono, doubled", shard(clips(ONE, STEREO, wav(channels=8))), options=["--channels=2"], taken={None: 3}, says=["doubled to stereo: 1 of 3", "mixed down to mono, in both channels: 1 of 3"]),
     Case("7.1 as it is", shard(clips(wav(channels=8))), taken={None: 1}, says=[r"\[8, 1024\]"]),
     Case("24 bits, floats and A-law", shard(clips(ONE, wav(subtype="PCM_24"), wav(subtype="FLOAT"), wav(subtype="ALAW"))), taken={None: 4}),
     Case("pictures and sounds", shard(WITH_PICTURES), refused=r"s\.tar may hold images or clips: say which with --modality image or --modality audio"),

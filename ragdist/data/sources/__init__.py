@@ -18,7 +18,8 @@ from ragdist.tools.errors import UserError, nearest
 _PREFIXES = {"torchvision": "torchvision_set", "hf": "huggingface"}
 _ENDINGS = dict.fromkeys(TABLES, "listing") | {".npy": "arrays", ".npz": "arrays"}
 _NAMED = ("digits", "speech")  # what is at hand, or made on the spot
-_IMAGES = ("digits", "torchvision_set", "huggingface")  # that they hold is certain
+# What these hold is certain.
+_HOLD = {"digits": "image", "torchvision_set": "image", "speech": "audio"}
 _TAKE_SPLIT = ("folder", "archive", "torchvision_set", "huggingface")
 _HAVE_FILES = ("folder", "archive")
 
@@ -38,8 +39,9 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     if options.modality:
         modalities.MODALITIES.check(options.modality, f"--modality {options.modality}")
         modalities.MODALITIES.use(options.modality, modalities.whole_making)
-    if kind in _IMAGES and options.modality not in ("", "image"):
-        raise UserError(f"--modality {options.modality}: {name} holds images; leave it out")
+    if kind in _HOLD and options.modality not in ("", _HOLD[kind]):
+        units = modalities.making(_HOLD[kind]).units
+        raise UserError(f"--modality {options.modality}: {name} holds {units}; leave it out")
     if options.split and kind not in _TAKE_SPLIT:
         raise UserError(f"--split {options.split}: {name} has no splits; leave it out")
     if options.labels not in ("auto", "none") and kind not in _HAVE_FILES:

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import hashlib
+import io
 import lzma
 import mmap
 import os
@@ -11,7 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ragdist.config.shards import ShardOptions
 from ragdist.data.indexing.tar_walk import NoTar, TarDamage, walk
@@ -60,12 +61,43 @@ class Ranges:
         offset, size = place
         if size > LARGEST:
             raise ValueError(f"it has {size:,} bytes, more than a sample can")
-        if self._file is None:
-            self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - open for as long as the process
-        data = os.pread(self._file.fileno(), size, offset) if offset >= 0 else b""
+        data = os.pread(self._descriptor(), size, offset) if offset >= 0 else b""
         if len(data) != size:
             raise ValueError("the archive is cut off")
         return data
+
+    def open(self, place: tuple[int, ...]) -> BinaryIO:
+        """The bytes as a file, for what may be large."""
+        return io.BufferedReader(Range(self._descriptor(), *place), 1 << 16)
+
+    def _descriptor(self) -> int:
+        if self._file is None:
+            self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - open for as long as the process
+        return self._file.fileno()
+
+
+class Range(io.RawIOBase):
+    """A range of an open file's bytes as a file."""
+
+    def __init__(self, descriptor: int, offset: int, size: int):
+        self._descriptor, self._offset, self._size, self._at = descriptor, offset, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence], 0)
+        return self._at
+
+    def readinto(self, buffer) -> int:
+        count = min(len(buffer), max(self._size - self._at, 0))
+        data = os.pread(self._descriptor, count, self._offset + self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 def _begins_like_a_tar(path: Path) -> bool:

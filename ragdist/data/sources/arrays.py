@@ -100,7 +100,13 @@ def of_array(
 
 def _modality(where: str, rows: np.ndarray) -> str:
     """The modality whose samples the array can hold. Raises UserError where there are several, or none of several."""
-    problems = {name: _misfit(name, rows) for name in modalities.all_making()}
+    every = modalities.all_making()
+    asked_for = [name for name, making in every.items() if not getattr(making, "guess_arrays", True)]
+    problems = {name: _misfit(name, rows) for name in every if name not in asked_for}
+    if all(problems.values()) and (fits := [name for name in asked_for if not _misfit(name, rows)]):
+        units = " or ".join(modalities.making(name).units for name in fits)
+        advice = f"give --modality {' or --modality '.join(fits)} if it holds {units}"
+        raise UserError(f"{where} holds numbers {list(rows.shape)}, which may be anything: {advice}")
     if len(problems) > 1 and all(problems.values()):
         why = "; ".join(f"for {modalities.making(name).units} it {problem}" for name, problem in problems.items())
         raise UserError(f"{where} holds no samples that are known here: {why}")

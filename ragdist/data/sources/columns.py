@@ -12,6 +12,7 @@ PATHS = (
     *("path", "file", "image", "file_name", "filename", "filepath", "file_path", "image_path", "imagepath", "img_path"),
     *("image_file", "imagefile", "image_name", "imagename", "image_filename", "img", "img_name", "img_file", "fname"),
     *("image_index", "picture", "photo", "audio", "audio_path", "audio_file", "name"),
+    *("audio_filepath", "wav", "wav_path", "wav_file", "clip", "recording", "sound"),
 )
 IDS = ("image_id", "imageid", "img_id", "id", "file_id")  # names of files without their endings, as it may be
 LABELS = (

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from ragdist.config.shards import ShardOptions
 from ragdist.data.sources.grouping import grouped
@@ -22,8 +23,15 @@ class FileReader:
 
     def __call__(self, place: str) -> bytes:
         try:
-            with open(os.path.join(self.root, place), "rb") as file:
+            with self.open(place) as file:
                 return file.read()
+        except OSError as error:
+            raise ValueError(error.strerror or str(error)) from error
+
+    def open(self, place: str) -> BinaryIO:
+        """The file itself, for what may be large."""
+        try:
+            return open(os.path.join(self.root, place), "rb")
         except OSError as error:
             raise ValueError(error.strerror or str(error)) from error
 

@@ -8,7 +8,7 @@ from typing import Any
 from ragdist import modalities
 from ragdist.config.shards import ShardOptions
 from ragdist.data.labels import numbered
-from ragdist.data.sources import label_files
+from ragdist.data.sources import label_files, of_names
 from ragdist.data.sources.parts import are_pairs, are_splits, numbered_alike, part_levels, running
 from ragdist.data.sources.source import Remarks, Source
 from ragdist.data.sources.strange import advice_for
@@ -52,6 +52,9 @@ def grouped(
     beside = label_files.Beside(where, chosen, {name: files[name] for name in ignored}, read, options, remarks)
     if options.labels == "none":
         labels, classes = [], []
+    elif (pattern := of_names.pattern(options.labels)) is not None:
+        values = of_names.values(where, chosen, pattern, options.labels)
+        labels, classes = numbered(where, values, each=chosen.__getitem__)
     elif (found := beside.find()) is not None:
         labels, classes = numbered(where, found.values, found.names, each=chosen.__getitem__)
     else:
@@ -145,12 +148,14 @@ def _without_parts(
 
 def unread_of(modality: str, ignored: Iterable[str]) -> str:
     """What to say of files that are samples of kinds that are not read, by their endings; empty: there are none."""
-    others = getattr(modalities.making(modality), "others", ())
+    making = modalities.making(modality)
+    others = getattr(making, "others", ())
     found = Counter(kind for kind in map(ending, ignored) if kind in others)
     if not found:
         return ""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.most_common(5))
-    return f"{kinds} of kinds that are not read here; convert them first, as to PNG or JPEG"
+    how = f", {making.convert}" if getattr(making, "convert", "") else ""
+    return f"{kinds} of kinds that are not read here; convert them first{how}"
 
 
 def most_of(where: str, names: Iterable[str]) -> str:
@@ -161,7 +166,10 @@ def most_of(where: str, names: Iterable[str]) -> str:
     """
     endings = Counter(map(ending, names))
     every = modalities.all_making()
-    count = {name: sum(endings[suffix] for suffix in making.suffixes) for name, making in every.items()}
+    for kind in ("suffixes", "others"):  # if nothing can be read, what it would be is said
+        count = {name: sum(endings[end] for end in getattr(making, kind, ())) for name, making in every.items()}
+        if any(count.values()):
+            break
     return modalities.most_likely(where, count)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from ragdist import modalities
 from ragdist.config.shards import ShardOptions
 from ragdist.data.labels import numbered
 from ragdist.data.sources.columns import LABELS
@@ -16,53 +17,88 @@ _LABEL_TYPES = frozenset(
 )
 
 
+# The library's type of a column with samples' files, by their modality; and the keys of one where they are decoded.
+_TYPES = {"image": "Image", "audio": "Audio"}
+_DECODED = {"audio": ("array", "sampling_rate")}
+
+
 class RowReader:
-    """Reads encoded images by their row of a data set, which is pickled as the names of its files."""
+    """Reads samples, encoded or not, by their row of a data set, which is pickled as the names of its files."""
 
-    def __init__(self, rows: Any, column: str):
-        self.rows, self.column = rows, column
+    def __init__(self, rows: Any, column: str, unit: str):
+        self.rows, self.column, self.unit = rows, column, unit
 
-    def __call__(self, place: int) -> bytes:
+    def __call__(self, place: int) -> Any:
         value = self.rows[place][self.column]
         if value is None:
-            raise ValueError("the row has no image")
+            raise ValueError(f"the row has no {self.unit}")
+        if "bytes" not in value:
+            return value
         return value["bytes"] if value["bytes"] is not None else Path(value["path"]).read_bytes()
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
-    """The images of one split, with the labels of its ClassLabel column or of the column that is named."""
+    """The samples of one split, with the labels of its ClassLabel column or of the column that is named."""
     where = f"hf:{name}"
     try:
         import datasets
     except ImportError as error:
         raise UserError(f"{where} needs the datasets library: pip install 'ragdist[hf]'") from error
     rows = _load(where, name, options)
-    column = options.image_column or _only(where, rows.features, datasets.Image, "image", "--image_column")
+    modality, column = _samples(where, rows.features, options)
     label = options.label_column or _only(where, rows.features, datasets.ClassLabel, "label", "--label_column")
     for option, value in (("--image_column", column), ("--label_column", label)):
         if value and value not in rows.features:
             raise UserError(f"{option} {value}: {where} has no such column{nearest(value, rows.features)}")
-    if not column:
-        raise UserError(f"{where} has no column of images but {', '.join(rows.features)}")
     remarks = Remarks()
     label = label or _by_name(where, rows.features, column, remarks)
     labels, classes = _labels(where, rows, label) if label else ([], [])
-    try:
-        encoded = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise UserError(f"--image_column {column}: {where} has no images there") from error
+    making, encoded = modalities.making(modality), rows.select_columns([column])
+    if _is_decoded(rows.features[column], modality):
+        encoded = encoded.with_format("numpy")
+    else:
+        try:
+            encoded = encoded.cast_column(column, getattr(datasets, _TYPES[modality])(decode=False))
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise UserError(f"--image_column {column}: {where} has no {making.units} there") from error
     identity = f"{where} {options.hf_config} {rows.split} {column} {label} {rows.num_rows} {rows.info.version} "
     identity += str([(Path(f["filename"]).name, _size(f["filename"])) for f in rows.cache_files])
     return Source(
         Numbered(len(rows), "row"),
         range(len(rows)),
-        RowReader(encoded, column),
-        "image",
+        RowReader(encoded, column, making.unit),
+        modality,
         identity,
         labels,
         classes,
         remarks=remarks.lines(),
     )
+
+
+def _samples(where: str, features: dict, options: ShardOptions) -> tuple[str, str]:
+    """The modality of the samples, and their column: of a type that holds such samples, or the one that is named."""
+    import datasets
+
+    if options.modality and options.modality not in _TYPES:
+        units = modalities.making(options.modality).units
+        raise UserError(f"--modality {options.modality}: {where} can hold no {units} that are read here")
+    asked = [options.modality] if options.modality else list(_TYPES)
+    if column := options.image_column:
+        feature = features.get(column)
+        is_one = (name for name in asked if isinstance(feature, getattr(datasets, _TYPES[name])))
+        return next(is_one, None) or next((name for name in asked if _is_decoded(feature, name)), asked[0]), column
+    for name in asked:
+        if column := _only(where, features, getattr(datasets, _TYPES[name]), name, "--image_column"):
+            return name, column
+    for name in asked:
+        if column := next((column for column, feature in features.items() if _is_decoded(feature, name)), ""):
+            return name, column
+    units = " or ".join(modalities.making(name).units for name in asked)
+    raise UserError(f"{where} has no column of {units} but {', '.join(features)}")
+
+
+def _is_decoded(feature: Any, modality: str) -> bool:
+    return isinstance(feature, dict) and modality in _DECODED and set(_DECODED[modality]) <= set(feature)
 
 
 def _size(file: str) -> int:
@@ -101,9 +137,9 @@ def _only(where: str, features: dict, kind: type, what: str, option: str) -> str
     return what if what in found else next(iter(found), "")
 
 
-def _by_name(where: str, features: dict, images: str, remarks: Remarks) -> str:
+def _by_name(where: str, features: dict, samples: str, remarks: Remarks) -> str:
     """The column of labels by its name, for sets that do not say so by its type; empty: none."""
-    others = [name for name in features if name != images]
+    others = [name for name in features if name != samples]
     known = {plain(name): name for name in others if str(getattr(features[name], "dtype", "")) in _LABEL_TYPES}
     if found := next((known[name] for name in LABELS if name in known), ""):
         remarks.say(f"{where}: labels are those of the column '{found}'")

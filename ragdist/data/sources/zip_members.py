@@ -1,6 +1,7 @@
 """Members of a zip, listed by its directory and read by byte ranges."""
 
 import bz2
+import io
 import lzma
 import os
 import stat
@@ -9,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from ragdist.data.sources.archive import LARGEST, Ranges
 from ragdist.data.sources.names import paths
@@ -70,6 +71,10 @@ class ZipRanges(Ranges):
         if len(data) != size or zlib.crc32(data) != crc32:
             raise ValueError("its bytes are damaged in the zip")
         return data
+
+    def open(self, place: tuple[int, ...]) -> BinaryIO:
+        """A member as a file; one that is packed is unpacked first."""
+        return io.BytesIO(self(place))
 
 
 def zipped(where: str, path: Path, remarks: Remarks) -> tuple[dict[str, Any], ZipRanges]:

@@ -20,7 +20,8 @@ from ragdist import modalities
 from ragdist.config.shards import ShardOptions
 from ragdist.data.index import NO_LABEL, TABLE
 from ragdist.data.writing import tar_writer
-from ragdist.modalities.base import Form
+from ragdist.data.writing.items import Opener
+from ragdist.modalities.base import Encoded, Form
 from ragdist.storage.files import sync, sync_folder, write_whole
 from ragdist.tools.errors import UserError
 from ragdist.tools.ownership import owner_name
@@ -41,6 +42,15 @@ class Packer:
     shards: str  # folder of the finished shards
     records: str  # folder of what is known of them
     pieces: str  # folder of pieces
+
+    divided: bool = False  # whether a place is an item's, and a number of its part
+
+    def encode(self, item_at: Opener, place: Any) -> tuple[Encoded, int]:
+        """Encode a sample; with the bytes that it is made from. Raises OSError or ValueError where it is bad."""
+        place, *part = place if self.divided else (place,)
+        item = item_at(place)
+        encoded = modalities.making(self.modality).encode(item, self.sample_options, *part)
+        return encoded, len(item) if isinstance(item, bytes) else getattr(item, "bytes", len(encoded.data))
 
     def __call__(self, job: "Job", advance: Advance) -> Any:
         """Do a piece of work."""
@@ -148,14 +158,14 @@ def _members(packer: Packer, items: Items, file, path: str, advance: Advance) ->
     rows, skipped, notes, size, done = [], [], Counter(), 0, 0
     labels = items.labels if len(items.labels) else [NO_LABEL] * len(items.places)
     making = modalities.making(packer.modality)
-    with making.reading():
+    with making.reading(), Opener(packer.read, packer.modality) as item_at:
         for i, (place, label) in enumerate(zip(items.places, labels, strict=True)):
             done += 1
             if done == 32:
                 advance(done)
                 done = 0
             try:
-                encoded = making.encode(packer.read(place), packer.sample_options)
+                encoded, _ = packer.encode(item_at, place)
             except (OSError, ValueError) as error:
                 if packer.options.bad == "fail":
                     raise bad_item(packer.modality, items.names[i], error) from error

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ragdist.data.index import Index, Shard
 from ragdist.data.parallel import Workers
 from ragdist.data.sources import open_source
 from ragdist.data.sources.source import Source
+from ragdist.data.writing.items import Opener, divided
 from ragdist.data.writing.pack import (
     Items,
     Job,
@@ -125,16 +127,18 @@ class Local:
 def _write(
     source: Source, options: ShardOptions, sample_options: Any, work: WorkFolder, target: Local | Remote
 ) -> Summary:
+    processes = options.processes or cpu_count()
+    items, source = source, divided(source, sample_options, processes, partial(_refuse_bad, source, options))
     count, size = len(source.names), options.shard_samples
     records = target.begin(work, work.resume(plan(source, options, sample_options)))
     shards = [shard_name(k) for k in range(-(-count // size))]
     if records:
         print(f"continuing: {len(records):,} of {len(shards):,} shards are finished", flush=True)
     order = noise.permutation(options.seed, noise.WRITER, 0, count)
-    first, bulk = _first(source, order, options, sample_options)
     folders = (str(work.shards), str(work.records), str(work.pieces))
-    packer = Packer(source.read, source.modality, options, sample_options, first, *folders)
-    processes = options.processes or cpu_count()
+    about = (source.read, source.modality, options, sample_options)
+    packer = Packer(*about, ("", Form(())), *folders, divided=source is not items)
+    packer.first, bulk = _first(packer, source, order)
     if count < 5000 and bulk * count < _AT_HAND:
         processes = 1
     left = [k for k, name in enumerate(shards) if name not in records]
@@ -150,7 +154,8 @@ def _write(
         unit = modalities.making(source.modality).unit
         raise UserError(f"{skipped[0]}: it cannot be read as {with_article(unit)}; remove it, or give --bad skip")
     entries = tuple(_entry(record) for record in found if record.samples)
-    index = Index(source.modality, first[1].shape, tuple(source.classes), entries, dict(first[1].spec))
+    form = packer.first[1]
+    index = Index(source.modality, form.shape, tuple(source.classes), entries, dict(form.spec))
     assert index.samples == count - len(skipped)
     target.finish(work, index.dumps(), {name for record in found for name in (record.name, record.table)})
     notes = sum((Counter(record.notes) for record in found), Counter())
@@ -179,19 +184,22 @@ def _entry(record: Record) -> Shard:
     return Shard(**{item.name: getattr(record, item.name) for item in fields(Shard)})
 
 
-def _first(source: Source, order: np.ndarray, options: ShardOptions, own: Any) -> tuple[tuple[str, Form], int]:
+def _refuse_bad(source: Source, options: ShardOptions, name: str, error: Exception) -> None:
+    if options.bad == "fail":
+        raise bad_item(source.modality, name, error) from error
+
+
+def _first(packer: Packer, source: Source, order: np.ndarray) -> tuple[tuple[str, Form], int]:
     """The first item that can be read, (name, form), and its bytes: all others must be like it."""
     reason, making = "", modalities.making(source.modality)
-    with making.reading():
+    with making.reading(), Opener(source.read, source.modality) as item_at:
         for i in order.tolist():
             try:
-                item = source.read(source.places[i])
-                encoded = making.encode(item, own)
+                encoded, size = packer.encode(item_at, source.places[i])
                 modalities.check_said(source.modality, encoded.spec)
-                return (source.names[i], encoded.form), len(item if isinstance(item, bytes) else encoded.data)
+                return (source.names[i], encoded.form), size
             except (OSError, ValueError) as error:
-                if options.bad == "fail":
-                    raise bad_item(source.modality, source.names[i], error) from error
+                _refuse_bad(source, packer.options, source.names[i], error)
                 reason = reason or f"{source.names[i]}: {error}"
     raise UserError(f"none of the {len(order):,} {making.units} could be read; the first: {reason}")
 

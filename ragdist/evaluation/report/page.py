@@ -28,7 +28,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2.2rem } h3 { font-size: .95rem; margin: .5rem 0 .2rem }
 table { border-collapse: collapse } th, td { padding: .15rem .8rem .15rem 0; text-align: left }
 tr { border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent) }
-td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.pairs { margin-bottom: 1rem } td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 td.of, p.small, pre { font-size: .82rem }
 td.of, p.small { opacity: .75 } pre { overflow-x: auto }
 img { max-width: 100%; border-radius: 3px } svg { max-width: 100%; height: auto }
@@ -132,12 +132,13 @@ def _neighbours(found: Evaluation, opened: Opened) -> str:
         chosen = list(chosen)[: len(chosen) // columns * columns]
         fakes = torch.cat([next(iter(opened.samples.batches(range(i, i + 1), 1))).samples for i in chosen])
         reals, _ = found.data.samples(found.numbers[to_train.index[chosen, 0].numpy()])
-        pairs = torch.stack([fakes.unflatten(0, (-1, columns)), reals.unflatten(0, (-1, columns))], 1).flatten(0, 2)
+        pairs = zip(fakes.split(columns), reals.split(columns), strict=True)
         span = [float(distance[i]) for i in chosen]
         text = (
             f"{what} (above) and their nearest training {units} (below); distances {min(span):.3g} to {max(span):.3g}."
         )
-        parts.append(_html(opened, pairs, columns) + f"<p class='small'>{html.escape(text)}</p>")
+        parts += [f"<div class='pairs'>{_html(opened, torch.cat(pair), columns)}</div>" for pair in pairs]
+        parts.append(f"<p class='small'>{html.escape(text)}</p>")
     return section(f"Nearest training {units}", "".join(parts))
 
 

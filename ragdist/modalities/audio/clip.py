@@ -1,16 +1,17 @@
 """From a recording to clips: which part, at which rate, in how many channels, how loud.
 
-Functions take and give float32 [frames, channels], full scale at 1.
+Samples are float32 [frames, channels], full scale at 1. Places in a recording are counted in frames of the clips' rate,
+so that a clip is what would be cut out of the whole recording, resampled.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
 from ragdist.modalities.audio.options import AudioOptions, length
+from ragdist.modalities.audio.recording import Recording
 from ragdist.modalities.audio.sound_file import SoundFile
 from ragdist.tools.errors import UserError
 
@@ -21,41 +22,42 @@ _MARGIN = 0.1  # seconds around a part that the resampler sees, too
 _STEP = 0.01  # seconds by which the loudest part is found
 _LEAST_REST = 0.5  # share of a clip that the last of several windows must fill to be one
 
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a recording, in its own frames."""
-
-    start: int
-    stop: int
+Sound = SoundFile | Recording
 
 
-def frames_of(sound: SoundFile, options: AudioOptions) -> int:
-    """How many of a recording's frames a clip takes."""
-    return -(-length(options.rate, options.seconds) * sound.rate // options.rate)
+def size_of(options: AudioOptions) -> int:
+    """Frames of a clip."""
+    return length(options.rate, options.seconds)
 
 
-def parts(sound: SoundFile, options: AudioOptions) -> list[Part]:
-    """The parts of a recording that become clips, as --slice says; the last one may be shorter than a clip."""
-    wanted, there = frames_of(sound, options), sound.frames
-    if there <= wanted:
-        return [Part(0, there)]
+def frames_at(sound: Sound, rate: int) -> int:
+    """Frames of a recording, resampled."""
+    return max(round(sound.frames * Fraction(rate, sound.rate)), 1)
+
+
+def windows(frames: int, size: int) -> int:
+    """How many clips one behind the other a recording holds; the last one may be shorter, if not by much."""
+    whole, rest = divmod(frames, size)
+    return max(whole + (rest >= _LEAST_REST * size), 1)
+
+
+def start_of(sound: Sound, options: AudioOptions, number: int) -> int:
+    """The first frame of a recording's clip of this number, as --slice says."""
+    size, frames = size_of(options), frames_at(sound, options.rate)
     if options.slice == "windows":
-        starts = range(0, there, wanted)
-        found = [Part(start, min(start + wanted, there)) for start in starts]
-        last = found[-1]
-        return found if last.stop - last.start >= _LEAST_REST * wanted else found[:-1]
-    if options.slice == "first":
-        start = 0
-    elif options.slice == "center":
-        start = (there - wanted) // 2
-    else:
-        start = loudest(sound, wanted)
-    return [Part(start, start + wanted)]
+        return number * size
+    if options.slice == "first" or frames <= size:
+        return 0
+    if options.slice == "center":
+        return (frames - size) // 2
+    return min(round(loudest(sound, size * Fraction(sound.rate, options.rate)) * options.rate), frames - size)
 
 
-def loudest(sound: SoundFile, wanted: int) -> int:
-    """The first frame of the part of so many frames with the most energy, read in blocks."""
+def loudest(sound: Sound, frames: Fraction | int) -> Fraction:
+    """The second at which the part with the most energy begins, of so many of a recording's own frames each.
+
+    The recording is read in blocks.
+    """
     step = max(int(sound.rate * _STEP), 1)
     energies, rest = [], np.empty((0, sound.channels), np.float32)
     for block in sound.blocks():
@@ -64,52 +66,73 @@ def loudest(sound: SoundFile, wanted: int) -> int:
         rest = block[whole:]
         energies.append(np.square(block[:whole], dtype=np.float64).mean(1).reshape(-1, step).sum(1))
     sums = np.concatenate([[0.0], np.cumsum(np.concatenate(energies))])
-    steps = min(wanted // step, len(sums) - 1)
-    best = int(np.argmax(sums[steps:] - sums[: len(sums) - steps]))
-    return min(best * step, sound.frames - wanted)
+    steps = min(int(frames // step), len(sums) - 1)
+    return Fraction(int(np.argmax(sums[steps:] - sums[: len(sums) - steps])) * step, sound.rate)
 
 
-def clip(sound: SoundFile, part: Part, options: AudioOptions) -> tuple[np.ndarray, list[str]]:
-    """A clip, int16 [T, channels], of a part of a recording; and what was done to it.
+def clip(sound: Sound, options: AudioOptions, number: int = 0) -> tuple[np.ndarray, list[str]]:
+    """A clip of a recording, int16 [T, channels], and what was done to it.
+
+    Args:
+        sound: the recording.
+        options: how.
+        number: of the clip, where --slice makes several.
 
     Raises:
         ValueError: the recording is damaged, or silent where loudness is to be evened out.
     """
-    notes, size = [], length(options.rate, options.seconds)
-    samples = mixed(_resampled(sound, part, options, size), options.channels)
-    if samples.shape[1] < sound.channels:
-        notes.append("mixed down")
-    elif samples.shape[1] > sound.channels:
+    size, frames = size_of(options), frames_at(sound, options.rate)
+    start = start_of(sound, options, number)
+    there = min(size, frames - start)
+    samples = mixed(resampled(sound, options.rate, start, there), options.channels)
+    notes = _changes(sound, samples.shape[1], options)
+    if there < frames and options.slice in ("first", "center"):
+        sound.read(sound.frames - 1, 1)  # for damage behind the clip
+    if there < frames and options.slice != "windows":
+        notes.append({"first": "cut to the beginning", "center": "cut to the middle"}.get(options.slice, _LOUDEST))
+    elif options.slice == "windows" and number + 1 == windows(frames, size) and start + there < frames:
+        notes.append("followed by a rest of less than half a clip, left out")
+    samples, more = loud(samples, options.gain)
+    if there < size:
+        more.append("padded with silence")
+        before = (size - there) // 2 if options.slice in ("center", "energy") else 0
+        samples = np.pad(samples, ((before, size - there - before), (0, 0)))
+    return to_int16(samples), notes + more
+
+
+_LOUDEST = "cut to the loudest part"
+
+
+def _changes(sound: Sound, channels: int, options: AudioOptions) -> list[str]:
+    notes = []
+    if channels < sound.channels:
+        notes.append(f"mixed down to {'mono' if channels == 1 else 'mono, in both channels'}")
+    elif channels > sound.channels:
         notes.append("doubled to stereo")
     if sound.rate != options.rate:
-        notes.append("resampled")
-    if part.stop - part.start < sound.frames and options.slice != "windows":
-        notes.append("cut")
-    samples, more = loud(samples, options.gain)
-    notes += more
-    if len(samples) < size:
-        before = (size - len(samples)) // 2 if options.slice in ("center", "energy") else 0
-        samples = np.pad(samples, ((before, size - len(samples) - before), (0, 0)))
-        notes.append("padded with silence")
-    return to_int16(samples), notes
+        notes.append(f"resampled to {options.rate:,} Hz")
+    return notes
 
 
-def _resampled(sound: SoundFile, part: Part, options: AudioOptions, size: int) -> np.ndarray:
-    """Read a part, and a margin around it, and resample both; at most ``size`` frames of the part."""
-    if sound.rate == options.rate:
-        return sound.read(part.start, part.stop - part.start)
+def resampled(sound: Sound, rate: int, start: int, count: int) -> np.ndarray:
+    """Frames of a recording at another rate, counted at that rate: [count, channels], whatever lies beside them.
+
+    Raises:
+        ValueError: the recording is damaged.
+    """
+    if sound.rate == rate:
+        return sound.read(start, count)
     try:
         import soxr
     except ImportError as error:
         raise UserError(f"resampling needs soxr ({error}): pip install 'ragdist[audio]'") from error
-    ratio = Fraction(options.rate, sound.rate)
-    margin = int(_MARGIN * sound.rate)
-    # The margin before it becomes a whole number of frames of the new rate.
-    before = min(margin, part.start) // ratio.denominator * ratio.denominator
-    stop = min(part.stop + margin, sound.frames)
-    samples = soxr.resample(sound.read(part.start - before, stop - part.start + before), sound.rate, options.rate)
-    first = int(before * ratio)
-    return samples[first : first + min(size, max(round((part.stop - part.start) * ratio), 1))]
+    ratio, margin = Fraction(rate, sound.rate), int(_MARGIN * sound.rate) + 1
+    # What is read begins at a frame that is one of the new rate, too.
+    first = max(int(start / ratio) - margin, 0) // ratio.denominator * ratio.denominator
+    stop = min(int((start + count) / ratio) + margin, sound.frames)
+    found = soxr.resample(sound.read(first, stop - first), sound.rate, rate)
+    found = found[start - int(first * ratio) :][:count]
+    return np.pad(found, ((0, count - len(found)), (0, 0)))  # at the very end rounding may leave out a frame
 
 
 def mixed(samples: np.ndarray, channels: int) -> np.ndarray:
@@ -119,18 +142,25 @@ def mixed(samples: np.ndarray, channels: int) -> np.ndarray:
     """
     if channels in (0, samples.shape[1]):
         return samples
-    mono = samples.mean(1, keepdims=True, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        mono = samples.mean(1, keepdims=True, dtype=np.float32)
     return np.repeat(mono, channels, 1)
 
 
 def loud(samples: np.ndarray, gain: str) -> tuple[np.ndarray, list[str]]:
-    """Make a clip as loud as --gain says; and what was done beside it."""
+    """Make a clip as loud as --gain says; and what was done beside it.
+
+    Raises:
+        ValueError: it is silent, and is to be made louder; or too loud for a number.
+    """
     peak = float(np.abs(samples).max(initial=0))
+    if not np.isfinite(peak):  # of channels that were mixed, or resampled
+        raise ValueError("it holds numbers that are not finite")
     if gain == "keep":
-        notes = ["clipped"] if peak > 1 else []
-        return samples, [*notes, "silent"] if peak < SILENT else notes
+        notes = ["beyond full scale, clipped"] if peak > 1 else []
+        return samples, ["silent"] if peak < SILENT else notes
     if peak < SILENT:
-        raise ValueError("it is silent, and cannot be made louder (--gain keep takes it as it is)")
+        raise ValueError("it is silent, and cannot be made louder; --gain keep takes it as it is")
     if gain == "peak":
         return samples * np.float32(PEAK / peak), []
     factor = LOUDNESS / float(np.sqrt(np.square(samples, dtype=np.float64).mean()))
@@ -141,4 +171,4 @@ def loud(samples: np.ndarray, gain: str) -> tuple[np.ndarray, list[str]]:
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
     """Round to 16 bits; what is beyond full scale is clipped."""
-    return np.minimum(np.rint(np.clip(samples, -1, 1) * 32768.0), 32767).astype(np.int16)
+    return np.clip(np.rint(np.clip(samples, -1, 1) * 32768.0), -32768, 32767).astype(np.int16)

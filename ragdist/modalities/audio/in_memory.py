@@ -69,14 +69,16 @@ class _Memory:
 
     def read(self, payload: memoryview, rate: int, most: int) -> np.ndarray | None:
         self.data, self.place, self.info.format = payload, 0, 0
-        file = self.library.sf_open_virtual(self.file, _READ, self.info, self.ffi.NULL)
-        if file == self.ffi.NULL:
-            return None
         try:
-            return self._samples(file, rate, most)
+            file = self.library.sf_open_virtual(self.file, _READ, self.info, self.ffi.NULL)
+            if file == self.ffi.NULL:
+                return None
+            try:
+                return self._samples(file, rate, most)
+            finally:
+                self.library.sf_close(file)
         finally:
-            self.library.sf_close(file)
-            self.data = memoryview(b"")
+            self.data = memoryview(b"")  # the payload may be of a map that is to be closed
 
     def _samples(self, file: Any, rate: int, most: int) -> np.ndarray | None:
         info, count = self.info, min(self.info.frames, most)

@@ -96,9 +96,9 @@ def _packed(clip: Tensor, rate: int) -> tuple[str, bytes]:
     for kind, name, smaller in kinds:
         out = io.BytesIO()
         sound_file.library().write(out, clip.T.numpy(), rate, format=name, compression_level=smaller)
-        if len(found := out.getvalue()) <= _PLAYER_BYTES:
-            break
-    return kind, found
+        if len(out.getvalue()) <= _PLAYER_BYTES:
+            return kind, out.getvalue()
+    return "audio/wav", found
 
 
 def _text(data: bytes) -> str:

@@ -17,14 +17,14 @@ class AudioOptions:
     """of the clips, in Hz: recordings of another one are resampled"""
     seconds: float = common(1.0, above=0, at_most=MOST_SECONDS)
     """least length of a clip; the next power of two of samples, 16,384 at 16 kHz, is what it gets"""
-    channels: Literal[0, 1, 2] = common(1)
+    channels: Literal[0, 1, 2] = common(1, shared=True)
     """1: mono, others are mixed down; 2: stereo, mono is doubled; 0: as they are, all alike"""
     slice: Literal["first", "center", "energy", "windows"] = common("energy")
     """what is taken of a longer recording: its beginning, middle, loudest part, or all, in clips of one length"""
     gain: Literal["peak", "rms", "keep"] = common("peak")
     """peak: as loud as fits, rms: equally loud as far as that fits, keep: as they are"""
-    format: Literal["flac", "wav"] = common("flac")
-    """of the clips: flac takes half the space and three times the time to read"""
+    format: Literal["flac", "wav"] = common("flac", shared=True)
+    """flac: half the space; wav: read in a third of the time"""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class AudioIndexOptions:
 
     seconds: float = option(0.0, at_least=0, at_most=MOST_SECONDS)
     """length of the samples, rounded up as for shards that are made; 0: the first clip's, rounded up"""
-    channels: Literal[0, 1, 2] = 0
+    channels: Literal[0, 1, 2] = option(0, shared=True)
     """1: mono, others are mixed down; 2: stereo, mono is doubled; 0: as the first clip is"""
 
 

@@ -52,10 +52,11 @@ class SoundFile:
         rate: in Hz.
         channels: their number.
         frames: of the whole file.
+        bytes: of the whole file.
     """
 
-    def __init__(self, file):
-        self._file = file
+    def __init__(self, file, size: int):
+        self._file, self.bytes = file, size
         self.rate, self.channels, self.frames = file.samplerate, file.channels, file.frames
 
     def read(self, start: int, count: int) -> np.ndarray:
@@ -106,7 +107,7 @@ def opened(data: bytes | memoryview | BinaryIO) -> Iterator[SoundFile]:
             raise ValueError("it holds no sound: it has no frames")
         if sound.frames >= UNKNOWN:
             raise ValueError(f"it does not say how long it is, as if written to a pipe: {_AGAIN}")
-        yield SoundFile(sound)
+        yield SoundFile(sound, size)
 
 
 def _other(head: bytes) -> str:

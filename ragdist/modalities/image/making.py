@@ -29,6 +29,7 @@ others = frozenset((
     ".heic", ".heif", ".jxl", ".svg", ".eps", ".pdf", ".psd", ".xcf", ".ai", ".exr", ".hdr", ".pfm", ".dds", ".ico",
     ".pcx", ".sgi", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf",
 ))  # fmt: skip
+convert = "as to PNG or JPEG"
 BACKGROUND = "background"  # the colour that transparent parts of payloads are composed on; not said: alpha is left out
 spec = frozenset((BACKGROUND,))
 decoding = {BACKGROUND: "#ffffff"}

@@ -38,7 +38,7 @@ class ImageIndexOptions:
     """How pictures in shards that others wrote become samples."""
 
     channels: Literal[0, 1, 3] = 0
-    """of images, 1: grey, 3: RGB; 0: as the first sample is"""
+    """1: grey, 3: RGB; 0: as the first sample is"""
     background: str = "white"
     """colour that shows through transparent parts: a name, or '#RRGGBB'"""
     max_pixels: int = option(MOST_PIXELS, at_least=1)
