@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from ragdist import modalities
 from ragdist.config import Config
 from ragdist.distributed.world import World, pick_device
 from ragdist.networks.build import build_discriminator, build_generator
@@ -30,6 +31,11 @@ from ragdist.training.update import ALTERNATING, ONE_PASS, Update
 from ragdist.training.worker_signals import SIGNALS
 
 OneUpdate = Callable[[int], None]
+
+
+def modality_of(config: Config) -> str:
+    """The first modality that the networks suit."""
+    return next(name for name in modalities.MODALITIES if config.network.family in modalities.training(name).families)
 
 
 class Setup(NamedTuple):
@@ -47,6 +53,10 @@ class Setup(NamedTuple):
             build_generator(network, self.shape, 0, seed=0).to(self.device),
             build_discriminator(network, self.shape, 0, seed=0).to(self.device),
         )
+
+    def points(self, samples: Tensor, pool: int) -> Tensor:
+        """The space of the relative term."""
+        return modalities.training(modality_of(self.config)).points(samples, pool)
 
     def latents(self) -> Tensor:
         return torch.randn(self.config.batch_size, self.config.network.z_dim, device=self.device)
@@ -168,7 +178,7 @@ def two_phase(setup: Setup, penalty_every: int, *, stock: bool = False) -> OneUp
 def _squared_slope(y: Tensor, x: Tensor) -> Tensor:
     """|grad_x y|^2 / 2 of each sample, differentiable."""
     (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
-    return gradient.square().sum([1, 2, 3]) / 2
+    return gradient.square().flatten(1).sum(1) / 2
 
 
 def _reduce(setup: Setup, network: nn.Module) -> None:
@@ -182,7 +192,8 @@ def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: i
     objective = config.objective if penalties else replace(config.objective, r1=0.0, r2=0.0)
     (generator, discriminator), (average, _) = setup.networks(), setup.networks()
     update = Update(
-        generator, discriminator, objective, batch_size=config.batch_size, precision=config.precision
+        generator, discriminator, objective,
+        batch_size=config.batch_size, precision=config.precision, points=setup.points,
     ).to(setup.device)  # fmt: skip
     world = World(0, 1, setup.device)
     reducer = (DDPReduction if one_pass else FlatReduction)(update, world) if setup.reduced else NoReduction(update)

@@ -23,12 +23,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks import options as command_line
-from benchmarks.loops import OneUpdate, Setup, loops
+from benchmarks.loops import OneUpdate, Setup, loops, modality_of
 from benchmarks.measure import machine, paired, spread, table
+from ragdist import modalities
 from ragdist.config import settings
 from ragdist.distributed.world import pick_device
 from ragdist.tools import charts
 from ragdist.tools.memory import keep_freed_memory
+
+SHAPES = {"image": (3, 32, 32), "audio": (1, 8192)}  # of samples, where nothing is said
 
 
 class Counter(TorchDispatchMode):
@@ -66,7 +69,7 @@ def round_of(update: OneUpdate, count: int) -> Callable[[], None]:
 
 
 def counted(setup: Setup, make: Callable[[Setup], OneUpdate], count: int) -> tuple[float, float]:
-    """FLOPs an image, and elements reduced in an update over the parameters of both networks."""
+    """FLOPs a sample, and elements reduced in an update over the parameters of both networks."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
         update = make(setup._replace(reduced=True))
@@ -126,14 +129,16 @@ def speed_table(
     rates: dict[str, list[float]],
     counts: dict[str, tuple[float, float]],
     peaks: dict[str, float],
+    units: str,
 ) -> str:
     """The table of all figures by the loops' titles, the first of which others are compared with.
 
     Args:
         found: seconds of each round.
-        rates: images a second in each round.
+        rates: samples a second in each round.
         counts: as of `counted`.
         peaks: MB.
+        units: what samples are called.
     """
     first, rows = next(iter(found)), []
     for title, took in found.items():
@@ -142,7 +147,7 @@ def speed_table(
         speed = flops * statistics.median(rates[title]) / 1e12
         rows.append([title, spread(rates[title], 1), spread(ratios), f"{flops / 1e9:.2f}", f"{speed:.3g}",
                      f"{reduced:.2f}", f"{peaks[title]:,.0f}"])  # fmt: skip
-    head = ["loop", "images/s", f"'{first}' is faster by", "GFLOPs an image", "TFLOP/s",
+    head = ["loop", f"{units}/s", f"'{first}' is faster by", "GFLOPs a sample", "TFLOP/s",
             "reductions of all gradients an update", "peak memory of updates, MB"]  # fmt: skip
     return table(head, rows)
 
@@ -156,14 +161,17 @@ def chosen(makers: dict[str, Callable[[Setup], OneUpdate]], words: list[str]) ->
     return {t: makers[t] for t in [first, *(t for t in others if any(word in t for word in words))]}
 
 
-def compare(setup: Setup, makers: dict[str, Callable], rounds: int, rest: list[str]) -> dict[str, list[float]]:
-    """Print the table of these loops; images a second in each round by title, none where memory alone is measured.
+def compare(
+    setup: Setup, makers: dict[str, Callable], rounds: int, rest: list[str], units: str
+) -> dict[str, list[float]]:
+    """Print the table of these loops; samples a second in each round by title, none where memory alone is measured.
 
     Args:
         setup: what they share.
         makers: by their titles.
         rounds: 0: peak memory alone.
         rest: options of the run.
+        units: what samples are called.
     """
     config, every = setup.config, setup.config.objective.penalty_every
     counts, peaks = {}, {}
@@ -179,14 +187,14 @@ def compare(setup: Setup, makers: dict[str, Callable], rounds: int, rest: list[s
     found = paired(works, rounds, title="updates")
     rates = {title: sorted(every * config.batch_size / t for t in took) for title, took in found.items()}
     print(f"{about}, lazy penalties every {every} updates, {rounds} rounds\n")
-    print(speed_table(found, rates, counts, peaks))
+    print(speed_table(found, rates, counts, peaks, units))
     return rates
 
 
 def main() -> None:
     parser = command_line.parser("update", __doc__, of_runs=True)
     parser.add_argument("--rounds", type=int, default=5, help="0: peak memory alone")
-    parser.add_argument("--shape", type=int, nargs=3, default=[3, 32, 32])
+    parser.add_argument("--shape", type=int, nargs="+", help="of a sample; pictures of 3 32 32, clips of 1 8192")
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="loops with one of these words")
     parser.add_argument("--plot", type=Path, help="SVG file to write")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
@@ -195,16 +203,18 @@ def main() -> None:
         rest = ["--config", "cifar10", *rest]
     config, _ = settings.parse(rest, sys.argv[0])
     device = pick_device(config.device, **config.kernels)
-    setup, makers = Setup(config, tuple(own.shape), device), loops(config)
+    modality = modality_of(config)
+    units = modalities.making(modality).units
+    setup, makers = Setup(config, tuple(own.shape or SHAPES[modality]), device), loops(config)
     if own.memory:
         print_memory(setup, own.memory, makers[own.memory], min(config.objective.penalty_every, 3))
         return
     makers = chosen(makers, own.only)
     if device.type == "cpu":
         keep_freed_memory()
-    rates = compare(setup, makers, own.rounds, rest)
+    rates = compare(setup, makers, own.rounds, rest, units)
     if own.plot and rates:
-        own.plot.write_text(charts.median_bars({"": rates}, "images/s"))
+        own.plot.write_text(charts.median_bars({"": rates}, f"{units}/s"))
 
 
 if __name__ == "__main__":

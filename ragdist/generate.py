@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ragdist import modalities
 from ragdist.config import cli
 from ragdist.config.option import check_limits, option
+from ragdist.modalities.base import Interpolation
 from ragdist.runs.local_copy import local_copy
 from ragdist.storage.store import scheme
 from ragdist.tools.errors import UserError, nearest, run_command
@@ -14,24 +15,26 @@ from ragdist.tools.errors import UserError, nearest, run_command
 if TYPE_CHECKING:
     from ragdist.generation.generator_file import Exported
 
+_SAMPLES = 64
+
 
 @dataclass
 class GenerateOptions:
     """Options of generating samples."""
 
-    n: int = option(64, at_least=1)
-    """number of samples"""
+    n: int | None = option(None, at_least=1)
+    """number of samples; without it 64, of clips with --interpolate 4 rows"""
     seed: int = option(0, at_least=0)
     """seed of the latents; sample i of a seed is always the same"""
     out: str = ""
-    """one file of all samples (images: .png, .jpg or .webp), a folder for single ones, or a .gif with --interpolate;
-    empty: what suits the samples, as grid.png"""
+    """one file of all samples (images: .png, .jpg or .webp; clips: .wav, one after the other), a folder for single
+    ones, or with --interpolate a .gif, of clips a .wav; empty: what suits the samples, as grid.png"""
     columns: int = option(0, at_least=0, says="0 (as square as possible) or more")
     """columns of the grid; 0: as square as possible"""
-    points: int = option(5, at_least=1)
-    """latents that each sample of an animation passes"""
-    frames: int = option(20, at_least=1)
-    """frames from one of them to the next"""
+    points: int | None = option(None, at_least=1)
+    """latents that each sample of an interpolation passes; without it 5 and back to the first, of clips 2"""
+    frames: int | None = option(None, at_least=1)
+    """frames, or clips, from one of them to the next; without it 20, of clips 8"""
     device: str = "cpu"
     """cpu, cuda, ..."""
     plugin: str = ""
@@ -41,7 +44,7 @@ class GenerateOptions:
 def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(prog="python -m ragdist.generate", description="Draw samples of a trained generator.")
     parser.add_argument("run", help="a run's folder, or a generator.safetensors; or the URL of one")
-    parser.add_argument("--interpolate", action="store_true", help="animate samples that travel between latents")
+    parser.add_argument("--interpolate", action="store_true", help="samples on their way between latents")
     parser.add_argument("--overwrite", action="store_true", help="replace the samples in the folder that --out names")
     parser.add_argument("--class", dest="chosen", metavar="K", help="draw this class only: its number or its name")
     parser.add_class_arguments(GenerateOptions, None, as_group=False)
@@ -125,9 +128,11 @@ def _write(
     if out.suffix:
         out.parent.mkdir(parents=True, exist_ok=True)
     if animate:
-        steps = sampling.interpolate(generator, options.seed, options.n, options.points, options.frames, chosen=label)
+        usual = getattr(judging, "interpolation", Interpolation())
+        numbers = options.n or usual.samples, options.points or usual.points, options.frames or usual.frames
+        steps = sampling.interpolate(generator, options.seed, *numbers, chosen=label, closed=usual.closed)
         return judging.animate([modality.from_network(step, form) for step in steps], form, out, columns)
-    batches = sampling.sample(generator, options.seed, options.n, chosen=label)
+    batches = sampling.sample(generator, options.seed, options.n or _SAMPLES, chosen=label)
     stored = (modality.from_network(batch, form) for batch in batches)
     if out.suffix:
         return judging.write(torch.cat(list(stored)), form, out, columns)

@@ -69,7 +69,7 @@ def print_summary(out: str, summary, plugin: str = "") -> None:
         print(f"ignored {len(summary.ignored)} files that are no {units}, such as {printable(summary.ignored[0])}")
         if unread := unread_of(index.codec, summary.ignored):
             print(f"  but {unread}")
-    print(_next(out, index.codec, plugin))
+    print(_next(out, index, plugin))
 
 
 def index(argv: list[str]) -> None:
@@ -120,12 +120,15 @@ def print_indexed(summary, plugin: str = "") -> None:
             f"warning: {summary.dotted} is {with_article(making.unit)} beside another with the same key, which ends at "
             "the first dot of the name; if it is meant as a sample of its own, rename it"
         )
-    print(_next(out, found.codec, plugin))
+    print(_next(out, found, plugin))
 
 
-def _next(out: "str | Path", modality: str, plugin: str) -> str:
+def _next(out: "str | Path", index: "Index", plugin: str) -> str:
+    making = modalities.making(index.codec)
+    unlabelled = getattr(making, "begin_unlabelled", "")
+    begin = making.begin if index.classes or not unlabelled else unlabelled
     words = ["--data", str(out), *(["--plugin", plugin] if plugin else []), "--out", "runs/mine"]
-    return f"next: python -m ragdist.train {modalities.making(modality).begin} {shlex.join(words)}"
+    return f"next: python -m ragdist.train {begin} {shlex.join(words)}"
 
 
 def check(argv: list[str]) -> int:
@@ -161,7 +164,7 @@ def check(argv: list[str]) -> int:
 
 
 def stats(argv: list[str]) -> None:
-    """``stats WHERE``: counts, and a page of thumbnails."""
+    """``stats WHERE``: counts and figures, and a page of thumbnails."""
     from ragdist.config.shards import StatsOptions
 
     parser = cli.Parser(prog="python -m ragdist.shards stats", description="Say and show what a data set holds.")
@@ -175,24 +178,39 @@ def stats(argv: list[str]) -> None:
     options = cli.build(StatsOptions, values)
     check_limits(options)
     found = counting.read(values.where)
-    print("\n".join(found.lines()))
+    lines = [*found.lines(), *counting.figures(found, options.decode)]
+    print("\n".join(lines))
     if options.out:
-        thumbnails(counting.pick(found, options.rows, options.columns), found.index, Path(options.out))
+        show(counting.pick(found, options.rows, options.columns), found.index, Path(options.out), lines)
 
 
-def thumbnails(rows, index: "Index", path: Path) -> None:
-    """Write a picture of [(class, samples)]."""
+def show(rows, index: "Index", path: Path, lines: list[str]) -> None:
+    """Write a picture of [(class, samples)], or a page that says these lines, too."""
     if not rows:
         raise UserError("no sample can be read: `python -m ragdist.shards check` says why")
     from ragdist.modalities import pictures
-    from ragdist.storage.files import os_errors_as_user_error
+    from ragdist.storage.files import os_errors_as_user_error, write_whole
 
     judging = modalities.judging(index.codec)
-    page = pictures.named_rows([(name, judging.preview(samples, index.form, len(samples))) for name, samples in rows])
     with os_errors_as_user_error(f"cannot write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        pictures.save(page, path)
+        if path.suffix.lower() == ".html":
+            write_whole(path, _page(rows, index, lines))
+        else:
+            pictured = [(name, judging.preview(samples, index.form, len(samples))) for name, samples in rows]
+            pictures.save(pictures.named_rows(pictured), path)
     print(f"thumbnails: {path}")
+
+
+def _page(rows, index: "Index", lines: list[str]) -> str:
+    import html
+
+    from ragdist.evaluation.report import page
+
+    judging = modalities.judging(index.codec)
+    rows = [(html.escape(name), judging.html(samples, index.form, len(samples))) for name, samples in rows]
+    parts = [page.section(name, f"<div style='overflow-x: auto'>{samples}</div>") for name, samples in rows]
+    return page.document(lines[0], [f"<pre>{html.escape(chr(10).join(lines[1:]))}</pre>", *parts])
 
 
 COMMANDS = {"index": index, "check": check, "stats": stats}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.all import commands, replaced
-from benchmarks.loops import Setup, fabric, loops
+from benchmarks.loops import Setup, fabric, loops, modality_of
 from benchmarks.parts import Clock, at_their_rhythm, relative_backward
 from benchmarks.update import Counter, counted
 from ragdist.config import settings
@@ -38,6 +38,18 @@ def test_every_loop_trains_and_costs_what_its_structure_says():
     assert found["tutorial, no penalties"] / one_pass > 1.2
     assert found["one pass, lazy penalties"] < found["R3GAN-style, lazy penalties"]
     assert found["R3GAN-style, lazy penalties"] < found["R3GAN-style, penalties every update"]
+
+
+def test_loops_of_clips_are_compared_in_their_own_space():
+    config, _ = settings.parse([*SMALL, "--network.family", "spectral", "--network.d_width", "16"], "test")
+    setup, makers = Setup(config, (1, 1024), torch.device("cpu")), loops(config)
+    assert modality_of(config) == "audio"
+    assert setup.points(torch.zeros(2, 1, 1024), 8).shape[1] != 8
+    one_pass, alternating = (
+        counted(setup, makers[title], 2) for title in ("one pass, no penalties", "alternating, no penalties")
+    )
+    assert [one_pass[1], alternating[1]] == pytest.approx([1.0, 1.0], abs=0.05)
+    assert alternating[0] / one_pass[0] == pytest.approx(12 / 9, rel=0.15)
 
 
 @pytest.mark.parametrize("number", [0, 1, 5, 8])

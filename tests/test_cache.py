@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from ragdist.evaluation.feature_set import read_tensors, write_tensors
-from ragdist.modalities.image import classifier
+from ragdist.modalities import classifier
 from ragdist.storage.cache import Cache
 from ragdist.storage.files import sweep, write_whole
 from ragdist.tools.errors import UserError

@@ -19,7 +19,7 @@ from ragdist.training.trainer import Trainer
 from ragdist.training.update import Update
 from tests.conftest import TINY, command, refused
 from tests.ranks import on_ranks
-from tests.test_update import B, a_batch, error, gradients, networks
+from tests.test_update import B, a_batch, error, gradients, networks, shape_of
 
 CPU = torch.device("cpu")
 UPDATES = 6
@@ -87,14 +87,16 @@ def updates(family: str, labels: bool, options: ObjectiveOptions, precision: str
 
 
 @pytest.mark.usefixtures("without_kernels")
-@pytest.mark.parametrize(("family", "adversarial"), [("dcgan", "relativistic"), ("resnet", "nonsaturating")])
+@pytest.mark.parametrize(("family", "adversarial"), [
+    ("dcgan", "relativistic"), ("resnet", "nonsaturating"), ("spectral", "relativistic"), ("wavegan", "original"),
+])  # fmt: skip
 def test_compiled_networks_leave_the_same_gradients(family, adversarial):
     eager, compiled = updates(family, True, ObjectiveOptions(adversarial=adversarial, group=8, r1=0.3, r2=0.7))
     assert compiled.state_dict().keys() == eager.state_dict().keys()
-    before = graphs()
+    before, batch = graphs(), a_batch(True, shape_of(family))
     for penalty, captured in ((True, 1), (False, 2), (True, 2)):
-        expected, s1 = gradients(eager, a_batch(True), ("both",), 1.0, penalty)
-        found, s2 = gradients(compiled, a_batch(True), ("both",), 1.0, penalty)
+        expected, s1 = gradients(eager, batch, ("both",), 1.0, penalty)
+        found, s2 = gradients(compiled, batch, ("both",), 1.0, penalty)
         for name in expected:
             assert error(found[name], expected[name]) < 1e-5
         assert s1 == pytest.approx(s2, rel=1e-4, abs=1e-6)

@@ -16,8 +16,8 @@ from ragdist.evaluation.evaluate import gather, measure
 from ragdist.evaluation.reference_data import Batch, DataSet
 from ragdist.evaluation.report import history
 from ragdist.evaluation.samples import FolderSamples
+from ragdist.modalities import classifier as classifiers
 from ragdist.modalities.base import Form
-from ragdist.modalities.image import classifier as classifiers
 from ragdist.modalities.image.training import from_network
 from tests.conftest import TINY, command, encoded, picture, refused
 
@@ -34,7 +34,7 @@ def place(tmp_path_factory, digits):
     result = command("ragdist.train", *TINY, *options, cwd=cwd)
     assert result.returncode == 0, result.stderr
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifiers, "_IMAGES", (8_000, 8_000))
+        patch.setattr(classifiers, "_SEEN", (8_000, 8_000))
         classifiers.classifier(DataSet(str(data), cwd / "fetched"), cwd / "cache")
     return cwd
 
@@ -91,6 +91,7 @@ def test_the_report_holds_everything_itself(place):
     page = (place / "run/evaluation.html").read_text()
     parts = (
         "Samples",
+        "Samples by class",
         "Nearest training images",
         "Classes",
         "Between latents",
@@ -99,7 +100,7 @@ def test_the_report_holds_everything_itself(place):
     )
     for part in parts:
         assert f"<h2>{part}</h2>" in page
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert page.count("<svg") >= 4
     assert "Frechet distance" in page
     assert not re.search(r"(?:src|href)=\"(?!data:|#)|url\(|<script|@import", page)
@@ -225,7 +226,7 @@ def planted(tmp_path_factory):
         write_shards(str(root / f"{name}.npz"), root / name, ShardOptions())
     train, held = (DataSet(str(root / name), root / "fetched") for name in ("train", "held"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifiers, "_IMAGES", (8_000, 8_000))
+        patch.setattr(classifiers, "_SEEN", (8_000, 8_000))
         classifiers.classifier(train, root / "cache")
     copied, _ = train.samples(train.drawn(0))
     fresh, _ = held.samples(held.drawn(0))

@@ -21,7 +21,7 @@ from ragdist.data import index as index_file
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.report import history
 from ragdist.generation import generator_file
-from ragdist.modalities.image.classifier import classifier
+from ragdist.modalities.classifier import classifier
 from ragdist.runs import checkpoint
 from ragdist.runs.folder import RunFolder
 from ragdist.storage.cache import Cache

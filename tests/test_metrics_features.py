@@ -15,7 +15,7 @@ from ragdist.evaluation.feature_set import Collector
 from ragdist.evaluation.reference_data import Batch, DataSet
 from ragdist.evaluation.reference_features import ReferenceFeatures
 from ragdist.generation import sampling
-from ragdist.modalities.image import classifier as classifiers
+from ragdist.modalities import classifier as classifiers
 from ragdist.modalities.image.features import Laplacian, Pixels
 from ragdist.tools.errors import UserError
 from tests.conftest import encoded, picture
@@ -32,7 +32,7 @@ def data(digits, tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch):
     """A classifier that is trained on few images."""
-    monkeypatch.setattr(classifiers, "_IMAGES", (6_000, 6_000))
+    monkeypatch.setattr(classifiers, "_SEEN", (6_000, 6_000))
 
 
 def test_samples_are_drawn_once_each_in_an_order_of_the_data_alone(data):
@@ -190,7 +190,7 @@ def test_a_classifier_of_sixty_images_tells_the_classes_of_others(digits, tmp_pa
 
 def test_a_classifier_is_a_function_of_data_and_seed_and_may_lie_in_the_cache(digits, tmp_path, monkeypatch):
     data = DataSet(str(digits), tmp_path / "fetched")
-    monkeypatch.setattr(classifiers, "_IMAGES", (1_000, 1_000))
+    monkeypatch.setattr(classifiers, "_SEEN", (1_000, 1_000))
     monkeypatch.setattr(classifiers, "_SAMPLES", 300)
     contents = [classifiers.train(data, seed, "cpu", lambda total: lambda n: None) for seed in (0, 0, 1)]
     assert contents[0] == contents[1]

@@ -10,17 +10,26 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ragdist.config.run import NetworkOptions, ObjectiveOptions
 from ragdist.distributed.world import World
+from ragdist.networks import stft
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.objective import ADVERSARIAL
-from ragdist.objective.relative import group_size
+from ragdist.objective.relative import flatten, group_size
 from ragdist.training.batch import Batch, at_a_time
 from ragdist.training.update import STATISTICS, Update
+from tests import test_stft
 from tests.ranks import on_ranks
+from tests.test_networks import SHAPES
 
 B = 16
 
 
-def networks(family: str, labels: bool, shape=(1, 8, 8)):
+def shape_of(family: str) -> tuple[int, ...]:
+    """Of the smallest samples that suit a family here: clips of two channels, or pictures."""
+    return (2, 512) if family in SHAPES else (1, 8, 8)
+
+
+def networks(family: str, labels: bool, shape: tuple[int, ...] | None = None):
+    shape = shape or shape_of(family)
     options = vars(NetworkOptions(family=family, z_dim=8, g_width=16, d_width=16, max_width=32, group_width=8))
     classes = 3 if labels else 0
     generator, discriminator = build_generator(options, shape, classes), build_discriminator(options, shape, classes)
@@ -70,14 +79,20 @@ def error(a: torch.Tensor, b: torch.Tensor) -> float:
     ("resnet", True, "pixel"),
     ("resnet", False, "feature"),
     ("mlp", True, "feature"),
+    ("spectral", True, "points"),
+    ("spectral", False, "feature"),
+    ("wavegan", False, "points"),
+    ("wavegan", True, "feature"),
 ])  # fmt: skip
 def test_one_pass_equals_alternating(adversarial, penalty, family, labels, space):
+    shape = shape_of(family)
     update = Update(
         *networks(family, labels),
-        ObjectiveOptions(adversarial=adversarial, lam=2.0, space=space, group=8, r1=0.3, r2=0.7),
+        ObjectiveOptions(adversarial=adversarial, lam=2.0, space=space, pool=8, group=8, r1=0.3, r2=0.7),
         batch_size=B,
+        points=stft.points if family in SHAPES else flatten,
     )
-    batch = a_batch(labels)
+    batch = a_batch(labels, shape)
     one, s1 = gradients(update, batch, ("both",), 2.0, penalty)
     two, s2 = gradients(update, batch, ("d", "g"), 2.0, penalty)
     assert two["generator"].norm() > 1e-6
@@ -86,11 +101,8 @@ def test_one_pass_equals_alternating(adversarial, penalty, family, labels, space
     assert s1 == pytest.approx(s2, rel=1e-4, abs=1e-6)
 
 
-def test_gradients_equal_finite_differences_of_the_formula():
-    """Against the losses as written, in float64: nothing of the update's machinery is in the reference."""
-    generator, discriminator = (network.double() for network in networks("mlp", False))
-    batch = a_batch(False)
-    batch = Batch(batch.z.double(), batch.real.double(), None)
+def losses(generator, discriminator, batch: Batch):
+    """L_D with penalties on every fourth update, and L_G, as written: nothing of the update's machinery is in them."""
     game = ADVERSARIAL["relativistic"]
 
     def d_loss():
@@ -103,13 +115,19 @@ def test_gradients_equal_finite_differences_of_the_formula():
     def g_loss():
         return game.g_loss(discriminator(batch.real), discriminator(generator(batch.z).double())).mean()
 
-    options = ObjectiveOptions(lam=0.0, r1=0.3, r2=0.7, penalty_every=4)
-    update = Update(generator, discriminator, options, batch_size=B)
+    return (discriminator, d_loss, "discriminator"), (generator, g_loss, "generator")
+
+
+PENALIZED = ObjectiveOptions(lam=0.0, r1=0.3, r2=0.7, penalty_every=4)
+
+
+def test_gradients_equal_finite_differences_of_the_formula():
+    generator, discriminator = (network.double() for network in networks("mlp", False))
+    batch = a_batch(False)
+    batch = Batch(batch.z.double(), batch.real.double(), None)
+    update = Update(generator, discriminator, PENALIZED, batch_size=B)
     kept, _ = gradients(update, batch, ("both",), 0.0, True)
-    for network, loss, gradient in (
-        (discriminator, d_loss, kept["discriminator"]),
-        (generator, g_loss, kept["generator"]),
-    ):
+    for network, loss, name in losses(generator, discriminator, batch):
         vector = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
         direction = torch.randn(vector.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
         values = []
@@ -117,15 +135,29 @@ def test_gradients_equal_finite_differences_of_the_formula():
             torch.nn.utils.vector_to_parameters(vector + step * direction, network.parameters())
             values.append(loss().item())
         torch.nn.utils.vector_to_parameters(vector, network.parameters())
-        assert (gradient @ direction).item() == pytest.approx((values[0] - values[1]) / 2e-4, rel=1e-3)
+        assert (kept[name] @ direction).item() == pytest.approx((values[0] - values[1]) / 2e-4, rel=1e-3)
+
+
+@pytest.mark.parametrize("family", SHAPES)
+def test_gradients_of_clips_are_those_that_pytorch_finds_in_the_formula(family, monkeypatch):
+    """By its own second derivatives of convolutions and Fourier transforms, in float64."""
+    generator, discriminator = (network.double() for network in networks(family, False))
+    batch = a_batch(False, shape_of(family))
+    batch = Batch(batch.z.double(), batch.real.double(), None)
+    update = Update(generator, discriminator, PENALIZED, batch_size=B)
+    kept, _ = gradients(update, batch, ("both",), 0.0, True)
+    monkeypatch.setattr(stft, "transform", test_stft.reference)
+    for network, loss, name in losses(generator, discriminator, batch):
+        expected = torch.autograd.grad(loss(), list(network.parameters()))
+        assert error(kept[name], torch.cat([each.flatten() for each in expected])) < 1e-6
 
 
 @pytest.mark.parametrize("penalty", [False, True])
-@pytest.mark.parametrize("micro", [8, 24])
-def test_micro_batches_leave_the_same_gradients(penalty, micro):
+@pytest.mark.parametrize(("micro", "family"), [(8, "dcgan"), (24, "dcgan"), (8, "spectral"), (24, "wavegan")])
+def test_micro_batches_leave_the_same_gradients(penalty, micro, family):
     options = ObjectiveOptions(lam=1.0, group=8)
-    update = Update(*networks("dcgan", True), options, batch_size=32)
-    batch = a_batch(True, b=32)
+    update = Update(*networks(family, True), options, batch_size=32)
+    batch = a_batch(True, shape_of(family), b=32)
     whole, s1 = gradients(update, batch, ("both",), 1.0, penalty, 32)
     parts, s2 = gradients(update, batch, ("both",), 1.0, penalty, micro)
     for name in whole:
@@ -163,14 +195,15 @@ def test_a_confident_discriminator_leaves_the_generator_its_gradient(confidence)
         assert error(one[network], two[network]) < 1e-4
 
 
-def test_bfloat16_gradients_are_near_those_of_float32():
+@pytest.mark.parametrize("family", ["dcgan", "spectral", "wavegan"])
+def test_bfloat16_gradients_are_near_those_of_float32(family):
     """One pass loses no more to bfloat16 than two do; how much that is depends on the processor's kernels."""
     errors = {}
     for phases in (("both",), ("d", "g")):
         found = {}
         for precision in ("fp32", "bf16"):
-            update = Update(*networks("dcgan", False), ObjectiveOptions(), batch_size=B, precision=precision)
-            found[precision], _ = gradients(update, a_batch(False), phases, 1.0, False)
+            update = Update(*networks(family, False), ObjectiveOptions(), batch_size=B, precision=precision)
+            found[precision], _ = gradients(update, a_batch(False, shape_of(family)), phases, 1.0, False)
         errors[phases] = {name: error(found["bf16"][name], found["fp32"][name]) for name in found["fp32"]}
     for name in ("generator", "discriminator"):
         one, two = (errors[phases][name] for phases in errors)
@@ -178,27 +211,30 @@ def test_bfloat16_gradients_are_near_those_of_float32():
         assert one < 1.1 * two
 
 
-def half_of_it(world: World, penalties: list[bool]) -> list[dict]:
+CASES = [(family, penalty) for family in ("dcgan", "spectral") for penalty in (False, True)]
+
+
+def half_of_it(world: World, cases: list[tuple[str, bool]]) -> list[dict]:
     """One of two workers: what DDP leaves after its half of the batch, with penalties and without."""
     found = []
-    for penalty in penalties:
-        wrapped = DistributedDataParallel(ddp_update())
-        half = Batch(*(part.chunk(world.size)[world.rank] for part in a_batch(True)))
+    for family, penalty in cases:
+        wrapped = DistributedDataParallel(ddp_update(family))
+        batch = a_batch(True, shape_of(family))
+        half = Batch(*(part.chunk(world.size)[world.rank] for part in batch))
         kept, _ = gradients(wrapped, half, ("both",), 1.0, penalty)
         found.append({name: value.numpy() for name, value in kept.items()})
     return found
 
 
-def ddp_update() -> Update:
-    return Update(*networks("dcgan", True), ObjectiveOptions(lam=1.0, group=4, r1=0.3, r2=0.7), batch_size=B)
+def ddp_update(family: str) -> Update:
+    return Update(*networks(family, True), ObjectiveOptions(lam=1.0, group=4, r1=0.3, r2=0.7), batch_size=B)
 
 
 def test_ddp_can_wrap_the_update_as_a_whole():
     """Two workers with half of the batch each, reduced by DDP, against one with all of it."""
-    penalties = [False, True]
-    workers = on_ranks(2, half_of_it, penalties)
-    for number, penalty in enumerate(penalties):
-        alone, _ = gradients(ddp_update(), a_batch(True), ("both",), 1.0, penalty)
+    workers = on_ranks(2, half_of_it, CASES)
+    for number, (family, penalty) in enumerate(CASES):
+        alone, _ = gradients(ddp_update(family), a_batch(True, shape_of(family)), ("both",), 1.0, penalty)
         for name, value in alone.items():
             # Losses are sums over the slots / the global batch and DDP takes the mean over the workers.
             for found in workers:

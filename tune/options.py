@@ -32,7 +32,7 @@ class SearchOptions:
     judged_by: str = ""
     """data that samples are compared with, where these are not the training data: more of the kind, as a test set"""
     features: str = "auto"
-    """of the metric, as of `ragdist.evaluate`. auto: classifier for data with labels, else pixels"""
+    """of the metric, as of `ragdist.evaluate`. auto: classifier for data with labels, else pixels, of clips log_mel"""
     inception_weights: str = ""
     """file of torch-fidelity's InceptionV3 weights, for --features inception"""
     workers_per_trial: str = common("0")

@@ -196,7 +196,7 @@ class _Page:
             exported = generator_file.load(file, torch.device("cpu"))
             samples, kind = torch.cat(list(sampling.sample(exported.generator, 0, _GRID))), exported.about["codec"]
             stored = modalities.training(kind).from_network(samples, exported.form)
-            shown_samples = modalities.judging(kind).html(stored, exported.form, 10)
+            shown_samples = modalities.judging(kind).html(stored, exported.form, modalities.beside(kind, 10))
             words = ", ".join(name for name, other in chosen.items() if other is trial)
             caption = html.escape(f"{words}: trial {trial.number}, {self._value(trial)}")
             parts.append(f"<div>{shown_samples}<p class='small'>{caption}</p></div>")

@@ -14,13 +14,14 @@ from torch import Tensor
 from ragdist.config import Config
 from ragdist.networks.base import Generator
 from ragdist.networks.build import build_discriminator, build_generator
+from ragdist.objective.relative import flatten
 from ragdist.tools.errors import Diverged
 from ragdist.training.batch import Batch
 from ragdist.training.optimizers import Optimizers
 from ragdist.training.update import ONE_PASS, Update
 
-# Draws n reals [n, *shape] in [-1, 1] with the generator of random numbers that it is given.
-Draw = Callable[[torch.Generator, int], Tensor]
+# Draws n reals [n, *shape] in [-1, 1], with labels or without, with the generator of random numbers that it is given.
+Draw = Callable[[torch.Generator, int], Tensor | tuple[Tensor, Tensor]]
 
 
 def configured(values: dict[str, Any], seed: int) -> Config:
@@ -43,6 +44,8 @@ def play(
     updates: int,
     looks: Collection[int],
     look: Callable[[int], None],
+    classes: int = 0,
+    points: Callable[[Tensor, int], Tensor] = flatten,
 ) -> Generator:
     """Train; the EMA generator.
 
@@ -53,15 +56,17 @@ def play(
         updates: how many.
         looks: numbers of updates after which ``look`` is called.
         look: given the number of updates and the EMA generator.
+        classes: of the reals, if G and D are conditioned on them.
+        points: the space of the relative term.
 
     Raises:
         Diverged: more updates were skipped for not being finite than a run may.
     """
     network, batch, seed = asdict(config.network), config.batch_size, config.seed
-    generator = build_generator(network, shape, 0, seed=seed)
-    ema = build_generator(network, shape, 0, seed=seed).eval().requires_grad_(False)
-    discriminator = build_discriminator(network, shape, 0, seed=seed)
-    update = Update(generator, discriminator, config.objective, batch_size=batch)
+    generator = build_generator(network, shape, classes, seed=seed)
+    ema = build_generator(network, shape, classes, seed=seed).eval().requires_grad_(False)
+    discriminator = build_discriminator(network, shape, classes, seed=seed)
+    update = Update(generator, discriminator, config.objective, batch_size=batch, points=points)
     optimizers = Optimizers(generator, discriminator, ema, config.optim, batch_size=batch)
     objective = config.objective
     random = torch.Generator().manual_seed(seed)
@@ -70,7 +75,9 @@ def play(
         z = torch.randn(batch, config.network.z_dim, generator=random)
         penalty = (objective.r1 > 0 or objective.r2 > 0) and number % objective.penalty_every == 0
         update.zero_grad(set_to_none=True)
-        loss, statistics = update(Batch(z, draw(random, batch), None), *ONE_PASS, objective.lam, penalty)
+        drawn = draw(random, batch)
+        real, labels = drawn if isinstance(drawn, tuple) else (drawn, None)
+        loss, statistics = update(Batch(z, real, labels if classes else None), *ONE_PASS, objective.lam, penalty)
         loss.backward()
         optimizers.step("both", statistics, number * batch, nothing)
         optimizers.average(number * batch)
@@ -83,7 +90,9 @@ def play(
 
 @torch.no_grad()
 def samples(generator: Generator, count: int, seed: int, batch: int = 2048) -> Tensor:
-    """Draw samples, float32 [count, *shape] in [-1, 1], by the seed."""
+    """Draw samples, float32 [count, *shape] in [-1, 1], by the seed, ``batch`` at a time; of each class in turn."""
     random = torch.Generator().manual_seed(1_000_003 + seed)
     z = torch.randn(count, generator.z_dim, generator=random)
-    return torch.cat([generator(part) for part in z.split(batch)])
+    labels = (torch.arange(count) % max(generator.num_classes, 1)).split(batch)
+    parts = zip(z.split(batch), labels, strict=True)
+    return torch.cat([generator(z, labels if generator.num_classes else None) for z, labels in parts])

@@ -25,7 +25,7 @@ MAIN = {"toy": "kl", "stacked": "kl", "scarce": "frechet"}  # what the spread ov
 
 def kind(study: Study) -> str:
     """The kind of a study, which decides the table's columns."""
-    return {"digits": "scarce", "photographs": "scarce"}.get(study.task, study.task.partition(":")[0])
+    return dict.fromkeys(("digits", "photographs", "speech"), "scarce").get(study.task, study.task.partition(":")[0])
 
 
 def brief(row: dict[str, Any]) -> str:

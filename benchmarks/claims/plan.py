@@ -4,6 +4,10 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
+from ragdist.config import cli
+
 # The relative term's variants. Where nothing is said: relative, p = 1, lambda = 1, which are the trainer's defaults.
 VARIANTS: dict[str, dict[str, Any]] = {
     "λ = 0": {"objective.lam": 0.0},
@@ -14,6 +18,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "nearest": {"objective.pairing": "nearest"},
     "assignment": {"objective.pairing": "assignment"},
     "all": {"objective.pairing": "all"},
+    "cover, in D's features": {"objective.space": "feature"},
 }
 DEFAULT, NONE = "cover", "λ = 0"
 
@@ -30,11 +35,11 @@ class Study:
     """A task, and the losses, variants and rates that are trained on it."""
 
     name: str
-    task: str  # toy:grid, toy:ring, stacked, digits or photographs
+    task: str  # toy:grid, toy:ring, stacked, digits, photographs or speech
     updates: int
     options: dict[str, Any] = field(default_factory=dict)
     share: float = 1.0  # of the training data
-    cells: tuple[tuple[str, str], ...] = tuple((loss, variant) for loss in LOSSES for variant in VARIANTS)
+    cells: tuple[tuple[str, str], ...] = ()
     rates: tuple[float, ...] = (1.0,)  # factors of both learning rates
     judged: int = 6  # times, evenly from the middle of the training to its end
 
@@ -46,6 +51,20 @@ class Study:
         ]
 
 
+def _preset(name: str) -> dict[str, Any]:
+    """What a preset says of networks, objective, rates and batch, {"objective.lam": 1.0, ...}."""
+    content = yaml.safe_load((cli.PRESETS / f"{name}.yaml").read_text())
+    groups = {group: content.get(group, {}) for group in ("network", "objective", "optim")}
+    found = {f"{group}.{option}": value for group, options in groups.items() for option, value in options.items()}
+    return found | {"batch_size": content["batch_size"]}
+
+
+def _budget(samples: int, options: dict[str, Any]) -> int:
+    """The number of updates in which so many samples are seen."""
+    return samples // options["batch_size"]
+
+
+_EVERYTHING = tuple((loss, variant) for loss in LOSSES for variant in VARIANTS if variant != "cover, in D's features")
 _MAIN = tuple((loss, variant) for loss in LOSSES for variant in (NONE, "literal", DEFAULT, "cover, λ = 10, p = 2"))
 _STRONG = ("relativistic", "nonsaturating")
 _BASE = (NONE, "literal", DEFAULT)
@@ -65,6 +84,8 @@ _DIGITS = {"network.family": "mlp", "network.g_width": 256, "network.d_width": 2
            "objective.r2": 1.0, "optim.g_lr": 5e-4, "optim.d_lr": 5e-4}  # fmt: skip
 _PHOTOGRAPHS = {"network.family": "dcgan", "network.g_width": 32, "network.d_width": 32, "network.max_width": 128,
                 "objective.r1": 1.0, "objective.r2": 1.0, "optim.g_lr": 5e-4, "optim.d_lr": 5e-4}  # fmt: skip
+_SPEECH = _preset("speech")
+_SPOKEN = tuple(("relativistic", variant) for variant in (NONE, DEFAULT, "cover, in D's features"))
 
 STUDIES = {
     study.name: study
@@ -73,12 +94,13 @@ STUDIES = {
         Study("digits, 10%", "digits", 3_000, _DIGITS, share=0.1, cells=_MAIN),
         Study("digits, 20%", "digits", 3_000, _DIGITS, share=0.2, cells=_SHORT),
         Study("digits, 100%", "digits", 3_000, _DIGITS, share=1.0, cells=_SHORT),
-        Study("grid", "toy:grid", 3_000, _PLANE),
+        Study("grid", "toy:grid", 3_000, _PLANE, cells=_EVERYTHING),
         Study("rates", "stacked", 3_000, _STACKED, cells=_PAIRS, rates=(1 / 8, 8.0), judged=2),
         Study("ring", "toy:ring", 3_000, _PLANE, cells=tuple((loss, variant) for loss in LOSSES for variant in _BASE)),
         Study("photographs, 10%", "photographs", 1_500, _PHOTOGRAPHS, share=0.1, cells=_PAIRS, judged=3),
         Study("photographs, 20%", "photographs", 1_500, _PHOTOGRAPHS, share=0.2, cells=_PAIRS[:2], judged=3),
         Study("photographs, 100%", "photographs", 1_500, _PHOTOGRAPHS, share=1.0, cells=_PAIRS[:2], judged=3),
+        Study("speech", "speech", _budget(60_000, _SPEECH), _SPEECH, cells=_SPOKEN, judged=2),
     )
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Train cells in processes side by side; each result is a line of a file, so that a stopped command goes on."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -15,8 +16,11 @@ import torch
 from benchmarks.claims import game, scarce, stacked, toys
 from benchmarks.claims.plan import STUDIES, Cell
 from ragdist.evaluation.report.history import read_lines
+from ragdist.objective.relative import flatten
 from ragdist.tools.errors import Diverged
 from ragdist.tools.memory import keep_freed_memory
+
+_AT_A_TIME = 1 << 22  # numbers of samples that are made at once, at most
 
 
 def read(path: Path) -> dict[Cell, dict[str, Any]]:
@@ -35,7 +39,7 @@ def run(todo: list[Cell], path: Path, data: dict[str, str], jobs: int, said: Cal
     Args:
         todo: the cells.
         path: the file of results.
-        data: shards by task, {"digits": ..., "photographs": ...}.
+        data: shards by task, {"digits": ..., "photographs": ..., "speech": ...}.
         jobs: processes, of one thread each.
         said: called with each cell and its row.
     """
@@ -78,13 +82,15 @@ def train(cell: Cell, data: dict[str, str]) -> dict[str, Any]:
     began, looks, problem = time.perf_counter(), [], ""
 
     def look(updates: int, generator) -> None:
-        found = made.judge(game.samples(generator, count, cell.seed))
+        found = made.judge(game.samples(generator, count, cell.seed, min(_AT_A_TIME // math.prod(shape), 2048)))
         looks.append({"updates": updates, **found})
 
     points = []
     try:
         config = game.configured(cell.options(), cell.seed)
-        generator = game.play(config, made.draw, shape, study.updates, study.looks, look)
+        classes = made.classes if config.network.labels else 0
+        points_of = getattr(made, "points", flatten)
+        generator = game.play(config, made.draw, shape, study.updates, study.looks, look, classes, points_of)
         if isinstance(made, toys.Toy) and cell.seed == 0:  # for the page's picture
             points = [[round(x, 4) for x in point] for point in game.samples(generator, 1000, cell.seed)[:400].tolist()]
     except Diverged as error:

@@ -1,4 +1,4 @@
-"""Less data: a generator trained on a share of the images, judged by images that none of them has seen.
+"""Less data: a generator trained on a share of the images, or clips, judged by those that none of them has seen.
 
 Two thirds of the samples are for training and a third, at most 5,000, is held out; 10% are a tenth of the former.
 The Frechet distance, precision, recall, density and coverage are to the held-out images: distances to the training data
@@ -17,9 +17,7 @@ from ragdist.metrics.memorization import memorization_ratio
 from ragdist.metrics.moments import Moments
 from ragdist.metrics.neighbours import nearest
 from ragdist.metrics.precision_recall import precision_recall
-from ragdist.modalities.base import Form
-from ragdist.modalities.image.classifier import classifier
-from ragdist.modalities.image.training import from_network
+from ragdist.modalities.classifier import classifier
 
 SAMPLES, HELD_OUT = 5_000, 5_000
 
@@ -29,37 +27,39 @@ class Scarce:
 
     Args:
         where: shards with labels.
-        share: of the training images that may be used, in (0, 1].
+        share: of the training samples that may be used, in (0, 1].
         cache: folder for the classifier where it cannot be kept beside them.
     """
 
     def __init__(self, where: str, share: float, cache: Path):
         data = DataSet(where, cache)
-        images, there = data.samples(data.drawn(0))
-        images = images[there]
-        held_out = min(len(images) // 3, HELD_OUT)
-        self.shape = data.index.shape
-        self.flip = self.shape[0] == 3  # photographs may be mirrored, digits not
-        train = images[held_out:]
-        self.train = train[: round(share * len(train))]
+        numbers = data.drawn(0)
+        samples, there = data.samples(numbers)
+        samples, labels = samples[there], data.labels[numbers][there]
+        held_out = min(len(samples) // 3, HELD_OUT)
+        self.modality, self.form = data.reader.modality, data.index.form
+        self.shape, self.points = self.modality.network_shape(self.form), self.modality.points
+        self.classes = len(data.index.classes)
+        self.flip = len(self.shape) == 3 and self.shape[0] == 3  # photographs may be mirrored, digits not
+        count = round(share * (len(samples) - held_out))
+        self.train, self.labels = samples[held_out:][:count], labels[held_out:][:count]
         self.classifier = classifier(data, cache)
-        self.held_out = self._features(images[:held_out])
+        self.held_out = self._features(samples[:held_out])
         self.moments = Moments.of(self.held_out)
         self.train_features = self._features(self.train)
 
-    def draw(self, random: torch.Generator, count: int) -> Tensor:
-        """Draw reals at random, float32 [count, C, H, W] in [-1, 1]."""
+    def draw(self, random: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
+        """Draw reals at random, float32 [count, *shape] in [-1, 1], and their labels."""
         which = torch.randint(len(self.train), (count,), generator=random)
-        reals = self.train[which].float() / 127.5 - 1
+        reals = self.modality.to_network(self.train[which], self.form)
         if self.flip:
             mirrored = torch.rand(count, 1, 1, 1, generator=random) < 0.5
             reals = torch.where(mirrored, reals.flip(3), reals)
-        return reals
+        return reals, self.labels[which]
 
     def judge(self, samples: Tensor) -> dict[str, float]:
-        """Judge samples [n, C, H, W]: frechet, precision, recall, density, coverage, memorization, classes."""
-        pixels = from_network(samples, Form(self.shape))
-        features = self._features(pixels)
+        """Judge samples [n, *shape]: frechet, precision, recall, density, coverage, memorization, classes."""
+        features = self._features(self.modality.from_network(samples, self.form))
         as_many = features[: len(self.held_out)]
         sharp, wide = precision_recall(as_many, self.held_out), density_coverage(as_many, self.held_out)
         named = self.classifier.net.head(features).argmax(1)
@@ -76,5 +76,5 @@ class Scarce:
         }
 
     @torch.no_grad()
-    def _features(self, images: Tensor) -> Tensor:
-        return torch.cat([self.classifier(part)[0] for part in images.split(2048)])
+    def _features(self, samples: Tensor) -> Tensor:
+        return torch.cat([self.classifier(part)[0] for part in samples.split(2048)])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.metrics import classes
-from ragdist.modalities.image.classifier import classifier
+from ragdist.modalities.classifier import classifier
 from ragdist.tools.errors import UserError
 
 SAMPLES = 26_000

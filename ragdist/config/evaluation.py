@@ -17,7 +17,7 @@ METRICS = {
     "ms_ssim": (2, "similarity of pairs of samples: diversity"),
     "classes": (1, "classes covered and their shares, by the classifier"),
     "inception_score": (10, "Inception score (features inception)"),
-    "clip_faults": (1, "clips that are silent or clipped, their ends and steps, beside the data's"),
+    "clip_faults": (1, "clips that are cut off, silent, or click, beside the data's"),
 }
 
 CHEAP = ("frechet", "kid", "precision_recall", "density_coverage", "classes")  # those that suit are --metrics cheap
@@ -69,8 +69,9 @@ class EvaluateOptions:
     seed: int = option(0, at_least=0)
     """seed of the latents; sample i of a seed is always the same"""
     features: str = common("auto")
-    """what is compared: of images pixels, laplacian, classifier or inception. auto: inception with
-    --inception_weights, else what suits the data: of images a classifier where they have labels, else pixels"""
+    """what is compared: of images pixels, laplacian, classifier or inception, of clips log_mel, classifier or speaker.
+    auto: inception with --inception_weights, else what suits the data: a classifier where they have labels, else
+    pixels, of clips log_mel"""
     plugin: str = ""
     """Python files, separated by commas, with features, measures or modalities of your own; empty: the run's"""
     metrics: str = common("all")

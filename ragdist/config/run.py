@@ -96,7 +96,8 @@ class ObjectiveOptions:
     space: Literal["points", "feature"] = "points"
     """points: measure between samples, as their modality says; feature: between D's last hidden layers"""
     pool: int = option(32, at_least=1)
-    """samples are averaged down to at most so many values an axis before they are compared"""
+    """samples are averaged down to at most so many values an axis, clips' spectra to so many frames, before they are
+    compared"""
     group: int = option(32, at_least=2)
     """slots that are compared with each other (the largest divisor of the batch up to this)"""
     r1: float = common(0.1, at_least=0)

@@ -86,8 +86,12 @@ class StatsOptions:
     plugin: str = ""
     """Python files, separated by commas, with the modality of the data"""
     out: str = ""
-    """picture to write: a page of thumbnails, a row for each class (.png, .jpg or .webp)"""
+    """page to write, a row for each class: a picture of thumbnails (.png, .jpg or .webp), or samples to look at and to
+    listen to (.html)"""
     rows: int = option(20, at_least=1)
     """most rows of the page"""
     columns: int = option(10, at_least=1)
     """thumbnails in a row"""
+    decode: int = option(2_000, at_least=0)
+    """most samples that are decoded for figures of what they hold, where there are some: of sounds their loudness, ...;
+    spread evenly"""

@@ -103,6 +103,21 @@ class ShardReader:
         Raises:
             UserError: the shard cannot be had.
         """
+        found = self.payload(shard, sample)
+        if isinstance(found, BadSample):
+            return found
+        payload, label = found
+        try:
+            return self.modality.decode(torch.frombuffer(payload, dtype=torch.uint8), self.form), label
+        except ValueError as error:  # of the modality, or an empty payload
+            return self._bad(shard, sample, f"cannot be decoded: {error}")
+
+    def payload(self, shard: int, sample: int) -> tuple[memoryview, int] | BadSample:
+        """Read a sample's payload and its label, or a `BadSample`.
+
+        Raises:
+            UserError: the shard cannot be had.
+        """
         tar = self._open.get(shard) or self._opened(shard)
         offset, length, checksum, label = tar.row(sample)
         try:
@@ -113,10 +128,7 @@ class ShardReader:
             return self._bad(shard, sample, "its shard was cut off since it was indexed")
         if crc32(payload) != checksum:
             return self._bad(shard, sample, "its bytes changed since it was indexed")
-        try:
-            return self.modality.decode(torch.frombuffer(payload, dtype=torch.uint8), self.form), label
-        except ValueError as error:  # of the modality, or an empty payload
-            return self._bad(shard, sample, f"cannot be decoded: {error}")
+        return payload, label
 
     def read_all(self, places: Iterable[tuple[int, int]]) -> tuple[Tensor, list[int]] | None:
         """Read and decode samples, stored [n, *shape], and their labels; None where any is bad, which `read` names.

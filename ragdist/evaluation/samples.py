@@ -21,7 +21,7 @@ from ragdist.tools.errors import Diverged, UserError
 
 
 class Samples(Protocol):
-    """Numbered samples as they are stored."""
+    """Numbered samples as they are stored; ``changes``, where there is one, counts those that were changed, by how."""
 
     about: dict[str, Any]  # for the protocol
     seen: int | None  # samples that the generator was trained on, where that is known
@@ -91,10 +91,11 @@ class GeneratorSamples:
 class FolderSamples:
     """Files of a folder and its sub-folders, hidden ones excepted, in a random order that the seed decides.
 
-    ``notes`` says that files which may have been made at several times are judged together.
+    ``notes`` says that files which may have been made at several times are judged together. ``changes`` counts what
+    was done to those that were read, to bring them to the data's form.
 
     Args:
-        folder: of files that are payloads, as PNG.
+        folder: of files that are samples, as PNG.
         modality: of the data that they are compared with, a name.
         form: of those data.
         seed: of the order, and of which are taken where there are more than wanted.
@@ -108,6 +109,8 @@ class FolderSamples:
     def __init__(self, folder: Path, modality: str, form: Form, seed: int):
         self.making, self.modality = modalities.making(modality), modalities.training(modality)
         self.form = Form(form.shape, {**getattr(self.making, "decoding", {}), **form.spec})
+        self.brought = getattr(modalities.judging(modality), "brought", lambda file, form: (file, ()))
+        self.changes: Counter[str] = Counter()
         suffixes = [f".{extension}" for extension in self.making.payload]
         found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
         files = sorted(path for path in found if not _hidden(path.relative_to(folder)))
@@ -133,13 +136,15 @@ class FolderSamples:
 
     def _read(self, path: Path) -> Tensor:
         try:
-            data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-            return self.modality.decode(data, self.form)
+            payload, changes = self.brought(path.read_bytes(), self.form)
+            sample = self.modality.decode(torch.frombuffer(bytearray(payload), dtype=torch.uint8), self.form)
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror})") from error
         except ValueError as error:
             wanted = f"bring the {self.making.units} to the data's form, {self.making.in_words(self.form)}"
             raise UserError(f"{path} cannot be compared with the data ({error}): {wanted}") from error
+        self.changes.update(changes)
+        return sample
 
 
 def _hidden(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -139,11 +140,14 @@ class EvaluationSteps:
         fakes = self._collector.gather(world, reference.options.neighbours, logits=logits)
         samples = world.rows(torch.cat(self._kept) if self._kept else None)
         named = world.rows(torch.cat(self._named) if self._named else None)
+        changes = world.gather(dict(getattr(self.samples, "changes", {})))
         if world.rank:
             return
         if reference.labels_matter and reference.namer is reference.extractor:
             named = fakes.logits.argmax(1)
         self._fakes = fakes
+        changed = sum(map(Counter, changes), Counter())
+        self.result.notes += [f"{what}: {count:,} of {fakes.count:,} samples" for what, count in changed.items()]
         material = Material(
             features=reference.extractor.title,
             fakes=fakes,
@@ -154,6 +158,7 @@ class EvaluationSteps:
             real_samples=reference.samples,
             unit=reference.making.unit,
             units=reference.making.units,
+            form=reference.data.index.form,
             held_out=reference.held,
         )
         if reference.labels_matter:

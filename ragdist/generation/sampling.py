@@ -49,9 +49,16 @@ def sample(
 
 @torch.no_grad()
 def interpolate(
-    generator: Generator, seed: int, count: int, points: int, frames: int, *, chosen: int | None = None
+    generator: Generator,
+    seed: int,
+    count: int,
+    points: int,
+    frames: int,
+    *,
+    chosen: int | None = None,
+    closed: bool = True,
 ) -> Iterator[Tensor]:
-    """Frames of an interpolation: ``count`` samples through ``points`` latents each and back to the first.
+    """Frames of an interpolation: ``count`` samples through ``points`` latents each, ``closed``: and back to the first.
 
     Between two latents it goes along the arc (spherical interpolation): the straight line would pass
     through shorter latents than G was trained on. A sample's label stays.
@@ -61,10 +68,12 @@ def interpolate(
     stops = torch.from_numpy(stops).view(count, points, -1).to(device)
     labels = labels_for(0, count, generator.num_classes, chosen)
     labels = None if labels is None else labels.to(device)
-    for point in range(points):
+    for point in range(points if closed else points - 1):
         a, b = stops[:, point], stops[:, (point + 1) % points]
         for frame in range(frames):
             yield generator(_slerp(a, b, frame / frames), labels)
+    if not closed:
+        yield generator(stops[:, -1], labels)
 
 
 def _slerp(a: Tensor, b: Tensor, t: float) -> Tensor:

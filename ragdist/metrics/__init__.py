@@ -13,9 +13,10 @@ FEATURES = Table(
     {
         "pixels": "ragdist.modalities.image.features:PIXELS",
         "laplacian": "ragdist.modalities.image.features:LAPLACIAN",
-        "classifier": "ragdist.modalities.image.classifier:CLASSIFIER",
+        "classifier": "ragdist.modalities.classifier:CLASSIFIER",
         "inception": "ragdist.modalities.image.inception:INCEPTION",
         "log_mel": "ragdist.modalities.audio.features:LOG_MEL",
+        "speaker": "ragdist.modalities.audio.speaker:SPEAKER",
     },
 )
 

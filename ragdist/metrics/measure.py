@@ -36,6 +36,7 @@ class Material:
     real_samples: Tensor
     unit: str  # what a sample is, in words: "image"
     units: str
+    form: Any = None  # of the samples, `modalities.base.Form`
     held_out: Any | None = None
     class_names: tuple[str, ...] = ()
     class_features: str = ""  # those of the classifier that named the classes

@@ -67,6 +67,11 @@ def comparable(name: str, form: Form) -> Form:
     return Form(form.shape, {key: value for key, value in form.spec.items() if key not in of_payloads})
 
 
+def beside(name: str, most: int) -> int:
+    """How many samples a page shows beside each other, at most so many."""
+    return min(getattr(judging(name), "beside", most), most)
+
+
 def check_said(name: str, spec: Mapping[str, Any]) -> None:
     """Raises UserError where a modality says of its samples what reading them again would refuse."""
     if unknown := sorted(spec.keys() - making(name).spec):

@@ -86,6 +86,14 @@ class Encoded:
         return Form(self.shape, self.spec)
 
 
+class Statistic(NamedTuple):
+    """A figure of each of several samples, of which a summary gives the span; or what some are, which it counts."""
+
+    name: str  # "peak", "silent"
+    values: Sequence[float] | Sequence[bool]  # of a sample each
+    unit: str = ""  # "dB"
+
+
 @dataclass
 class NoOptions:
     """The options of a modality that has none."""
@@ -109,6 +117,7 @@ class Making(Protocol):
     index_options: type = NoOptions  # how members of others' shards do; of `ragdist.shards index`
     depends: Mapping[str, str] = {}  # library -> version: what payloads' bytes depend on beside the options
     begin: str  # options that `ragdist.train` may begin with: "--config cifar10"
+    begin_unlabelled: str = ""  # those for data without labels, where they differ
 
     def reading(self) -> AbstractContextManager[None]:
         """A context around many calls of `encode`."""
@@ -155,7 +164,10 @@ class Making(Protocol):
         return False
 
     def notes(self, payload: memoryview, form: Form) -> tuple[str, ...]:
-        """What `Training.decode` does to a payload that others packed and may want to know; see `Encoded`."""
+        """What `Training.decode` does to a payload that others packed and may want to know; see `Encoded`.
+
+        Raises ValueError for one that is bad, though it was decoded.
+        """
         return ()
 
     def settled(self, form: Form, notes: Mapping[str, int]) -> Form:
@@ -225,18 +237,34 @@ class Training(Protocol):
         """
 
 
+class Interpolation(NamedTuple):
+    """What of samples between latents is looked at unless the user says otherwise."""
+
+    samples: int = 64
+    points: int = 5  # latents that each passes
+    frames: int = 20  # from one of them to the next
+    closed: bool = True  # whether the way goes on from the last latent to the first, as in an endless animation
+
+
 class Judging(Protocol):
     """The third face: looking at samples, and measuring them. Samples are stored ones, [n, *form.shape]."""
 
     features: tuple[str, ...]  # names in `metrics.FEATURES` that suit, the default for data without labels first
     labelled_features: str = ""  # the default for data with labels; empty: as without
     classifier: str = ""  # features that name classes, which the measure `classes` needs; empty: there are none
+    sees: str = ""  # what `classified` shows of a sample, in words that change with it; empty: a sample is a picture
     measures: tuple[str, ...] = ()  # names in `metrics.MEASURES` that suit, beside those of any features
     quantization: str  # what storing a sample rounds, in words: "8 bits a channel"
     out: str  # where `ragdist.generate` writes to unless it is told: "grid.png"
+    beside: int = 16  # most samples that a page has room for beside each other
+    interpolation: Interpolation = Interpolation()
 
     def preview(self, samples: Tensor, form: Form, columns: int | None = None) -> Image.Image:
         """A picture of samples, row by row in so many columns: see `pictures.grid`."""
+
+    def statistics(self, payloads: Sequence[memoryview], samples: Tensor, form: Form) -> Sequence[Statistic]:
+        """Figures of payloads and of the samples that they were decoded to, in an order and of names that stay."""
+        return ()
 
     def check_out(self, out: Path, animate: bool) -> str:
         """The reason why `write` or `animate` cannot write to a path, and what to do, a sentence; empty: they can."""
@@ -255,13 +283,36 @@ class Judging(Protocol):
         return f"{len(frames)} frames of {len(frames[0])} samples"
 
     def log(self, board: Any, tag: str, samples: Tensor, form: Form, picture: Image.Image, step: int) -> None:
-        """Show samples in TensorBoard (a SummaryWriter), of which `preview` made the picture."""
+        """Show samples in TensorBoard (a SummaryWriter); `preview` made the picture of all. Each takes of the disk."""
         from ragdist.modalities import pictures
 
         board.add_image(tag, pictures.to_tensor(picture), step)
+
+    def brought(self, file: bytes, form: Form) -> tuple[bytes, tuple[str, ...]]:
+        """Bring a file of someone else's samples to this form, as a payload; and what was done to it, as "cut".
+
+        Raises:
+            ValueError: it is no sample, or cannot be brought there.
+        """
+        return file, ()
 
     def html(self, samples: Tensor, form: Form, columns: int) -> str:
         """Samples inside of a page."""
         from ragdist.modalities import pictures
 
         return pictures.inside(self.preview(samples, form, columns))
+
+    def html_rows(self, rows: Sequence[tuple[str, Tensor]], form: Form) -> str:
+        """Rows of samples, each with a name, inside of a page."""
+        from ragdist.modalities import pictures
+
+        found = [(name, self.preview(samples, form, len(samples))) for name, samples in rows]
+        return pictures.inside(pictures.named_rows(found))
+
+    def classified(self, samples: Tensor, form: Form) -> Tensor:
+        """Pictures uint8 [n, C, H, W] of samples, in which the data's classifier finds their class."""
+        return samples
+
+    def vary(self, pictures: Tensor, uniform: np.ndarray) -> Tensor:
+        """Transform such pictures at random in the classifier's training: picture i by ``uniform`` [i, 3] in [0, 1)."""
+        return pictures

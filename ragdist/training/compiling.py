@@ -4,6 +4,7 @@ Nothing of it is imported before it is used: that takes as long as PyTorch itsel
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -36,6 +37,8 @@ def compiled(*functions: Callable) -> list[Callable]:
     """
     # What else was compiled in this process is forgotten: of each function PyTorch keeps code for a handful of cases.
     torch.compiler.reset()
+    # Fourier transforms run as they do uncompiled, which is fast.
+    warnings.filterwarnings("ignore", "Torchinductor does not support code generation for complex operators")
     return [torch.compile(function, dynamic=False, fullgraph=True) for function in functions]
 
 

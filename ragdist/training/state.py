@@ -35,7 +35,7 @@ class TrainingState:
 
     def __init__(self, config: Config, index: Index, device: torch.device):
         if config.network.labels and not index.classes:
-            raise UserError("--network.labels true: these data have no labels; leave it out")
+            raise UserError("--network.labels true: these data have no labels; give --network.labels false")
         self.config, self.index = config, index
         self.code = identity.code_of(config, index.packages)
         self.modality = modality = modalities.training(index.codec)

@@ -118,7 +118,7 @@ CASES = [
     bad("a.flac cut off, in windows", sound("FLAC", samples=tone(40000))[:-60], "it is damaged|it ends after",
         (*OPTIONS, "--slice=windows")),
     bad("a.ogg cut off", sound("OGG", "VORBIS", rate=8000)[:-9], "it is cut off"),
-    bad("a.mp3 cut off", sound("MP3", "MPEG_LAYER_III", rate=8000)[:-200], "it ends after"),
+    bad("a.mp3 cut off", sound("MP3", "MPEG_LAYER_III", rate=8000)[:-200], "it is cut off: its header says"),
     bad("a.aiff cut off", sound("AIFF")[:-9], "it is cut off"),
     bad("a.wav with NaN", with_number(np.nan), "it holds numbers that are not finite"),
     bad("a.wav with infinity", with_number(np.inf), "it holds numbers that are not finite"),

@@ -18,6 +18,7 @@ import numpy as np
 from ragdist import modalities
 from ragdist.config.shards import IndexOptions
 from ragdist.data.index import NO_LABEL, TABLE
+from ragdist.data.indexing.kinds import modality_of, payloads_of
 from ragdist.data.indexing.tar_files import Tar, mapped
 from ragdist.data.indexing.tar_samples import Payloads, Sample, group, label_of
 from ragdist.data.indexing.tar_walk import Member, NoTar, TarDamage, printable, walk
@@ -51,8 +52,7 @@ class Plan:
     @property
     def payloads(self) -> Payloads:
         """The members that are payloads."""
-        making = modalities.making(self.modality)
-        return Payloads(making.payload, making.unit, making.units)
+        return payloads_of(modalities.making(self.modality))
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ def make_plan(found: list[Tar], scratch: Path, options: IndexOptions, own: Calla
     for tar in found:
         with mapped(tar, scratch, keep=True) as data:  # the tar's own job needs it, too
             samples = _samples(tar.place, data)[0]
-            modality = options.modality or _modality(tar.place, samples, said)
+            modality = options.modality or modality_of(tar.place, samples, said)
             making, mine = modalities.making(modality), own(modality)
-            payloads = Payloads(making.payload, making.unit, making.units)
+            payloads = payloads_of(making)
             chosen = said or payloads.choose(samples)
             if chosen is None:
                 raise UserError(
@@ -135,19 +135,6 @@ def make_plan(found: list[Tar], scratch: Path, options: IndexOptions, own: Calla
                 first, look = f"{printable(sample.key)} of {tar.place}", making.loses(form, mine)
                 return Plan(modality, chosen, form.shape, first, look, dict(form.spec))
     raise UserError(f"no sample can be read: {why or 'there is none in the shards'}")
-
-
-def _modality(place: str, samples: list[Sample], payload: str) -> str:
-    """The modality that most of the samples have a payload of; that of ``payload`` where it is said.
-
-    Raises:
-        UserError: two are equally likely.
-    """
-    count = {
-        name: sum(any(e in sample.members for e in making.payload) for sample in samples) + (payload in making.payload)
-        for name, making in modalities.all_making().items()
-    }
-    return modalities.most_likely(place, count)
 
 
 def survey(job: Job, advance: Advance) -> None:
@@ -169,6 +156,7 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
     for number, sample in enumerate(samples):
         try:
             member, label = _read(sample, data, job, payloads)
+            notes = notes_of(_bytes(data, member), job.plan.form)
         except ValueError as error:
             line = f"{job.tar.place}: sample {printable(sample.key)} at byte {sample.start:,}: {error}"
             if job.options.bad != "skip":
@@ -177,7 +165,7 @@ def _look(job: Job, data: mmap.mmap, advance: Advance) -> Found:
             continue
         crc = zlib.crc32(memoryview(data)[member.offset : member.offset + member.size])
         number_of = NO_LABEL if label is None else values.setdefault(label, len(values))
-        noted.update(notes_of(_bytes(data, member), job.plan.form))
+        noted.update(notes)
         rows.append((member.offset, member.size, crc, number_of))
         keys.append(sample.key)
         for extension, other in sample.members.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ragdist import modalities
 from ragdist.data import index as index_file
 from ragdist.data.index import Index
 from ragdist.data.indexing.tar_walk import printable
@@ -24,6 +27,7 @@ if TYPE_CHECKING:  # counts need no PyTorch: it is imported where samples are re
 BAR = 40  # characters of the longest bar
 LISTED = 100  # classes that are printed
 _FETCHED = 4  # remote shards that samples are shown from
+_CHUNK = 64  # samples that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Stats:
         lines = [
             f"{self.where}",
             f"samples  {index.samples:,} of shape {list(index.shape)} ({index.codec})",
+            *([f"         {modalities.making(index.codec).in_words(index.form)}"] if index.spec else []),
             f"shards   {len(sizes):,} of {_span(sizes)} samples",
             f"bytes    {index.bytes:,} in shards, {int(lengths.sum(dtype=np.int64)):,} in samples",
             f"         of a sample: min {int(lengths.min()):,}, median {middle:,}, max {int(lengths.max()):,}",
@@ -76,18 +81,8 @@ def pick(stats: Stats, rows: int, columns: int) -> list[tuple[str, Tensor]]:
     Classes, and a class's samples, are spread evenly over the data. Without labels the rows have no names.
     Of remote shards a few are fetched. Samples that cannot be read are left out.
     """
-    from ragdist.data.reader import ShardReader
-
     index = stats.index
-    starts = np.cumsum([0, *(shard.samples for shard in index.shards)])
-    with TemporaryDirectory(prefix="ragdist-stats-") as folder:
-        files = ShardFiles(stats.where, index, Cache(Path(folder), index.bytes * 2))
-        near = np.ones(index.samples, bool)
-        if Store(stats.where).local is None or any(files.remote(n) for n in range(len(index.shards))):
-            chosen = _evenly(np.arange(len(index.shards)), _FETCHED)
-            near[:] = False
-            for shard in chosen:
-                near[starts[shard] : starts[shard + 1]] = True
+    with _opened(stats) as (reader, near):
         if index.classes:
             present = np.unique(stats.labels[near & (stats.labels >= 0)])
             groups = [
@@ -97,20 +92,82 @@ def pick(stats: Stats, rows: int, columns: int) -> list[tuple[str, Tensor]]:
         else:
             every = _evenly(np.flatnonzero(near), rows * columns)
             groups = [("", every[i : i + columns]) for i in range(0, len(every), columns)]
-        reader = ShardReader(files)
-        shown = [(name, _samples(reader, starts, numbers)) for name, numbers in groups]
+        shown = [(name, _read(reader, numbers)[1]) for name, numbers in groups]
     return [(name, samples) for name, samples in shown if len(samples)]
 
 
-def _samples(reader: ShardReader, starts: np.ndarray, numbers: np.ndarray) -> Tensor:
+def figures(stats: Stats, most: int) -> list[str]:
+    """Lines with the spans of what the modality counts of samples, of at most so many that are read, spread evenly.
+
+    Of remote shards a few are fetched. Empty where the modality counts nothing.
+    """
+    judging = modalities.judging(stats.index.codec)
+    count = getattr(judging, "statistics", None)
+    if count is None or not most:
+        return []
+    found: dict[str, tuple[str, list]] = {}
+    with _opened(stats) as (reader, near):
+        chosen = _evenly(np.flatnonzero(near), most)
+        read = 0
+        for numbers in np.array_split(chosen, -(-len(chosen) // _CHUNK)):
+            payloads, samples = _read(reader, numbers)
+            read += len(payloads)
+            for statistic in count(payloads, samples, stats.index.form) if payloads else ():
+                found.setdefault(statistic.name, (statistic.unit, []))[1].extend(statistic.values)
+            if not found and payloads:
+                return []
+    of = f"{read:,} samples" if len(chosen) < stats.index.samples else f"all {read:,} samples"
+    lines = [f"of {of}" + ", spread evenly" * (len(chosen) < stats.index.samples)]
+    if unread := len(chosen) - read:
+        lines[0] += f" ({unread:,} cannot be read: `python -m ragdist.shards check` says why)"
+    width = max(map(len, found), default=0)
+    return lines + [f"  {name:<{width}}  {_words(values, unit)}" for name, (unit, values) in found.items()]
+
+
+def _words(values: list, unit: str) -> str:
+    if isinstance(values[0], bool):
+        return f"{sum(values):,} ({sum(values) / len(values):.1%})"
+    ordered = [round(value, 3) + 0.0 for value in sorted(values)]  # a zero without a sign
+    middle = ordered[(len(ordered) - 1) // 2]
+    return f"min {ordered[0]:,}, median {middle:,}, max {ordered[-1]:,} {unit}".rstrip()
+
+
+@contextmanager
+def _opened(stats: Stats) -> Iterator[tuple[ShardReader, np.ndarray]]:
+    """A reader, and which samples it may read, bool [samples]: all where shards are here, else those of a few."""
+    from ragdist.data.reader import ShardReader
+
+    index, starts = stats.index, _starts(stats.index)
+    with TemporaryDirectory(prefix="ragdist-stats-") as folder:
+        files = ShardFiles(stats.where, index, Cache(Path(folder), index.bytes * 2))
+        near = np.ones(index.samples, bool)
+        if Store(stats.where).local is None or any(files.remote(n) for n in range(len(index.shards))):
+            near[:] = False
+            for shard in _evenly(np.arange(len(index.shards)), _FETCHED):
+                near[starts[shard] : starts[shard + 1]] = True
+        yield ShardReader(files), near
+
+
+def _starts(index: Index) -> np.ndarray:
+    """The number of each shard's first sample, and of all."""
+    return np.cumsum([0, *(shard.samples for shard in index.shards)])
+
+
+def _read(reader: ShardReader, numbers: np.ndarray) -> tuple[list[memoryview], Tensor]:
+    """Payloads and decoded samples of those that can be read."""
     import torch
 
     from ragdist.data.reader import BadSample
 
+    starts = _starts(reader.index)
     shards = np.searchsorted(starts, numbers, side="right") - 1
-    found = [reader.read(int(s), int(n - starts[s])) for s, n in zip(shards, numbers, strict=True)]
-    good = [item[0] for item in found if not isinstance(item, BadSample)]
-    return torch.stack(good) if good else torch.empty(0)
+    payloads, samples = [], []
+    for shard, number in zip(shards.tolist(), (numbers - starts[shards]).tolist(), strict=True):
+        payload, sample = reader.payload(shard, number), reader.read(shard, number)
+        if not isinstance(payload, BadSample) and not isinstance(sample, BadSample):
+            payloads.append(payload[0])
+            samples.append(sample[0])
+    return payloads, torch.stack(samples) if samples else torch.empty(0)
 
 
 def _evenly(items: np.ndarray, most: int) -> np.ndarray:

@@ -67,10 +67,14 @@ class Payloads:
     Args:
         kinds: extensions of the modality's payloads, the usual ones first.
         unit, units: what a sample is, for messages: "image", "images".
+        unread: extensions of such samples that are not read.
+        convert: how these are converted, for messages.
     """
 
-    def __init__(self, kinds: tuple[str, ...], unit: str, units: str):
-        self.kinds, self.unit, self.units = kinds, unit, units
+    def __init__(
+        self, kinds: tuple[str, ...], unit: str, units: str, unread: frozenset[str] = frozenset(), convert: str = ""
+    ):
+        self.kinds, self.unit, self.units, self.unread, self.convert = kinds, unit, units, unread, convert
 
     def choose(self, samples: list[Sample]) -> str | None:
         """Choose the extension to read: empty where no sample has more than one; None where nothing is fit."""
@@ -97,7 +101,12 @@ class Payloads:
                 f"it has no {self.unit} but {has}: the key ends at the first dot of a name; "
                 f"rename the files, or give --payload {printable(dotted[0])[:60]} if that is what it is called"
             )
-        raise ValueError(f"it has no {self.unit}, only {has}")
+        raise ValueError(f"it has no {self.unit}, only {has}{self._advice(sample)}")
+
+    def _advice(self, sample: Sample) -> str:
+        unread = next((extension for extension in sample.members if extension in self.unread), None)
+        how = f", {self.convert}" if self.convert else ""
+        return "" if unread is None else f"; .{unread} is of a kind that is not read here: convert it first{how}"
 
     def is_dotted(self, extension: str) -> bool:
         """Whether a file's name has dots before the ending of a payload, which may not be meant as an extension."""

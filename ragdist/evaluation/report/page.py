@@ -1,4 +1,4 @@
-"""The page of an evaluation: HTML with every picture inside."""
+"""The page of an evaluation: HTML with every picture, and every sound, inside."""
 
 import html
 from collections.abc import Callable, Sequence
@@ -18,16 +18,17 @@ from ragdist.metrics.measure import Figure
 from ragdist.modalities import pictures
 from ragdist.tools import charts
 
-_GRID, _PAIRS, _ROWS, _FRAMES = 80, 16, 6, 10
+_COLUMNS, _ROWS = 10, 8  # of samples
+_PAIRS, _WAYS, _FRAMES, _CLASSES = 16, 6, 10, 10
 _LOSSES = ("loss_g", "loss_d")
 
 STYLE = """
 :root { color-scheme: light dark }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2.2rem }
+h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2.2rem } h3 { font-size: .95rem; margin: .5rem 0 .2rem }
 table { border-collapse: collapse } th, td { padding: .15rem .8rem .15rem 0; text-align: left }
 tr { border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent) }
-td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.pairs { margin-bottom: 1rem } td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 td.of, p.small, pre { font-size: .82rem }
 td.of, p.small { opacity: .75 } pre { overflow-x: auto }
 img { max-width: 100%; border-radius: 3px } svg { max-width: 100%; height: auto }
@@ -55,22 +56,27 @@ def build(
         earlier: rows of `history.remember`.
         metrics: rows of the run's metrics.jsonl.
     """
-    title = html.escape(f"Evaluation of {found.samples['path']}")
     body = [
-        f"<h1>{title}</h1>",
         f"<pre>{html.escape(chr(10).join(protocol))}</pre>",
         _table(found, cells),
         *(f"<p class='small'>{html.escape(note)}.</p>" for note in found.result.notes),
         _samples(opened),
+        _by_class(opened),
         _neighbours(found, opened),
         _classes(found),
         _interpolation(opened),
         _plane(found, earlier),
         _curves(earlier, metrics, modalities.making(opened.data.index.codec).units),
     ]
+    return document(f"Evaluation of {found.samples['path']}", body)
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """A page of a title, which is text, and of parts in HTML, of which empty ones are left out."""
+    title = html.escape(title)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     head = f"<head>{head}<style>{STYLE}</style></head>"
-    content = "\n".join(part for part in body if part)
+    content = "\n".join(part for part in (f"<h1>{title}</h1>", *body) if part)
     return f'<!doctype html>\n<html lang="en">{head}<body>\n{content}\n</body></html>\n'
 
 
@@ -87,9 +93,28 @@ def _table(found: Evaluation, cells: Callable[[Figure], tuple[str, ...]]) -> str
 
 
 def _samples(opened: Opened) -> str:
-    count = opened.samples.available(_GRID)
+    columns = modalities.beside(opened.data.index.codec, _COLUMNS)
+    count = opened.samples.available(_ROWS * columns)
     samples = torch.cat([part.samples for part in opened.samples.batches(range(count), count)])
-    return section("Samples", _html(opened, samples, 10), f"Samples 0 to {count - 1:,}.")
+    return section("Samples", _html(opened, samples, columns), f"Samples 0 to {count - 1:,}.")
+
+
+def _by_class(opened: Opened) -> str:
+    """A row of samples for each class that a generator was asked for."""
+    samples, index = opened.samples, opened.data.index
+    judging = modalities.judging(index.codec)
+    if not (isinstance(samples, GeneratorSamples) and samples.labelled and hasattr(judging, "html_rows")):
+        return ""
+    columns = modalities.beside(index.codec, _COLUMNS)
+    count = samples.generator.num_classes
+    names = index.classes if len(index.classes) == count else list(map(str, range(count)))
+    rows = []
+    for chosen in pictures.evenly(count, _CLASSES):
+        made = next(sampling.sample(samples.generator, samples.seed, columns, chosen=chosen))
+        rows.append((names[chosen], samples.stored(made).cpu()))
+    shown = f"; {len(rows)} of {count} classes" if len(rows) < count else ""
+    text = f"Samples of each class that was asked for, all of the same latents{shown}."
+    return section("Samples by class", judging.html_rows(rows, index.form), text)
 
 
 def _neighbours(found: Evaluation, opened: Opened) -> str:
@@ -98,19 +123,22 @@ def _neighbours(found: Evaluation, opened: Opened) -> str:
         return ""
     distance, units = to_train.distance[:, 0], modalities.making(opened.data.index.codec).units
     count = min(_PAIRS, len(distance))
+    columns = modalities.beside(opened.data.index.codec, count)
     parts = []
     for what, chosen in (
         ("The first samples", range(count)),
         ("The nearest pairs", distance.argsort()[:count].tolist()),
     ):
+        chosen = list(chosen)[: len(chosen) // columns * columns]
         fakes = torch.cat([next(iter(opened.samples.batches(range(i, i + 1), 1))).samples for i in chosen])
-        reals, _ = found.data.samples(found.numbers[to_train.index[list(chosen), 0].numpy()])
-        pairs = torch.cat([fakes, reals])
+        reals, _ = found.data.samples(found.numbers[to_train.index[chosen, 0].numpy()])
+        pairs = zip(fakes.split(columns), reals.split(columns), strict=True)
         span = [float(distance[i]) for i in chosen]
         text = (
             f"{what} (above) and their nearest training {units} (below); distances {min(span):.3g} to {max(span):.3g}."
         )
-        parts.append(_html(opened, pairs, count) + f"<p class='small'>{html.escape(text)}</p>")
+        parts += [f"<div class='pairs'>{_html(opened, torch.cat(pair), columns)}</div>" for pair in pairs]
+        parts.append(f"<p class='small'>{html.escape(text)}</p>")
     return section(f"Nearest training {units}", "".join(parts))
 
 
@@ -134,11 +162,12 @@ def _interpolation(opened: Opened) -> str:
     samples = opened.samples
     if not isinstance(samples, GeneratorSamples):
         return ""
-    steps = sampling.interpolate(samples.generator, samples.seed, _ROWS, 2, _FRAMES - 1)
-    frames = [samples.stored(step) for step, _ in zip(steps, range(_FRAMES), strict=False)]
+    columns = modalities.beside(opened.data.index.codec, _FRAMES)
+    steps = sampling.interpolate(samples.generator, samples.seed, _WAYS, 2, columns - 1, closed=False)
+    frames = [samples.stored(step) for step in steps]
     rows = torch.stack(frames, 1).flatten(0, 1).cpu()
-    text = "Each row goes from one latent to another; a jump is a hole, equal pictures are a collapse."
-    return section("Between latents", _html(opened, rows, _FRAMES), text)
+    text = "Each row goes from one latent to another; a jump is a hole, an even row is a collapse."
+    return section("Between latents", _html(opened, rows, columns), text)
 
 
 def _plane(found: Evaluation, earlier: list[dict[str, Any]]) -> str:

@@ -14,20 +14,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ragdist.modalities.audio import clip, sound_file
-from ragdist.modalities.audio.options import (
-    LEAST_RATE,
-    MOST_RATE,
-    MOST_SECONDS,
-    AudioIndexOptions,
-    AudioOptions,
-    length,
-)
+from ragdist.modalities.audio import clip, foreign, sound_file
+from ragdist.modalities.audio.options import LEAST_RATE, MOST_RATE, AudioIndexOptions, AudioOptions
 from ragdist.modalities.audio.recording import Recording
 from ragdist.modalities.base import Encoded, Form
 
 unit, units = "clip", "clips"
-payload = ("flac", "wav", "mp3", "ogg", "opus")
+payload = ("flac", "wav", "mp3", "ogg", "opus", "oga", "wave", "aif", "aiff")
 suffixes = frozenset((
     ".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".w64",
     ".rf64", ".sph",
@@ -42,7 +35,9 @@ spec = frozenset(("rate",))
 options = AudioOptions
 index_options = AudioIndexOptions
 begin = "--config speech"
+begin_unlabelled = f"{begin} --network.labels false"
 reading = nullcontext
+describe, notes, loses, in_words = foreign.describe, foreign.notes, foreign.loses, foreign.in_words
 
 
 def _versions() -> dict[str, str]:
@@ -142,35 +137,11 @@ def _of_row(row: Mapping[str, Any]) -> Recording:
     return Recording(_by_frames(samples), rate)
 
 
-# Shards that others wrote.
-
-
-def describe(payload: memoryview, options: AudioIndexOptions) -> Form:
-    with sound_file.opened(payload) as sound:
-        seconds = options.seconds or sound.frames / sound.rate
-        if seconds > MOST_SECONDS:
-            raise ValueError(f"it lasts {seconds:,.0f} seconds: say with --seconds how much of it is a sample")
-        return Form((options.channels or sound.channels, length(sound.rate, seconds)), {"rate": sound.rate})
-
-
-def in_words(form: Form) -> str:
-    channels, count = form.shape
-    name = {1: "mono", 2: "stereo"}.get(channels, f"{channels} channels")
-    return f"{count:,} samples at {form.spec['rate']:,} Hz, {name}"
-
-
-def loses(form: Form, options: AudioIndexOptions) -> bool:
-    return True  # a longer clip would be cut, and of several channels one be made
-
-
 def refusal(first: tuple[str, Form], other: tuple[str, Form], *, writing: bool) -> str:
+    if not writing:
+        return foreign.refusal(first, other)
     (name, form), (odd, odd_form) = first, other
     if form == odd_form:
         return ""
     words = f"clips of different forms: {name} is {in_words(form)}, {odd} is {in_words(odd_form)}"
-    if writing:
-        return f"{words}; give --channels 1 or 2"
-    same = f"it is {in_words(odd_form)}, and the first sample, {name}, {in_words(form)}"
-    if form.spec != odd_form.spec:
-        return f"{same}: all must be of one rate; `python -m ragdist.shards SOURCE OUT --rate N` writes such shards"
-    return f"{same}: give --seconds" if form.shape[1] != odd_form.shape[1] else f"{same}: give --channels 1 or 2"
+    return f"{words}; give --channels 1 or 2"

@@ -6,37 +6,57 @@ from torch import Tensor
 from ragdist.config.evaluation import METRICS
 from ragdist.metrics.measure import Figure, Material, Measure, Neighbours, Result
 
-_END = 128  # a clip's first, and last, so manyth part: 8 ms of a second
-_SILENT = 10 ** (-50 / 20)  # peak
-_CLIPPED = 32_700 / 32_768
+_FULL = 32_767  # of int16: two such samples in a row are a wave cut off
+_SILENT = 10 ** (-50 / 20) * 32_768  # peak, above the noise that 8 bits leave
+_END = 0.005  # seconds
+_MOST = 0.99  # share of the data's clips that are no worse
+_HEARD = 1e-3  # power of an end by that of all, -30 dB: less is no click
+_LEAST = 1e-9  # power
 
 
 def _faults(material: Material, found: Neighbours, result: Result) -> None:
-    of = f"{len(material.fake_samples):,} + {len(material.real_samples):,} clips"
-    for (name, title, value), (_, _, ideal) in zip(
-        _figures(material.fake_samples), _figures(material.real_samples), strict=True
+    fakes, reals = material.fake_samples, material.real_samples
+    rate = material.form.spec["rate"]
+    (ends, steps), (real_ends, real_steps) = (_loudness(clips, rate) for clips in (fakes, reals))
+    loudest, largest = real_ends.quantile(_MOST).clamp(min=_HEARD), real_steps.quantile(_MOST)
+    of = f"{len(fakes):,} + {len(reals):,} clips"
+    for name, title, value, ideal in (
+        ("clipped", "clips cut off at full scale", _clipped(fakes), _clipped(reals)),
+        ("silent", "silent clips", _silent(fakes), _silent(reals)),
+        ("loud_ends", "clips with a louder end than 99% of the data's", ends > loudest, real_ends > loudest),
+        ("clicks", "clips with a larger step than 99% of the data's", steps > largest, real_steps > largest),
+        ("end_level", "louder end (5 ms) by all of a clip, dB, median", _decibels(ends), _decibels(real_ends)),
     ):
-        result.figures.append(Figure(name, title, value, None, f"{ideal:.2g}", of))
+        figure, best = (float(x.double().mean()) for x in (value, ideal))
+        result.figures.append(Figure(name, title, figure, None, f"{best:.2g}", of))
 
 
-def _figures(clips: Tensor) -> list[tuple[str, str, float]]:
-    """(name, title, value) of clips int16 [n, C, T]; what the data have is the ideal."""
-    peak = clips.float().abs().amax((1, 2)) / 32768
-    energy = clips.float().div(32768).square().mean(1)
-    end = max(energy.shape[1] // _END, 1)
-    level = energy.mean(1).clamp(min=1e-12)
-    ends = (energy[:, :end].mean(1) + energy[:, -end:].mean(1)) / 2
-    return [
-        ("clipped", "clips at full scale", float((peak >= _CLIPPED).double().mean())),
-        ("silent", "silent clips", float((peak < _SILENT).double().mean())),
-        ("end_energy", "power at a clip's ends by that of all of it", float((ends / level).double().mean())),
-        ("step", "largest step between samples by the peak", float((_steps(clips) / peak.clamp(min=1e-4)).mean())),
-    ]
+def _clipped(clips: Tensor) -> Tensor:
+    """Which clips int16 [n, C, T] have two samples at full scale in a row, bool [n]."""
+    full = (clips >= _FULL) | (clips <= -_FULL)
+    return (full[..., 1:] & full[..., :-1]).flatten(1).any(1)
 
 
-def _steps(clips: Tensor) -> Tensor:
-    samples = clips.float() / 32768
-    return torch.diff(samples, dim=2).abs().amax((1, 2))
+def _silent(clips: Tensor) -> Tensor:
+    return clips.flatten(1).int().abs().amax(1) < _SILENT
+
+
+def _loudness(clips: Tensor, rate: int) -> tuple[Tensor, Tensor]:
+    """Of clips int16 [n, C, T]: the power of the louder end by that of all, and the largest step by the peak, [n]."""
+    ends, steps = [], []
+    count = min(max(round(rate * _END), 1), clips.shape[2])
+    for part in clips.split(256):
+        samples = part.float() / 32_768
+        power = samples.square().mean(1)
+        both = torch.maximum(power[:, :count].mean(1), power[:, -count:].mean(1))
+        ends.append(both / power.mean(1).clamp(min=_LEAST))
+        peak = samples.abs().amax((1, 2)).clamp(min=_LEAST)
+        steps.append(samples.diff(dim=2).abs().amax((1, 2)) / peak)
+    return torch.cat(ends), torch.cat(steps)
+
+
+def _decibels(power: Tensor) -> Tensor:
+    return power.quantile(0.5).clamp(min=1e-6).log10() * 10
 
 
 CLIP_FAULTS = Measure(_faults, METRICS["clip_faults"][0], of_samples=True)

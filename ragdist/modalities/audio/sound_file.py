@@ -14,12 +14,14 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ragdist.modalities.audio import endings
+from ragdist.modalities.audio import endings, mp3
 from ragdist.tools.errors import UserError
 
 BLOCK = 1 << 18  # frames that are read at a time
 MOST_CHANNELS = 64
 
+UNKNOWN = 1 << 62  # frames, or more, of a FLAC whose header has none
+_AGAIN = "convert it, as with ffmpeg -i a.flac b.flac"
 _CONVERT = ", which cannot be read here: convert it, as with ffmpeg -i a.{} a.flac"
 # First bytes of what people take for a sound file, and what it is.
 _OTHERS = (
@@ -71,16 +73,6 @@ class SoundFile:
             raise ValueError("it holds numbers that are not finite")
         return found
 
-    def read_int16(self, count: int) -> np.ndarray:
-        """Read the first frames as int16 [count, channels]. Raises ValueError for damage."""
-        try:
-            found = self._file.read(count, dtype="int16", always_2d=True)
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"it is damaged ({_words(error)})") from error
-        if len(found) != count:
-            raise ValueError(f"it ends after {len(found):,} of {self.frames:,} frames: it is cut off")
-        return found
-
     def blocks(self) -> Iterator[np.ndarray]:
         """Read the whole file in blocks, float32 [up to BLOCK, channels]."""
         for start in range(0, self.frames, BLOCK):
@@ -101,6 +93,8 @@ def opened(data: bytes | memoryview | BinaryIO) -> Iterator[SoundFile]:
     if not size:
         raise ValueError("it is empty")
     endings.check(file, size)
+    if mp3.is_mp3(head) and (whole := mp3.counted(file)):
+        file = io.BytesIO(whole)
     file.seek(0)
     try:
         sound = library().SoundFile(file)
@@ -111,6 +105,8 @@ def opened(data: bytes | memoryview | BinaryIO) -> Iterator[SoundFile]:
             raise ValueError(f"it has {sound.channels} channels")
         if not sound.frames:
             raise ValueError("it holds no sound: it has no frames")
+        if sound.frames >= UNKNOWN:
+            raise ValueError(f"it does not say how long it is, as if written to a pipe: {_AGAIN}")
         yield SoundFile(sound, size)
 
 

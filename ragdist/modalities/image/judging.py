@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from ragdist.modalities import pictures
-from ragdist.modalities.base import Form
+from ragdist.modalities.base import Form, Interpolation
 from ragdist.modalities.image.preview import grid, tiles
+from ragdist.modalities.image.training import augment
 
 features = ("pixels", "laplacian", "classifier", "inception")
 labelled_features = "classifier"
@@ -22,6 +24,8 @@ classifier = "classifier"
 measures = ("swd", "ms_ssim", "inception_score")
 quantization = "8 bits a channel"
 out = "grid.png"
+beside = 16
+interpolation = Interpolation()
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -58,5 +62,22 @@ def log(board: Any, tag: str, samples: Tensor, form: Form, picture: Image.Image,
     board.add_image(tag, pictures.to_tensor(picture), step)
 
 
+def brought(file: bytes, form: Form) -> tuple[bytes, tuple[str, ...]]:
+    return file, ()  # how an image is resized decides its figures: that is its owner's part
+
+
 def html(samples: Tensor, form: Form, columns: int) -> str:
     return pictures.inside(grid(samples, columns))
+
+
+def html_rows(rows: Sequence[tuple[str, Tensor]], form: Form) -> str:
+    return pictures.inside(pictures.named_rows([(name, grid(samples, len(samples))) for name, samples in rows]))
+
+
+def classified(samples: Tensor, form: Form) -> Tensor:
+    return samples
+
+
+def vary(pictures: Tensor, uniform: np.ndarray) -> Tensor:
+    padding = max(min(pictures.shape[2:]) // 8, 1)
+    return augment(pictures, uniform, padding, False)  # no mirroring: a mirrored digit is none
