@@ -97,6 +97,8 @@ def draw(
     about = generator_file.about(path)  # a path that cannot be written to is refused before PyTorch has to work
     judging = modalities.judging(about["codec"]) if about.get("codec") in modalities.MODALITIES else None
     out = Path(options.out or (judging.out if judging else "samples"))
+    if animate and not out.name.strip("."):
+        raise UserError(f"--out {out}: it is a folder, and samples between latents go into one file: name one in it")
     if judging and (problem := judging.check_out(out, animate)):
         raise UserError(f"--out {out}: {problem}")
     if out.suffix and out.is_dir():

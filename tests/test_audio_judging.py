@@ -102,6 +102,8 @@ def test_names_that_hold_no_clips_are_refused(place):
     assert refused_here(draw, run, "--out=a.mp3") == "--out a.mp3: end it in .wav, or name a folder"
     assert refused_here(draw, run, "--out=a.gif", "--interpolate").endswith("into one file, a WAV; name it a.wav")
     assert refused_here(draw, run, "--out=a", "--interpolate").endswith("into one file, a WAV; name it a.wav")
+    for folder in (".", "..", "/"):
+        assert refused_here(draw, run, f"--out={folder}", "--interpolate").endswith("go into one file: name one in it")
     assert "did you mean 'high'?" in refused_here(draw, run, "--class=hihg")
     many = torch.zeros(1, 1, 1, dtype=torch.int16).expand(2_000_000, 1, 1)
     assert refused_here(lambda words: judging.write(many, FORM, Path(words[0]), None), "a.wav") == (

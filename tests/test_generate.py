@@ -132,6 +132,7 @@ def test_an_animation(run, tmp_path):
         (["{run}", "--class=x"], "no such class"),
         (["{run}", "--out=a.bmp"], "end it in .png"),
         (["{run}", "--interpolate", "--out=a.png"], "name it a.gif"),
+        (["{run}", "--interpolate", "--out=."], "go into one file: name one in it"),
         (["{run}", "--n=0"], "at least 1"),
         (["{run}", "--nn=5"], "unknown option --nn"),
         (["{run}", "--seed=-1"], "0 or more"),
