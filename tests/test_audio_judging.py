@@ -12,6 +12,7 @@ import soundfile
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ragdist.evaluate import main as judge
 from ragdist.generate import main as draw
 from ragdist.modalities.audio import judging, listen
 from ragdist.modalities.base import Form
@@ -137,7 +138,12 @@ def test_long_clips_leave_event_files_and_pages_small(tmp_path):
     noise = (torch.rand(1, 2, 1 << 20) * 20_000).to(torch.int16)
     page = listen.players(noise, Form((2, 1 << 20), {"rate": 96_000}), 6)
     assert "<audio" not in page
-    assert "too long to be played in a page" in page
+    assert "too long, or of too many channels, to be played in a page" in page
+    for channels, rate in ((3, 8_000), (9, 44_100), (1, 70_001)):  # MP3 has two, FLAC eight, and not any rate
+        page = listen.players(
+            noise[:, :1, : 1 << 16].expand(1, channels, -1), Form((channels, 1 << 16), {"rate": rate}), 6
+        )
+        assert "<audio" not in page
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +167,14 @@ def test_a_run_of_clips_is_judged(place, judged):
     assert found["loud_ends"] == 1  # of an untrained network
     assert "16 bits a sample" in judged
     assert "mel spectra" in judged
+
+
+def test_weights_for_features_that_clips_have_not_are_refused(place):
+    words = [str(place / "run"), "--device=cpu", f"--data={place / 'data'}", f"--cache={place / 'cache'}"]
+    for features in ("auto", "log_mel"):
+        assert refused_here(judge, *words, "--inception_weights=w.pth", f"--features={features}") == (
+            "--inception_weights w.pth: clips have no features inception; leave it out"
+        )
 
 
 def test_the_page_has_players_pictures_and_a_row_for_each_class(place, judged):

@@ -183,14 +183,15 @@ def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple
         UserError: an unknown measure, or one that was asked for and does not suit.
     """
     judging, kind = modalities.judging(data.index.codec), options.features
-    labelled = len(data.index.classes) >= 2
+    labelled, units = len(data.index.classes) >= 2, modalities.making(data.index.codec).units
+    if (weights := options.inception_weights) and _of_others("inception", "features", judging):
+        raise UserError(f"{option}inception_weights {weights}: {units} have no features inception; leave it out")
     if kind == "auto":
         kind = (labelled and judging.labelled_features) or judging.features[0]
-        if options.inception_weights and "inception" in judging.features:
+        if options.inception_weights:
             kind = "inception"
     elif kind not in FEATURES or _of_others(kind, "features", judging):
         known = [name for name in FEATURES if not _of_others(name, "features", judging)]
-        units = modalities.making(data.index.codec).units
         raise UserError(f"{option}features {kind}: {units} have no such features{nearest(kind, known)}")
     if options.metrics == "all":
         suit = [name for name in MEASURES.working(_measure) if _suits(name, kind, judging)]

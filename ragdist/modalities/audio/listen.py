@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ragdist.modalities.audio.picture import WIDTH, tiles
 from ragdist.modalities.base import Form
+from ragdist.tools.errors import UserError
 
 PAUSE = 0.3  # seconds behind each of several clips
 _FADE = 0.003  # seconds at a clip's ends, where it meets a pause: what begins or ends loud would click there
@@ -60,7 +61,7 @@ def players(samples: Tensor, form: Form, columns: int) -> str:
         silent += not player
         cells.append(f"<td>{_picture(tile)}{times}{player}</td>")
     rows = ["<tr>" + "".join(cells[i : i + columns]) + "</tr>" for i in range(0, len(cells), columns)]
-    note = "<p class='small'>These clips are too long to be played in a page.</p>" if silent else ""
+    note = "<p class='small'>These clips are too long, or of too many channels, to be played in a page.</p>" if silent else ""
     return f'{_STYLE}<table class="clips">{"".join(rows)}</table>{note}'
 
 
@@ -95,7 +96,10 @@ def _packed(clip: Tensor, rate: int) -> tuple[str, bytes]:
     kinds = [("audio/flac", "FLAC", 0.5), *(("audio/mpeg", "MP3", smaller) for smaller in _SMALLER if rate in _MP3)]
     for kind, name, smaller in kinds:
         out = io.BytesIO()
-        sound_file.library().write(out, clip.T.numpy(), rate, format=name, compression_level=smaller)
+        try:
+            sound_file.library().write(out, clip.T.numpy(), rate, format=name, compression_level=smaller)
+        except (RuntimeError, UserError):  # a format has not any number of channels and any rate; or there is no library
+            continue
         if len(out.getvalue()) <= _PLAYER_BYTES:
             return kind, out.getvalue()
     return "audio/wav", found
