@@ -21,7 +21,9 @@ from ragdist.modalities import classifier as classifiers
 from ragdist.modalities.audio import classified, making, measures, speaker, training
 from ragdist.modalities.audio.features import LogMel
 from ragdist.modalities.audio.options import AudioOptions
+from ragdist.modalities.audio.spectrum import decibels
 from ragdist.modalities.base import Form
+from ragdist.networks import stft
 from ragdist.tools.errors import UserError
 
 RATE, LENGTH = 4_000, 1_024
@@ -69,6 +71,23 @@ def test_real_clips_are_near_real_ones_and_all_else_is_far():
     values = LogMel(FORM)(others)[0]
     assert float(values.min()) > -1.01
     assert float(values.max()) < 1.01
+
+
+def test_spectra_of_many_long_clips_are_made_some_at_a_time(monkeypatch):
+    sizes, log_mel = [], stft.log_mel
+
+    def watched(clips: Tensor, *how) -> Tensor:
+        sizes.append(clips.numel())
+        return log_mel(clips, *how)
+
+    monkeypatch.setattr(stft, "log_mel", watched)
+    form = Form((2, 1 << 17), {"rate": 44_100})  # stereo of three seconds
+    clips = words(1, 0).repeat(40, 2, form.shape[1] // LENGTH)
+    levels = decibels(clips, form, 8)
+    assert max(sizes) <= 1 << 23  # a thousand of them at once would take 10 GB
+    assert sum(sizes) == clips.numel()
+    monkeypatch.undo()
+    assert (levels[-1] - decibels(clips[-1:], form, 8)[0]).abs().max() < 1e-3
 
 
 def faults(fakes: Tensor, reals: Tensor) -> dict[str, tuple[float, str]]:

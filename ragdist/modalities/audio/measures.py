@@ -38,7 +38,8 @@ def _clipped(clips: Tensor) -> Tensor:
 
 
 def _silent(clips: Tensor) -> Tensor:
-    return clips.flatten(1).int().abs().amax(1) < _SILENT
+    low, high = clips.flatten(1).aminmax(dim=1)
+    return torch.maximum(high.int(), -low.int()) < _SILENT
 
 
 def _loudness(clips: Tensor, rate: int) -> tuple[Tensor, Tensor]:

@@ -11,12 +11,15 @@ from ragdist.networks import stft
 _QUIETEST = -80  # dB of a sine of full scale
 _FLOOR = 1e-5  # of a magnitude, far below
 _KNEE = 700  # Hz from which the mel scale is logarithmic
+_AT_A_TIME = 1 << 23  # samples of clips; their spectra take twenty times the memory
 
 
 def decibels(clips: Tensor, form: Form, bands: int) -> Tensor:
     """Map clips int16 [n, C, T] to mel spectra [n, C, bands, frames], from -80 dB to 0 of a sine of full scale."""
     rate = form.spec["rate"]
-    levels = stft.log_mel(clips.float() / 32768, window_of(rate, form.shape[1]), bands, 2 * _KNEE / rate, _FLOOR)
+    how = (window_of(rate, form.shape[1]), bands, 2 * _KNEE / rate, _FLOOR)
+    parts = clips.split(max(_AT_A_TIME // math.prod(form.shape), 1))
+    levels = torch.cat([stft.log_mel(part.float() / 32768, *how) for part in parts])
     return (levels * (20 / math.log(10))).clamp(_QUIETEST, 0)
 
 
