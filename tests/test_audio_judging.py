@@ -123,17 +123,17 @@ def test_long_clips_leave_event_files_and_pages_small(tmp_path):
     from torch.utils.tensorboard import SummaryWriter
 
     form = Form((2, 131_072), {"rate": 44_100})
-    clips = (torch.rand(12, *form.shape) * 20_000).to(torch.int16)
+    clips = (torch.rand(5, *form.shape) * 20_000).to(torch.int16)
     board = SummaryWriter(str(tmp_path))
     judging.log(board, "samples", clips, form, judging.preview(clips[:1], form), 1)
     board.close()
     (events,) = tmp_path.iterdir()
     assert events.stat().st_size < 1_700_000  # 15 seconds, and pictures
-    page = listen.players(clips[:2], form, 6)
-    assert page.count("data:audio/mpeg;base64,") == 2
-    assert len(page) < 2 * 100_000
-    noise = (torch.rand(1, 2, 1 << 20) * 20_000).to(torch.int16)
-    page = listen.players(noise, Form((2, 1 << 20), {"rate": 96_000}), 6)
+    page = listen.players(clips[:1], form, 6)
+    assert page.count("data:audio/mpeg;base64,") == 1
+    assert len(page) < 100_000
+    noise = (torch.rand(1, 2, 1 << 18) * 20_000).to(torch.int16)
+    page = listen.players(noise, Form((2, 1 << 18), {"rate": 96_000}), 6)
     assert "<audio" not in page
     assert "too long to be played in a page" in page
 
@@ -173,7 +173,7 @@ def test_the_page_has_players_pictures_and_a_row_for_each_class(place, judged):
     assert len(page) < 2 << 20
 
 
-def test_files_of_any_form_are_judged_as_recordings_become_clips(place, tmp_path):
+def test_files_of_any_form_are_judged_as_recordings_become_clips(place, judged, tmp_path):
     (tmp_path / "others").mkdir()
     for i in range(12):
         stereo = np.stack([tone(i, 300, 16_000, 6_000)] * 2, 1)  # 375 ms at 16 kHz
@@ -182,8 +182,8 @@ def test_files_of_any_form_are_judged_as_recordings_become_clips(place, tmp_path
     words = [*FEW, "--metrics=frechet,clip_faults", f"--data={place / 'data'}", f"--cache={place / 'cache'}"]
     result = command("ragdist.evaluate", "others", *words, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    for what, count in (("resampled", 12), ("mixed down", 12), ("cut", 12), ("padded with silence", 12)):
-        assert f"note: {what}: {count} of 24 samples" in result.stdout
+    for what in ("resampled to 4,000 Hz", "mixed down to mono", "cut to the loudest part", "padded with silence"):
+        assert f"note: {what}: 12 of 24 samples" in result.stdout
     assert figures(tmp_path / "others-evaluation")["frechet_distance"] < figures(place / "run")["frechet_distance"]
     (tmp_path / "others/0.wav").write_text("no sound")
     result = command("ragdist.evaluate", "others", *words, cwd=tmp_path)
