@@ -165,6 +165,31 @@ def test_micro_batches_leave_the_same_gradients(penalty, micro, family):
     assert s1 == pytest.approx(s2, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("what", ["silence", "half of it", "a constant", "clipped"])
+def test_clips_without_sound_leave_finite_gradients_and_the_same_each_time(what, precision):
+    """With penalties at exact zeros, where padded clips are, of reals and of fakes."""
+    generator, discriminator = networks("spectral", False)
+    batch = a_batch(False, shape_of("spectral"))
+    real = {
+        "silence": torch.zeros_like(batch.real),
+        "half of it": torch.where(torch.arange(512) < 256, batch.real, 0),
+        "a constant": torch.full_like(batch.real, 0.25),
+        "clipped": batch.real.sign(),
+    }[what]
+    if what == "silence":
+        generator.head = lambda x: 0 * x
+    update = Update(
+        generator, discriminator, ObjectiveOptions(group=8), batch_size=B, precision=precision, points=stft.points
+    )
+    one, two = (gradients(update, batch._replace(real=real), ("both",), 1.0, True) for _ in range(2))
+    for name, gradient in one[0].items():
+        assert torch.isfinite(gradient).all()
+        assert torch.equal(gradient, two[0][name])
+    assert 0 < one[1]["r1"] < 1e6
+    assert 0 < one[1]["r2"] < 1e6
+
+
 @given(st.integers(1, 400), st.integers(1, 400))
 def test_a_micro_batch_on_a_cpu_has_some_64_slots_in_whole_groups(slots, group):
     group = group_size(slots, group)

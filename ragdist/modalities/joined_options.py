@@ -1,8 +1,8 @@
 """Options that modalities add to a command's own, each by a name that no other has.
 
 An option is called as its field, as --channels. Where the command or an earlier modality has that name already, its
-modality stands before it: --oth.channels. A field that is marked ``shared`` is also called as the earlier modality's, of
-which it means the same: one --channels, whose values and default are each modality's own.
+modality stands before it: --oth.channels. A field that is marked ``shared`` is also called as the earlier modality's,
+of which it means the same: one --channels, whose values and default are each modality's own.
 """
 
 from __future__ import annotations

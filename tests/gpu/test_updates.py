@@ -9,7 +9,7 @@ from ragdist.networks import resnet
 from ragdist.training.batch import Batch
 from ragdist.training.update import Update
 from ragdist.training.worker_signals import SignalReader, WorkerSignals
-from tests.test_update import B, a_batch, error, gradients, networks
+from tests.test_update import B, a_batch, error, gradients, networks, shape_of
 
 pytestmark = pytest.mark.gpu
 CPU = torch.device("cpu")
@@ -22,13 +22,13 @@ def found(device: torch.device, family: str, phases, precision: str = "fp32", pe
     """Gradients and statistics of equal networks and a batch, on this device; the gradients on the CPU."""
     pair = (network.to(device) for network in networks(family, True))
     update = Update(*pair, OPTIONS, batch_size=B, precision=precision).to(device)
-    batch = Batch(*(part.to(device) for part in a_batch(True)))
+    batch = Batch(*(part.to(device) for part in a_batch(True, shape_of(family))))
     kept, statistics = gradients(update, batch, phases, OPTIONS.lam, penalty)
     return {name: value.cpu() for name, value in kept.items()}, statistics
 
 
 @pytest.mark.parametrize("penalty", [False, True])
-@pytest.mark.parametrize("family", ["dcgan", "resnet", "mlp"])
+@pytest.mark.parametrize("family", ["dcgan", "resnet", "mlp", "spectral", "wavegan"])
 def test_one_pass_equals_alternating(device, family, penalty):
     one, s1 = found(device, family, ("both",), penalty=penalty)
     two, s2 = found(device, family, ("d", "g"), penalty=penalty)
@@ -38,7 +38,7 @@ def test_one_pass_equals_alternating(device, family, penalty):
     assert s1 == pytest.approx(s2, rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize("family", ["dcgan", "resnet"])
+@pytest.mark.parametrize("family", ["dcgan", "resnet", "spectral", "wavegan"])
 def test_one_pass_loses_no_more_to_bfloat16_than_two_do(device, family):
     errors = []
     for phases in (("both",), ("d", "g")):
@@ -49,7 +49,7 @@ def test_one_pass_loses_no_more_to_bfloat16_than_two_do(device, family):
         assert one < 1.2 * errors[1][name]
 
 
-@pytest.mark.parametrize("family", ["dcgan", "resnet", "mlp"])
+@pytest.mark.parametrize("family", ["dcgan", "resnet", "mlp", "spectral", "wavegan"])
 def test_gradients_are_those_of_a_cpu(device, family):
     mine, s1 = found(device, family, ("both",))
     expected, s2 = found(CPU, family, ("both",))
