@@ -150,15 +150,15 @@ def test_another_rate_is_refused(extension):
         decoded(member(extension), form_of(rate=16_000))
 
 
-@pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\x07\x68" + bytes(1000)])
-@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16_000, 2), (22_050, 1), (48_000, 1), (44_100, 2)])
-@pytest.mark.parametrize("mode", ["VARIABLE", "CONSTANT"])
-def test_an_mp3_that_does_not_count_its_frames_is_read_whole(tag, rate, channels, mode, capfd):
+@pytest.mark.parametrize(("rate", "channels", "mode"), [
+    (8000, 1, "VARIABLE"), (16_000, 2, "CONSTANT"), (22_050, 1, "VARIABLE"), (48_000, 1, "CONSTANT"), (44_100, 2, "VARIABLE"),
+])  # fmt: skip
+def test_an_mp3_that_does_not_count_its_frames_is_read_whole(rate, channels, mode, capfd):
     """Of these libsndfile reads a fifth, or takes the tag for sound."""
-    out = io.BytesIO()
+    out, tag = io.BytesIO(), b"ID3\x04\0\0\0\0\x07\x68" + bytes(1000)
     soundfile.write(out, tone(3, 3 * rate, channels), rate, format="MP3", bitrate_mode=mode, compression_level=0.6)
     whole = out.getvalue()
-    for payload in (tag + without_count(whole), tag + without_count(whole) + b"TAG" + bytes(125)):
+    for payload in (without_count(whole), tag + without_count(whole) + b"TAG" + bytes(125)):
         with sound_file.opened(payload) as sound:
             samples = sound.read(0, sound.frames)
         assert 0 <= len(samples) - 3 * rate < 4 * 1152

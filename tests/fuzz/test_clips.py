@@ -16,7 +16,7 @@ from ragdist.modalities.base import Form
 from tests.fuzz.damage import damaged
 from tests.sounds import FORMATS, RATE, RATES, encoded, member, tone, without_count
 
-_ROUNDS = {"wav": 600, "flac": 800, "mp3": 200, "ogg": 100, "opus": 100}
+_ROUNDS = {"wav": 300, "flac": 400, "mp3": 150, "ogg": 60, "opus": 60}
 
 
 def _originals(extension: str) -> list[bytes]:

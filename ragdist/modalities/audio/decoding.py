@@ -31,9 +31,12 @@ def decode(payloads: Sequence[memoryview], form: Form) -> np.ndarray:
     """
     clips = np.empty((len(payloads), *form.shape), np.int16)
     for payload, out in zip(payloads, clips, strict=True):
-        samples = mixed(frames(payload, form), form.shape[0])
-        out[:, : len(samples)] = samples.T
-        out[:, len(samples) :] = 0
+        there = dr_flac.mono(payload, form.spec["rate"], out[0]) if len(out) == 1 else 0
+        if not there:
+            samples = mixed(frames(payload, form), len(out))
+            there = len(samples)
+            out[:, :there] = samples.T
+        out[:, there:] = 0
     return clips
 
 

@@ -18,24 +18,35 @@ _DEPTHS = (8, 16)
 
 def flac(payload: memoryview, rate: int, most: int) -> np.ndarray | None:
     """All frames of a FLAC of 8 or 16 bits, int16 [n, channels]; None where it has not 1 to ``most``, or is damaged."""
-    if (library := _library()) is None or bytes(payload[:8]) != _BEGIN or len(payload) < 42:
-        return None
+    total, channels = _form(payload, rate, most)
+    samples = np.empty((total, channels), np.int16)
+    return samples if total and _read(payload, total, samples) else None
+
+
+def mono(payload: memoryview, rate: int, out: np.ndarray) -> int:
+    """As `flac` where there is one channel, to the beginning of ``out``, int16 [most]; how many frames, 0 for none."""
+    total, channels = _form(payload, rate, len(out))
+    return total if channels == 1 and total and _read(payload, total, out) else 0
+
+
+def _form(payload: memoryview, rate: int, most: int) -> tuple[int, int]:
+    """Frames and channels; of what is not read 0 frames."""
+    if bytes(payload[:8]) != _BEGIN or len(payload) < 42 or _library() is None:
+        return 0, 0
     about = int.from_bytes(payload[18:26], "big")
     total, bits = about & (1 << 36) - 1, (about >> _BITS & 31) + 1
-    channels = (about >> _CHANNELS & 7) + 1
-    if about >> _RATE != rate or bits not in _DEPTHS or not 0 < total <= most:
-        return None
-    return _read(*library, payload, total, channels)
+    fits = about >> _RATE == rate and bits in _DEPTHS and total <= most
+    return total if fits else 0, (about >> _CHANNELS & 7) + 1
 
 
-def _read(ffi: Any, library: Any, payload: memoryview, total: int, channels: int) -> np.ndarray | None:
+def _read(payload: memoryview, total: int, samples: np.ndarray) -> bool:
+    ffi, library = _library()
     file = library.ma_dr_flac_open_memory(ffi.from_buffer(payload), len(payload), ffi.NULL)
     if file == ffi.NULL:
-        return None
-    samples = np.empty((total, channels), np.int16)
+        return False
     found = library.ma_dr_flac_read_pcm_frames_s16(file, total, ffi.from_buffer("ma_int16[]", samples))
     library.ma_dr_flac_close(file)
-    return samples if found == total else None
+    return found == total
 
 
 @cache
