@@ -126,17 +126,17 @@ def test_long_clips_leave_event_files_and_pages_small(tmp_path):
     from torch.utils.tensorboard import SummaryWriter
 
     form = Form((2, 131_072), {"rate": 44_100})
-    clips = (torch.rand(12, *form.shape) * 20_000).to(torch.int16)
+    clips = (torch.rand(5, *form.shape) * 20_000).to(torch.int16)
     board = SummaryWriter(str(tmp_path))
     judging.log(board, "samples", clips, form, judging.preview(clips[:1], form), 1)
     board.close()
     (events,) = tmp_path.iterdir()
     assert events.stat().st_size < 1_700_000  # 15 seconds, and pictures
-    page = listen.players(clips[:2], form, 6)
-    assert page.count("data:audio/mpeg;base64,") == 2
-    assert len(page) < 2 * 100_000
-    noise = (torch.rand(1, 2, 1 << 20) * 20_000).to(torch.int16)
-    page = listen.players(noise, Form((2, 1 << 20), {"rate": 96_000}), 6)
+    page = listen.players(clips[:1], form, 6)
+    assert page.count("data:audio/mpeg;base64,") == 1
+    assert len(page) < 100_000
+    noise = (torch.rand(1, 2, 1 << 18) * 20_000).to(torch.int16)
+    page = listen.players(noise, Form((2, 1 << 18), {"rate": 96_000}), 6)
     assert "<audio" not in page
     assert "too long, or of too many channels, to be played in a page" in page
     for channels, rate in ((3, 8_000), (9, 44_100), (1, 70_001)):  # MP3 has two, FLAC eight, and not any rate

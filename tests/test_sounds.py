@@ -14,6 +14,7 @@ from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
 from ragdist.data.reader import ShardReader
 from ragdist.data.shard_files import ShardFiles
+from ragdist.data.sources import espeak
 from ragdist.data.writing.writer import write_shards
 from ragdist.modalities import joined_options
 from ragdist.storage.files import write_whole
@@ -21,7 +22,7 @@ from ragdist.tools.errors import UserError
 from tests.conftest import TINY, command, each_refused, refused, refused_here
 from tests.data_in_the_wild.sounds import FRAMES, RATE, sound, tone
 
-SHARDS, TRAIN = "ragdist.shards", "ragdist.train"
+TRAIN = "ragdist.train"
 SMALL = {"rate": RATE, "seconds": FRAMES / RATE, "format": "wav"}
 
 
@@ -180,9 +181,22 @@ def test_a_preset_makes_its_own_shards_with_nothing_at_hand_and_trains(tmp_path)
     assert index.classes == ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
     labels = [label for _, label in read(tmp_path / "shards/speech")]
     assert [labels.count(digit) for digit in range(10)] == [360] * 10
-    again = command(SHARDS, "speech", "again", *small.replace("--processes 1", "--processes 2").split(), cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert digest(tmp_path / "again") == digest(tmp_path / "shards/speech"), "as two processes say it"
+
+
+def test_what_is_said_does_not_depend_on_what_was_said_before(tmp_path):
+    """By this process: parts are said by whichever process is free."""
+    pytest.importorskip("espeakng_loader", reason="the extra 'audio' is not installed")
+    every = espeak.utterances()
+
+    def said(first: int) -> list[bytes]:
+        rate, samples = espeak.say(every[first::90], tmp_path)
+        assert rate == 22_050
+        return [one.tobytes() for one in samples]
+
+    before, _, after = said(0), said(7), said(0)
+    assert before == after
+    assert len(set(before)) == 40
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_the_extra_there_is_a_line(tmp_path):

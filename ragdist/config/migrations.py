@@ -166,6 +166,7 @@ OPTIONS = Table(
         Renamed("0.2.0", "optim.warmup_images", "optim.warmup_samples"),
         Renamed("0.2.0", "optim.lr_images", "optim.lr_samples"),
         Renamed("0.2.0", "optim.ema_images", "optim.ema_samples"),
+        Added("0.3.0", "network.window", 0),
     )
 )
 
