@@ -18,7 +18,7 @@ from ragdist.metrics.frechet import frechet_distance
 from ragdist.metrics.measure import Result
 from ragdist.metrics.moments import Moments
 from ragdist.modalities import classifier as classifiers
-from ragdist.modalities.audio import classified, making, measures, speaker, training
+from ragdist.modalities.audio import classified, making, measures, picture, speaker, training
 from ragdist.modalities.audio.features import LogMel
 from ragdist.modalities.audio.options import AudioOptions
 from ragdist.modalities.audio.spectrum import decibels
@@ -95,6 +95,15 @@ def faults(fakes: Tensor, reals: Tensor) -> dict[str, tuple[float, str]]:
     material = SimpleNamespace(fake_samples=fakes, real_samples=reals, form=FORM)
     measures.CLIP_FAULTS.take(material, None, result)
     return {figure.name: (figure.value, figure.ideal) for figure in result.figures}
+
+
+@pytest.mark.parametrize("length", [1, 2, 4])
+def test_clips_of_next_to_nothing_are_seen_and_judged(length):
+    form, clips = Form((1, length), {"rate": 8_000}), torch.full((3, 1, length), 9_000, dtype=torch.int16)
+    assert LogMel(form)(clips)[0].isfinite().all()
+    assert classified.classified(clips, form).shape[:3] == (3, 1, 32)
+    assert len(picture.tiles(clips, form)) == 3
+    assert faults(clips, clips)["clicks"] == (0, "0")
 
 
 def test_planted_faults_are_counted():

@@ -52,7 +52,7 @@ def _loudness(clips: Tensor, rate: int) -> tuple[Tensor, Tensor]:
         both = torch.maximum(power[:, :count].mean(1), power[:, -count:].mean(1))
         ends.append(both / power.mean(1).clamp(min=_LEAST))
         peak = samples.abs().amax((1, 2)).clamp(min=_LEAST)
-        steps.append(samples.diff(dim=2).abs().amax((1, 2)) / peak)
+        steps.append(samples.diff(dim=2, prepend=samples[..., :1]).abs().amax((1, 2)) / peak)
     return torch.cat(ends), torch.cat(steps)
 
 
