@@ -61,8 +61,9 @@ def players(samples: Tensor, form: Form, columns: int) -> str:
         silent += not player
         cells.append(f"<td>{_picture(tile)}{times}{player}</td>")
     rows = ["<tr>" + "".join(cells[i : i + columns]) + "</tr>" for i in range(0, len(cells), columns)]
-    note = "<p class='small'>These clips are too long, or of too many channels, to be played in a page.</p>" if silent else ""
-    return f'{_STYLE}<table class="clips">{"".join(rows)}</table>{note}'
+    note = "These clips are too long, or of too many channels, to be played in a page."
+    below = f"<p class='small'>{note}</p>" if silent else ""
+    return f'{_STYLE}<table class="clips">{"".join(rows)}</table>{below}'
 
 
 _STYLE = f"""<style>
@@ -98,7 +99,7 @@ def _packed(clip: Tensor, rate: int) -> tuple[str, bytes]:
         out = io.BytesIO()
         try:
             sound_file.library().write(out, clip.T.numpy(), rate, format=name, compression_level=smaller)
-        except (RuntimeError, UserError):  # a format has not any number of channels and any rate; or there is no library
+        except (RuntimeError, UserError):  # no format has all rates and numbers of channels; or no library
             continue
         if len(out.getvalue()) <= _PLAYER_BYTES:
             return kind, out.getvalue()

@@ -29,6 +29,6 @@ def mono(clips: Tensor) -> Tensor:
 
 
 def window_of(rate: int, length: int) -> int:
-    """The window of a spectrum, a power of two of samples: 32 ms or the next longer one, and hardly longer than a clip."""
+    """The window of a spectrum, a power of two of samples: 32 ms or the next longer one, no longer than most clips."""
     window = min(1 << max(round(rate * 0.032) - 1, 1).bit_length(), 1 << (length.bit_length() - 1))
     return max(window, stft.OVERLAP)
