@@ -68,7 +68,7 @@ class NetworkOptions:
     group_width: int = option(16, at_least=1)
     """channels of a group of the convolutions in blocks (resnet, spectral)"""
     window: int = option(0, at_least=0)
-    """samples of a frame of G's spectrum, a power of two; 0: a 32nd of a clip, up to 2048 (spectral)"""
+    """samples of a frame of G's and D's spectra, a power of two; 0: a 32nd of a clip, up to 2048 (spectral)"""
     depth: int = option(3, at_least=1)
     """hidden layers (mlp)"""
     labels: bool = common(False)
