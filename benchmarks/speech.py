@@ -6,6 +6,7 @@ The judge learns from nine tenths of the clips in SHARDS and is tried on the res
 of other shards of such clips, as the speakers are, and counts those of the samples.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +20,10 @@ from benchmarks import options as command_line
 from benchmarks.measure import machine, table
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.generation import generator_file, sampling
+from ragdist.modalities.base import Form
 from ragdist.networks import stft
 from ragdist.runs.folder import RunFolder
+from ragdist.tools.errors import UserError, run_command
 
 _BANDS, _WIDTHS, _DROPPED = 32, (1, 16, 32, 64, 96), 0.4
 _CELLS = (2, 4)  # bands and times that are left before the linear layer
@@ -88,9 +91,13 @@ class Trained(NamedTuple):
     unseen: Tensor
 
 
-def judge_of(where: str, epochs: int) -> Trained:
-    """Train a judge on nine tenths of the clips in a data set's folder."""
+def judge_of(where: str, form: Form, epochs: int) -> Trained:
+    """Train a judge on nine tenths of the clips in a data set's folder. Raises UserError for data that do not fit."""
     data = DataSet(where, Path("~/.cache/ragdist/fetched").expanduser())
+    if len(data.index.classes) < 2 or not np.all(data.labels.numpy() >= 0):
+        raise UserError(f"{where} has clips without labels, and a judge learns from labels")
+    if data.index.form != form:
+        raise UserError(f"{where} holds clips of another length, rate or number of channels than the run makes")
     stored, there = data.samples(np.arange(len(data)))
     clips = data.reader.modality.to_network(stored[there], data.index.form)
     labels = data.labels[there]
@@ -99,6 +106,19 @@ def judge_of(where: str, epochs: int) -> Trained:
     judge = train(clips[seen], labels[seen], len(data.index.classes), epochs)
     accuracy = float((judge.read(clips[unseen]) == labels[unseen]).double().mean())
     return Trained(judge, tuple(data.index.classes), accuracy, clips[unseen])
+
+
+def as_known(asked: Sequence[str], known: Sequence[str]) -> list[int]:
+    """The judge's number of each class that a generator is asked for: by their names, else in their order.
+
+    Raises:
+        UserError: they are not the same classes.
+    """
+    if set(asked) <= set(known):
+        return [known.index(name) for name in asked]
+    if len(asked) != len(known) or set(asked) & set(known):
+        raise UserError(f"the run's classes are {', '.join(asked)}, and those of the recordings {', '.join(known)}")
+    return list(range(len(asked)))  # "zero" to "nine" and "0" to "9"
 
 
 def voicing(clips: Tensor, rate: int) -> float:
@@ -127,23 +147,26 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12, help="of the judge")
     given = parser.parse_args()
     exported = generator_file.load(RunFolder(given.run).generator, torch.device("cpu"))
-    rate, count = exported.form.spec["rate"], len(exported.about["classes"])
+    rate, classes = exported.form.spec["rate"], exported.about["classes"]
+    count = exported.generator.num_classes
+    if not count:
+        raise UserError(f"{given.run} was trained without labels: no sample was asked to say anything")
     clips = torch.cat(list(sampling.sample(exported.generator, 1, count * given.per_class)))
     asked = torch.arange(len(clips)) % count
-    words = judge_of(given.data, given.epochs)
-    right = words.judge.read(clips) == asked
+    words = judge_of(given.data, exported.form, given.epochs)
+    right = words.judge.read(clips) == torch.tensor(as_known(classes, words.names))[asked]
     shares = [float(right[asked == number].double().mean()) for number in range(count)]
     print(f"{machine()}; {given.run} after {exported.about['samples']:,} clips; {len(clips):,} samples")
     share = float(right.double().mean())
     print(f"the judge names {words.accuracy:.1%} of unseen recordings rightly, and {share:.1%} of the samples\n")
-    print(table(["", *words.names], [["read as asked", *(f"{share:.0%}" for share in shares)]]))
+    print(table(["", *classes], [["read as asked", *(f"{share:.0%}" for share in shares)]]))
     print(f"\nvoicing: {voicing(clips, rate):.2f}, of the recordings {voicing(words.unseen, rate):.2f}")
     if given.second:
-        others = judge_of(given.second, given.epochs)
+        others = judge_of(given.second, exported.form, given.epochs)
         counts = torch.bincount(others.judge.read(clips), minlength=len(others.names)) / len(clips)
         print(f"\na judge that names {others.accuracy:.1%} of unseen recordings rightly finds\n")
         print(table(["", *others.names], [["share of the samples", *(f"{share:.1%}" for share in counts.tolist())]]))
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

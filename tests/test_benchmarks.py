@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from benchmarks import speech
 from benchmarks.all import commands, replaced
 from benchmarks.loops import Setup, fabric, loops, modality_of
 from benchmarks.parts import Clock, at_their_rhythm, relative_backward
@@ -14,6 +15,7 @@ from ragdist.config import settings
 from ragdist.distributed.world import World
 from ragdist.launch.session import open_data
 from ragdist.runs.open import run_at
+from ragdist.tools.errors import UserError
 from ragdist.training.trainer import Trainer
 from tests.conftest import TINY
 
@@ -115,3 +117,13 @@ def test_the_relative_term_has_a_backward_of_its_own(digits, tmp_path):
         assert relative_backward(trainer, Clock(torch.device("cpu")), rounds=1) > 0
         config.objective.lam = 0.0
         assert relative_backward(trainer, Clock(torch.device("cpu")), rounds=1) == 0
+
+
+def test_a_judge_of_speech_knows_classes_by_their_names():
+    words = ("one", "three", "two")  # as the folders of recordings are sorted
+    assert speech.as_known(["one", "two", "three"], words) == [0, 2, 1]
+    assert speech.as_known(["one", "two"], words) == [0, 2]
+    assert speech.as_known(["1", "2", "3"], words) == [0, 1, 2]
+    for others in (["1", "2"], ["one", "two", "four"]):
+        with pytest.raises(UserError, match="those of the recordings one, three, two"):
+            speech.as_known(others, words)
