@@ -19,20 +19,19 @@ class ShardOptions:
     """what the samples are: image, audio, or one of a plugin; empty: what most of the source's files are"""
     plugin: str = ""
     """Python files, separated by commas, that add modalities of your own"""
-    shard_samples: int = common(10_000, at_least=1, at_most=2**32)
+    shard_samples: int = option(10_000, at_least=1, at_most=2**32)
     """most samples of a shard"""
     seed: int = option(0, at_least=0, at_most=2**63)
     """seed of the order in which samples are written"""
     bad: Literal["fail", "skip"] = common("fail")
     """what a file that cannot be read does: end the command, or be left out, listed and counted"""
-    processes: int = common(0, at_least=0, at_most=2**12)
+    processes: int = option(0, at_least=0, at_most=2**12)
     """processes that decode and write; 0: one a core"""
-    split: str = common("")
+    split: str = ""
     """part of the source: train, test, ... of torchvision and hf, a sub-folder of a folder or archive; empty: all"""
     labels: str = common("auto")
-    """classes of files in folders and archives: auto: of a label file beside them, else of their folders, if these are
-    more than parts; folders; none; the name of a label file among them; or name: and a regular expression, whose group
-    is the class in a file's name: 'name:^([0-9])_' for 7_jackson_32.wav"""
+    """classes of files: auto: of a label file beside them, else of folders that are more than parts; folders; none; a
+    label file's name; or name:REGEX: its group in their names, 'name:^([0-9])_' of 7_jackson_32.wav"""
     root: str = ""
     """folder that torchvision downloads into; empty: ~/.cache/ragdist/torchvision"""
     hf_config: str = ""

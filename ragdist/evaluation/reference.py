@@ -236,7 +236,10 @@ def _of_others(name: str, what: str, judging: Judging) -> bool:
     """Whether features, or a measure, are among those that other modalities name and this one does not."""
     if name in getattr(judging, what):
         return False
-    return any(name in getattr(other, what) for other in modalities.all_judging().values())
+    own = map(modalities.judging, modalities.MODALITIES.own)  # first: others' may fail to import, of which it is told
+    return any(name in getattr(other, what) for other in own) or any(
+        name in getattr(other, what) for other in modalities.all_judging().values()
+    )
 
 
 def check_counts(names: list[str], samples: int, reals: int, neighbours: int, option: str = "--") -> None:

@@ -14,16 +14,16 @@ class AudioOptions:
     """How recordings become clips."""
 
     rate: int = common(16_000, at_least=LEAST_RATE, at_most=MOST_RATE)
-    """of the clips, in Hz: recordings of another one are resampled"""
+    """in Hz, to which clips are resampled"""
     seconds: float = common(1.0, above=0, at_most=MOST_SECONDS)
-    """least length of a clip; the next power of two of samples, 16,384 at 16 kHz, is what it gets"""
+    """length of the clips, rounded up to a power of two of samples"""
     channels: Literal[0, 1, 2] = common(1, shared=True)
-    """1: mono, others are mixed down; 2: stereo, mono is doubled; 0: as they are, all alike"""
+    """1: mono, mixed down; 2: stereo, or mono twice; 0: as they are"""
     slice: Literal["first", "center", "energy", "windows"] = common("energy")
-    """what is taken of a longer recording: its beginning, middle, loudest part, or all, in clips of one length"""
-    gain: Literal["peak", "rms", "keep"] = common("peak")
+    """of a longer recording: its beginning, middle, loudest part, or all of it in several clips"""
+    gain: Literal["peak", "rms", "keep"] = "peak"
     """peak: as loud as fits, rms: equally loud as far as that fits, keep: as they are"""
-    format: Literal["flac", "wav"] = common("flac", shared=True)
+    format: Literal["flac", "wav"] = option("flac", shared=True)
     """flac: half the space; wav: read in a third of the time"""
 
 
