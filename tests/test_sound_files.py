@@ -39,6 +39,14 @@ def straight(data: bytes) -> np.ndarray:
     return soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)[0]
 
 
+@pytest.fixture(params=["held", "read again"])
+def memory(request, monkeypatch):
+    """Whether a file may be kept in memory that would be read from its beginning again."""
+    if request.param != "held":
+        monkeypatch.setattr(sound_file, "_MOST_HELD", 0)
+
+
+@pytest.mark.usefixtures("memory")
 @pytest.mark.parametrize(("kind", "subtype"), KINDS)
 def test_a_part_is_what_lies_there_in_the_whole(kind, subtype):
     """Also where libsndfile's seeks are inexact, as in Vorbis and Opus, or there are none, as in GSM."""

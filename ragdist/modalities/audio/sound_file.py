@@ -27,6 +27,7 @@ _EXACT = frozenset((
     *("ALAC_16", "ALAC_20", "ALAC_24", "ALAC_32"),
 ))  # fmt: skip
 _INEXACT = ("PAF", "SDS")  # formats, whatever they hold
+_MOST_HELD = 1 << 24  # numbers of a file that is kept in memory if it would be read from its beginning again
 _BEFORE = 32 * 1152  # frames, of as many frames of MP3 as one can depend on and more
 
 UNKNOWN = 1 << 62  # frames, or more, of a FLAC whose header has none
@@ -66,6 +67,7 @@ class SoundFile:
 
     def __init__(self, data: BinaryIO, size: int):
         self._data, self.bytes = data, size
+        self._held: np.ndarray | None = None
         self._start()
         file = self._file
         self.rate, self.channels, self.frames = file.samplerate, file.channels, file.frames
@@ -110,8 +112,12 @@ class SoundFile:
             if start > before:
                 self._file.seek(start - before)
             return self._next(start - before, before + count)[before:]
-        if self._at is None or self._at > start:
+        if self._held is None and (self._at is None or self._at > start):
             self._start()
+            if self.frames * self.channels <= _MOST_HELD:
+                self._held = self._next(0, self.frames)
+        if self._held is not None:
+            return self._held[start : start + count]
         while self._at < start:
             if not len(self._next(self._at, min(BLOCK, start - self._at))):
                 raise ValueError(f"it ends after {self._at:,} of {self.frames:,} frames")
