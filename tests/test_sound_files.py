@@ -80,3 +80,14 @@ def test_every_kind_of_file_is_cut_in_every_way(kind, subtype, slice):
         found = making.encode(sound, options, number)
     expected = clip.to_int16(straight(data)[start : start + 4096])
     assert np.abs(np.frombuffer(found.data, "<i2", 4096, 44) - expected[:, 0].astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize(("kind", "subtype"), KINDS)
+def test_blocks_are_the_whole_and_reading_goes_on_behind_them(kind, subtype, monkeypatch):
+    monkeypatch.setattr(sound_file, "BLOCK", 3000)
+    data = encoded(changing(RATE), kind, subtype, RATE)
+    whole = straight(data)
+    with sound_file.opened(data) as sound:
+        sound.read(500, 100)
+        np.testing.assert_allclose(np.concatenate(list(sound.blocks())), whole, atol=1e-6)
+        np.testing.assert_allclose(sound.read(500, 100), whole[500:600], atol=1e-6)

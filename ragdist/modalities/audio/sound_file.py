@@ -7,7 +7,7 @@ decodes. What is damaged is refused, and not read as far as it goes.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from types import ModuleType
@@ -79,8 +79,17 @@ class SoundFile:
 
     def read(self, start: int, count: int) -> np.ndarray:
         """Read frames as float32 [count, channels]; full scale is 1. Raises ValueError for damage."""
+        return self._checked(self._read, start, count)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Read the whole file in blocks, float32 [up to BLOCK, channels], with no other reading between them."""
+        self._start()
+        for start in range(0, self.frames, BLOCK):
+            yield self._checked(self._next, start, min(BLOCK, self.frames - start))
+
+    def _checked(self, read: Callable[[int, int], np.ndarray], start: int, count: int) -> np.ndarray:
         try:
-            found = self._read(start, count)
+            found = read(start, count)
         except (RuntimeError, ValueError) as error:  # libsndfile's errors are RuntimeErrors
             self._at = None
             raise ValueError(f"it is damaged ({_words(error)})") from error
@@ -89,11 +98,6 @@ class SoundFile:
         if not np.isfinite(found).all():
             raise ValueError("it holds numbers that are not finite")
         return found
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """Read the whole file in blocks, float32 [up to BLOCK, channels]."""
-        for start in range(0, self.frames, BLOCK):
-            yield self.read(start, min(BLOCK, self.frames - start))
 
     def check_end(self) -> None:
         """Check that the last frame is there. Raises ValueError where it is not."""
