@@ -35,7 +35,7 @@ def values(where: str, files: Sequence[str], pattern: re.Pattern[str], labels: s
         UserError: it is not found in one.
     """
     found = [pattern.search(file.rpartition("/")[2]) for file in files]
-    missing = [file for file, match in zip(files, found, strict=True) if match is None or match[1] is None]
+    missing = [file for file, match in zip(files, found, strict=True) if not (match and match[1])]
     if missing:
         raise UserError(
             f"--labels {labels}: {len(missing):,} of {len(files):,} files in {where} have no such part in their names, "

@@ -87,7 +87,7 @@ def clip(sound: Sound, options: AudioOptions, number: int = 0) -> tuple[np.ndarr
     samples = mixed(resampled(sound, options.rate, start, there), options.channels)
     notes = _changes(sound, samples.shape[1], options)
     if there < frames and options.slice in ("first", "center"):
-        sound.read(sound.frames - 1, 1)  # for damage behind the clip
+        sound.check_end()  # for damage behind the clip
     if there < frames and options.slice != "windows":
         notes.append({"first": "cut to the beginning", "center": "cut to the middle"}.get(options.slice, _LOUDEST))
     elif options.slice == "windows" and number + 1 == windows(frames, size) and start + there < frames:

@@ -1,12 +1,14 @@
 """Sound files that end before their sound does: libsndfile reads what there is of them, as if it were all.
 
-WAV, RF64, Wave64, AIFF, CAF and AU say how long their sound is, an Ogg page how long it is. FLAC and MP3 are read
+WAV, RF64, Wave64, AIFF, CAF, AU and NIST say how long their sound is, an Ogg page how long it is. FLAC and MP3 are read
 to their end for that.
 """
 
 from __future__ import annotations
 
 import io
+import math
+import re
 import struct
 from typing import BinaryIO, NamedTuple
 
@@ -29,6 +31,7 @@ _CHUNKS = {
     b"riff": _Chunks(40, struct.Struct("<16sq"), b"data", 24, 8),  # Wave64
 }
 _UNKNOWN = 0x7FFFF000  # 32-bit sizes from here on, and 0, are by programs that wrote to a pipe
+_LONGEST_NIST = 1 << 16  # bytes of a header; they are 1,024
 _AU = struct.Struct(">4sII")
 _PAGE, _LONGEST_PAGE = 27, 27 + 255 + 255 * 255  # bytes of an Ogg page's header without its table, and of the longest
 
@@ -46,6 +49,8 @@ def check(file: BinaryIO, size: int) -> None:
     elif head[:4] == b".snd" and len(head) == 12:
         _, start, length = _AU.unpack(head)
         _check_size(length, size - start)
+    elif head[:8] == b"NIST_1A\n":
+        _check_nist(file, size)
     elif head[:4] == b"OggS":
         file.seek(max(size - _LONGEST_PAGE, 0))
         tail = file.read()
@@ -70,6 +75,19 @@ def _check_chunks(file: BinaryIO, size: int, chunks: _Chunks) -> None:
         if length < 0:
             return
         place = start + length + -length % chunks.align
+
+
+def _check_nist(file: BinaryIO, size: int) -> None:
+    """Check a file of lines NAME TYPE VALUE, in a header of so many bytes as its second line says."""
+    file.seek(8)
+    header = re.fullmatch(rb" *(\d+)\n", file.read(8))
+    if header is None:
+        return
+    start = int(header[1])
+    file.seek(0)
+    said = dict(re.findall(rb"^(\w+) -i (\d+)$", file.read(min(start, _LONGEST_NIST)), re.MULTILINE))
+    numbers = [int(said.get(name, 0)) for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    _check_size(math.prod(numbers), size - start)
 
 
 def _check_size(length: int, there: int) -> None:

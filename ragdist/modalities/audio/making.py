@@ -74,7 +74,7 @@ def parts(options: AudioOptions) -> Callable[[clip.Sound], int] | None:
 
 def _windows(sound: clip.Sound, options: AudioOptions) -> int:
     sound = _checked(sound, options)
-    sound.read(sound.frames - 1, 1)  # or a header that says too much becomes so many clips that cannot be read
+    sound.check_end()  # or a header that says too much becomes so many clips that cannot be read
     return clip.windows(clip.frames_at(sound, options.rate), clip.size_of(options))
 
 
