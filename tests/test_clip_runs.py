@@ -13,7 +13,7 @@ from ragdist.config.shards import ShardOptions
 from ragdist.data.writing.writer import write_shards
 from ragdist.distributed.world import World
 from ragdist.modalities.audio.options import AudioOptions
-from tests.conftest import command
+from tests.conftest import command, refused
 from tests.ranks import on_ranks
 from tests.test_world import config_of, error, train
 
@@ -119,3 +119,9 @@ def test_clips_are_trained_in_every_way(single):
         assert np.isfinite(found["weights"]).all()
         assert error(found["weights"], usual) < 0.02, name
     assert error(single["in D's features"]["weights"], usual) > 0
+
+
+def test_without_shards_the_preset_names_what_makes_them(tmp_path):
+    said = refused(command("ragdist.train", "--config=music", cwd=tmp_path))
+    options = "--rate 44100 --seconds 2.9 --channels 2 --slice windows --gain keep"
+    assert f"python -m ragdist.shards SOURCE shards/music {options}`" in said

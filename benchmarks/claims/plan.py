@@ -100,7 +100,7 @@ STUDIES = {
         Study("photographs, 10%", "photographs", 1_500, _PHOTOGRAPHS, share=0.1, cells=_PAIRS, judged=3),
         Study("photographs, 20%", "photographs", 1_500, _PHOTOGRAPHS, share=0.2, cells=_PAIRS[:2], judged=3),
         Study("photographs, 100%", "photographs", 1_500, _PHOTOGRAPHS, share=1.0, cells=_PAIRS[:2], judged=3),
-        Study("speech", "speech", _budget(60_000, _SPEECH), _SPEECH, cells=_SPOKEN, judged=2),
+        Study("speech", "speech", _budget(12_800, _SPEECH), _SPEECH, cells=_SPOKEN, judged=2),
     )
 }  # fmt: skip
 

@@ -124,17 +124,18 @@ def _version(item: Index | Shard) -> int:
     return max((part.metadata.get("since", 1) for part in fields(item) if getattr(item, part.name)), default=1)
 
 
-def load(where: Path | str) -> Index:
+def load(where: Path | str, made_with: str = "") -> Index:
     """Load a data set's index, checked against itself and against the sizes of local shards.
 
     Args:
         where: the folder, by path or URL.
+        made_with: options of `ragdist.shards` that make such data, for the message that there are none.
 
     Raises:
         UserError: no folder, no index, another format, or an index that does not match its shards.
     """
     store = Store(where)
-    index = loads(find(store), store.locate(INDEX))
+    index = loads(find(store, made_with), store.locate(INDEX))
     for shard in index.shards:
         store.locate(shard.table)
         if (tar := store.path(shard.name)) is None:
@@ -150,8 +151,8 @@ def load(where: Path | str) -> Index:
     return index
 
 
-def find(store: Store) -> bytes:
-    """Read index.json from a folder.
+def find(store: Store, made_with: str = "") -> bytes:
+    """Read index.json from a folder; ``made_with`` as `load` takes it.
 
     Raises:
         UserError: there is none; the line says what to do.
@@ -159,7 +160,7 @@ def find(store: Store) -> bytes:
     try:
         return store.read(INDEX, attempts=4)  # a wrong address should be said soon
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(_nothing_there(store)) from error
+        raise UserError(_nothing_there(store, made_with)) from error
     except OSError as error:
         raise UserError(f"{store.locate(INDEX)} cannot be read ({error.strerror})") from error
 
@@ -239,15 +240,16 @@ def _check_types(content: dict) -> None:
         raise ValueError("a number is out of range")
 
 
-def _nothing_there(store: Store) -> str:
+def _nothing_there(store: Store, made_with: str) -> str:
     out = shlex.quote(str(store.where))
+    making = f"`python -m ragdist.shards SOURCE {out}{made_with and ' '}{made_with}`"
     if store.local is None:
-        return f"no {INDEX} at {store.where}: make shards there with `python -m ragdist.shards SOURCE {out}`"
+        return f"no {INDEX} at {store.where}: make shards there with {making}"
     if not store.local.is_dir():
-        return f"no data folder at {store.where}: make shards with `python -m ragdist.shards SOURCE {out}`"
+        return f"no data folder at {store.where}: make shards with {making}"
     if any(store.local.glob("*.tar")):
         return f"{store.where} holds shards but no {INDEX}: make one with `python -m ragdist.shards index {out}`"
-    return f"{store.where} holds no shards: make some with `python -m ragdist.shards SOURCE {out}`"
+    return f"{store.where} holds no shards: make some with {making}"
 
 
 def table_from(data: bytes, shard: Shard, path: str) -> np.ndarray:

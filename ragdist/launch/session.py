@@ -45,7 +45,7 @@ def open_data(config: Config) -> Index:
     """
     if config.data.source and not Path(config.data.path).exists():
         _make_shards(config)
-    return index_file.load(config.data.path)
+    return index_file.load(config.data.path, config.data.source_options)
 
 
 def _make_shards(config: Config) -> None:
