@@ -23,6 +23,7 @@ _OVERLAP = 2  # frames that cover a sample: with as many numbers as samples, nea
 _KERNEL = 5
 _QUIET = math.log(1e-2)  # magnitude that G begins with: speech at -20 dB
 _LOUDEST = math.log(4.0)
+_FAINT, _SLOPE = math.log(1e-4), 0.1  # below, logarithms fall more slowly: from silence no gradient would lead back
 _MIDDLE, _SPREAD = -4.0, 2.0  # of logarithms of magnitudes, which D sees in units
 _LOUDNESS = 0.25  # of samples, likewise
 
@@ -87,7 +88,8 @@ class SpectralGenerator(Generator):
         for change, stage in zip(self.change, self.stages[1:], strict=True):
             x = stage(double(change(x), dims=(2,)))
         size, phase = self.out(x).float().unflatten(1, (self.channels, 2, -1)).unbind(2)
-        size = (size + _QUIET).clamp(max=_LOUDEST).exp()
+        size = F.leaky_relu(size + (_QUIET - _FAINT), _SLOPE) + _FAINT
+        size = size.clamp(max=_LOUDEST).exp()
         return stft.inverse(size.transpose(2, 3), phase.transpose(2, 3), self.window, _OVERLAP)
 
 
