@@ -52,7 +52,7 @@ class NetworkOptions:
 
     family: str = common("resnet", of=FAMILIES)
     """mlp: fully connected, any samples; for images dcgan: strided convolutions, resnet: residual, grouped ones; for
-    clips wavegan: strided, spectral: residual, over spectra"""
+    clips wavegan: strided, spectral: residual, over spectra; for texts and trajectories resnet1d: residual"""
     z_dim: int = option(64, at_least=1)
     """length of the latent z"""
     g_width: int = common(64, at_least=1)
@@ -62,15 +62,17 @@ class NetworkOptions:
     max_width: int = option(512, at_least=1)
     """most channels at any size (all but mlp)"""
     blocks: int = option(1, at_least=1)
-    """residual blocks at each size (resnet, spectral)"""
+    """residual blocks at each size (all resnets, spectral)"""
     expand: int = option(2, at_least=1)
-    """inner channels of a block, as a multiple of its width (resnet, spectral)"""
+    """inner channels of a block, as a multiple of its width (all resnets, spectral)"""
     group_width: int = option(16, at_least=1)
-    """channels of a group of the convolutions in blocks (resnet, spectral)"""
+    """channels of a group of the convolutions in blocks (all resnets, spectral)"""
     window: int = option(0, at_least=0)
     """samples of a frame of G's and D's spectra, a power of two; 0: a 32nd of a clip, up to 2048 (spectral)"""
     depth: int = option(3, at_least=1)
     """hidden layers (mlp)"""
+    head: str = ""
+    """what makes samples of G's last layer: tanh, identity, softmax, straight_through; empty: what suits the data"""
     labels: bool = common(False)
     """condition G and D on the labels of the data"""
 

@@ -14,7 +14,14 @@ from ragdist.tools.table import Table
 
 # Packages, each with the modules making, training and judging; or objects with these as attributes.
 MODALITIES = Table(
-    "ragdist.modalities", "modality", {"image": "ragdist.modalities.image", "audio": "ragdist.modalities.audio"}
+    "ragdist.modalities",
+    "modality",
+    {
+        "image": "ragdist.modalities.image",
+        "audio": "ragdist.modalities.audio",
+        "text": "ragdist.modalities.text",
+        "array": "ragdist.modalities.array",
+    },
 )
 
 

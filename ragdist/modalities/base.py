@@ -129,6 +129,17 @@ class Making(Protocol):
     # parts(options) -> None: an item is a sample; else a function of an opened item: how many samples it becomes. Then
     #     `encode` is called with the number of each of them, from 0 on, as a third argument.
 
+    # Samples of a few bytes lie packed, several thousand in a member, as the array [n, *shape] of a .npy file:
+    #
+    # row_type(form) -> the NumPy type, little-endian, of a stored sample's numbers where samples of this form are
+    #     packed; None: a member is a sample. For packed ones `encode` gives the numbers' bytes in C order with the
+    #     extension "npy", and `Training.decode` gets such bytes.
+    #
+    # A modality that has to know all of the data before it encodes a sample, as an alphabet or a scale:
+    #
+    # fit(items, options) -> options that say what was learned, too; picklable. ``items`` is an iterable of what
+    #     `encode` takes (opened, where items are), a new pass each time. Errors as of `encode`.
+
     def encode(self, item: bytes | Any, options: Any) -> Encoded:
         """Encode a file's bytes, or what a source hands over instead, as a payload. Raises ValueError for no sample.
 

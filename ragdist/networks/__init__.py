@@ -15,6 +15,7 @@ FAMILIES = Table(
         "resnet": "ragdist.networks.resnet:FAMILY",
         "spectral": "ragdist.networks.spectral:FAMILY",
         "wavegan": "ragdist.networks.wavegan:FAMILY",
+        "resnet1d": "ragdist.networks.resnet1d:FAMILY",
     },
 )
 
@@ -22,5 +23,10 @@ FAMILIES = Table(
 HEADS = Table(
     "ragdist.heads",
     "output head",
-    {"tanh": "ragdist.networks.heads:tanh", "identity": "ragdist.networks.heads:identity"},
+    {
+        "tanh": "ragdist.networks.heads:tanh",
+        "identity": "ragdist.networks.heads:identity",
+        "softmax": "ragdist.networks.heads:softmax",
+        "straight_through": "ragdist.networks.heads:straight_through",
+    },
 )

@@ -25,7 +25,7 @@ def build_generator(options: dict, sample_shape, num_classes: int, *, seed: int 
         sample_shape: as networks see samples.
         num_classes: that it is conditioned on; 0: none.
         seed: the run's seed.
-        head: of the modality, a name in `HEADS`.
+        head: of the modality, a name in `HEADS`; where the options name none.
 
     Raises:
         ValueError: the family cannot make samples of this shape; with what to do.
@@ -34,7 +34,8 @@ def build_generator(options: dict, sample_shape, num_classes: int, *, seed: int 
         torch.manual_seed(2 * seed)
         kind = FAMILIES[options["family"]][0]
         network = _build(kind, sample_shape, options, options["g_width"], num_classes)
-    HEADS.check(head, "the modality")
+    head, whose = (options["head"], "network.head") if options.get("head") else (head, "the modality")
+    HEADS.check(head, whose)
     network.head = HEADS[head]
     return network.to(memory_format=torch.channels_last)
 

@@ -12,3 +12,15 @@ def tanh(x: Tensor) -> Tensor:
 def identity(x: Tensor) -> Tensor:
     """Samples of any size."""
     return x
+
+
+def softmax(x: Tensor) -> Tensor:
+    """Distributions over the channels [B, V, ...], one a place."""
+    return torch.softmax(x, 1)
+
+
+def straight_through(x: Tensor) -> Tensor:
+    """The likeliest channel of each place as a one-hot column, with the gradient of `softmax` (Bengio et al. 2013)."""
+    soft = torch.softmax(x, 1)
+    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
+    return hard + (soft - soft.detach())

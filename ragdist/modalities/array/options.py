@@ -1,0 +1,14 @@
+"""Options of making arrays."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ragdist.config.option import common
+
+
+@dataclass
+class ArrayOptions:
+    """How rows of numbers become samples."""
+
+    scale: Literal["deviation", "range", "none"] = common("deviation")
+    """each channel is shifted and scaled for the networks: to mean 0 and deviation 1, to -1 to 1, or not at all"""

@@ -1,0 +1,67 @@
+"""Arrays in training: from payloads to float32 [C, T] or [D], each channel shifted and scaled for the networks.
+
+Functions without a docstring are those of `modalities.base.Training`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ragdist.modalities.base import Form
+from ragdist.objective.relative import flatten
+
+if TYPE_CHECKING:
+    from ragdist.config.run import DataOptions
+
+head = "identity"
+families = ("resnet1d", "mlp")
+
+
+def decode(data: Tensor, form: Form) -> Tensor:
+    return torch.from_numpy(np.frombuffer(data.numpy(), np.float32).reshape(form.shape).copy())
+
+
+def blank(count: int, form: Form) -> Tensor:
+    return torch.zeros(count, *form.shape)
+
+
+def network_shape(form: Form) -> tuple[int, ...]:
+    return form.shape
+
+
+def to_network(samples: Tensor, form: Form) -> Tensor:
+    shift, scale = _channels(samples, form)
+    return (samples.float() - shift) / scale
+
+
+def from_network(samples: Tensor, form: Form) -> Tensor:
+    shift, scale = _channels(samples, form)
+    return samples.detach().float() * scale + shift
+
+
+def _channels(samples: Tensor, form: Form) -> tuple[Tensor, Tensor]:
+    """Shift and scale of each channel, to be broadcast over samples [b, C, ...]."""
+    shape = (1, -1, *(1 for _ in form.shape[1:]))
+    return tuple(samples.new_tensor(form.spec[key], dtype=torch.float32).view(shape) for key in ("shift", "scale"))
+
+
+def check_transforms(options: DataOptions, form: Form) -> str:
+    if options.flip or options.crop_padding:
+        return "--data.flip and --data.crop_padding are for images: leave them out"
+    return ""
+
+
+def draws(options: DataOptions) -> int:
+    return 0
+
+
+def transform(samples: Tensor, uniform: np.ndarray, options: Any) -> Tensor:
+    return samples
+
+
+def points(samples: Tensor, pool: int) -> Tensor:
+    return flatten(samples, pool)

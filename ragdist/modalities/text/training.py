@@ -1,0 +1,75 @@
+"""Texts in training: from payloads to token numbers [T], and to one-hot columns float32 [V, T].
+
+Functions without a docstring are those of `modalities.base.Training`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ragdist.modalities.base import Form
+from ragdist.modalities.text import making
+from ragdist.tools import noise
+
+if TYPE_CHECKING:
+    from ragdist.config.run import DataOptions
+
+head = "softmax"
+families = ("resnet1d", "mlp")
+
+_EMBEDDED = 32  # length of a token's embedding in the space of the relative term
+_WINDOWS = (1, 2, 4)  # tokens that are averaged there
+
+
+def decode(data: Tensor, form: Form) -> Tensor:
+    return torch.from_numpy(np.frombuffer(data.numpy(), making.row_type(form)).reshape(form.shape).copy())
+
+
+def blank(count: int, form: Form) -> Tensor:
+    return torch.from_numpy(np.zeros((count, *form.shape), making.row_type(form)))
+
+
+def network_shape(form: Form) -> tuple[int, ...]:
+    return len(form.spec["tokens"]), *form.shape
+
+
+def to_network(samples: Tensor, form: Form) -> Tensor:
+    one_hot = samples.new_zeros(len(samples), *network_shape(form), dtype=torch.float32)
+    return one_hot.scatter_(1, samples.long().unsqueeze(1), 1.0)
+
+
+def from_network(samples: Tensor, form: Form) -> Tensor:
+    return samples.argmax(1).to(torch.uint8 if making.row_type(form) == np.uint8 else torch.int16)
+
+
+def check_transforms(options: DataOptions, form: Form) -> str:
+    if options.flip or options.crop_padding:
+        return "--data.flip and --data.crop_padding are for images: leave them out"
+    return ""
+
+
+def draws(options: DataOptions) -> int:
+    return 0
+
+
+def transform(samples: Tensor, uniform: np.ndarray, options: Any) -> Tensor:
+    return samples
+
+
+def points(samples: Tensor, pool: int) -> Tensor:
+    """Tokens embedded at random, averaged over windows of one, two and four of them."""
+    embedded = torch.matmul(_embedding(samples.shape[1], samples.device).T, samples.float())
+    return torch.cat([F.avg_pool1d(embedded, window, 1).flatten(1) / window**0.5 for window in _WINDOWS], 1)
+
+
+@cache
+def _embedding(tokens: int, device: torch.device) -> Tensor:
+    """A random vector a token, [V, _EMBEDDED]; all about equally far from each other."""
+    values = noise.normal(0, noise.PROJECTION, 0, tokens, _EMBEDDED)
+    return torch.from_numpy(values).to(device) / _EMBEDDED**0.5

@@ -1,0 +1,113 @@
+"""Residual networks of one dimension, for sequences [C, T]: texts as distributions over tokens, trajectories, signals.
+
+The blocks are those of `resnet`, with longer kernels. What the first layer sees of a text is a weighted sum of tokens'
+embeddings, in float32: in bfloat16 a distribution that is all but sure would be a one-hot column.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ragdist.networks.base import Discriminator, Generator, leaky, variance_preserving
+from ragdist.networks.conv import Conv1d
+from ragdist.networks.resnet import Block, double
+
+_KERNEL = 5
+_SHORTEST = 8  # steps at which G begins, and D ends, at least
+
+
+def _plan(sample_shape: tuple[int, ...], width: int, max_width: int, group_width: int) -> tuple[int, int, list[int]]:
+    """Channels of a sample, steps at the short end, and the widths at all steps, at half of them, ... down to there."""
+    if len(sample_shape) != 2:
+        raise ValueError(
+            f"network.family 'resnet1d' takes samples of [channels, length], and the data's are {list(sample_shape)}: "
+            "use network.family 'mlp'"
+        )
+    channels, steps = sample_shape
+    widths = [min(width, max_width)]
+    while steps % 2 == 0 and steps >= 2 * _SHORTEST:
+        steps //= 2
+        widths.append(min(2 * widths[-1], max_width))
+    for w in widths:
+        if w % min(group_width, w):
+            raise ValueError(f"network.group_width {group_width} does not divide the width {w}: use a power of two")
+    return channels, steps, widths
+
+
+def _change(before: int, after: int) -> nn.Module:
+    return variance_preserving(Conv1d(before, after, 1, bias=False), gain=1.0) if before != after else nn.Identity()
+
+
+def _blocks(count: int, width: int, expand: int, group_width: int, total: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(
+            Block(width, expand=expand, group_width=group_width, num_blocks=total, conv=Conv1d, kernel=_KERNEL)
+            for _ in range(count)
+        )
+    )
+
+
+class ResNet1dGenerator(Generator):
+    """A linear layer to a few steps, then ``blocks`` blocks at each doubling of them."""
+
+    def __init__(
+        self,
+        sample_shape,
+        *,
+        z_dim: int,
+        width: int,
+        max_width: int,
+        blocks: int,
+        expand: int,
+        group_width: int,
+        num_classes: int = 0,
+    ):
+        super().__init__(z_dim, num_classes)
+        channels, self.steps, widths = _plan(sample_shape, width, max_width, group_width)
+        widths = widths[::-1]
+        total = blocks * len(widths)
+        self.base = variance_preserving(nn.Linear(self.code_dim, widths[0] * self.steps), gain=1.0)
+        self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
+        self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
+        self.out = variance_preserving(nn.Conv1d(widths[-1], channels, 1), gain=1.0)
+
+    def synthesize(self, code: Tensor) -> Tensor:
+        x = self.stages[0](self.base(code).unflatten(1, (-1, self.steps)))
+        for change, stage in zip(self.change, self.stages[1:], strict=True):
+            x = stage(double(change(x), dims=(2,)))
+        return self.out(leaky(x))
+
+
+class ResNet1dDiscriminator(Discriminator):
+    """The generator's mirror image; its last steps are read by a linear layer."""
+
+    def __init__(
+        self,
+        sample_shape,
+        *,
+        width: int,
+        max_width: int,
+        blocks: int,
+        expand: int,
+        group_width: int,
+        num_classes: int = 0,
+    ):
+        channels, steps, widths = _plan(sample_shape, width, max_width, group_width)
+        super().__init__(widths[-1], num_classes)
+        total = blocks * len(widths)
+        self.stem = variance_preserving(Conv1d(channels, widths[0], 1, bias=False), gain=1.0)
+        self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
+        self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
+        self.read = variance_preserving(nn.Linear(widths[-1] * steps, widths[-1]))
+
+    def features(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            x = self.stem(x.float())
+        for stage, change in zip(self.stages, self.change, strict=False):
+            x = change(F.avg_pool1d(stage(x), 2))
+        return leaky(self.read(leaky(self.stages[-1](x)).flatten(1)))
+
+
+FAMILY = (ResNet1dGenerator, ResNet1dDiscriminator)
