@@ -94,7 +94,7 @@ class HeldShards:
         where = torch.from_numpy(rows)
         if self._any_bad and self._bad[where].any():
             return None
-        return self._samples[where], self._labels[where]
+        return self._samples.index_select(0, where), self._labels.index_select(0, where)
 
     def _mixed(self, shards: np.ndarray, numbers: np.ndarray, away: np.ndarray) -> Few | None:
         """A batch of which not all is here."""

@@ -18,6 +18,7 @@ from ragdist.data.index import INDEX, NO_LABEL, Index, Shard
 from ragdist.data.indexing import compare_webdataset
 from ragdist.data.indexing.tar_files import Tar, mapped
 from ragdist.data.indexing.tar_walk import printable
+from ragdist.data.open_shard import name_of
 from ragdist.data.parallel import Advance, each
 from ragdist.storage.store import Store
 from ragdist.tools.errors import TooNew, UserError
@@ -108,7 +109,7 @@ def check_shard(job: Job, advance: Advance) -> Result:
                 for row in np.flatnonzero(inside).tolist():
                     if reason := _sample(data, table[row], job.index):
                         offset = int(table["offset"][row])
-                        key = _key(data, table, row)
+                        key = name_of(table, row, lambda start, length: bytes(data[start : start + length]))
                         wrong.append(f"{place}: sample {row} ({printable(key)}) at byte {offset}: {reason}")
                     else:
                         done += 1
@@ -143,12 +144,6 @@ def _opened(job: Job, shard: Shard, wrong: list[str]) -> Iterator:
     local = job.store.path(shard.name)
     with mapped(Tar(str(local.absolute()) if local else place, size, mark), job.scratch) as data:
         yield data
-
-
-def _key(data, table: np.ndarray, row: int) -> str:
-    from ragdist.data.reader import key_of  # imports PyTorch
-
-    return key_of(table, row, lambda offset, length: bytes(memoryview(data)[offset : offset + length]))
 
 
 def _sample(data, row: np.void, index: Index) -> str:
