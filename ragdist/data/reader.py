@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from ragdist import modalities
 from ragdist.config.run import DataOptions
-from ragdist.data.held_shards import ROOM, HeldShards, Samples
+from ragdist.data.held_shards import ROOM, HeldShards, Samples, decode_shard
 from ragdist.data.open_shard import OpenShard
 from ragdist.data.order import Order
 from ragdist.data.shard_files import ShardFiles
@@ -114,27 +114,10 @@ class ShardReader:
         return found and (found[0], torch.tensor(found[1]))
 
     def _whole(self, number: int) -> Samples:
-        """Read and decode a whole shard."""
         tar = self._open.get(number) or self._opened(number)
-        payloads = list(tar.payloads())
-        checksums = np.fromiter(map(crc32, payloads), np.uint32, len(payloads))
-        bad = checksums != tar.table["crc32"]
-        try:
-            samples = self._decoded(payloads, bad)
-        except ValueError:  # one that was bad when it was indexed
-            bad |= [isinstance(self.read(number, sample), BadSample) for sample in range(len(bad))]
-            samples = self._decoded(payloads, bad)
-        return Samples(samples, torch.from_numpy(tar.table["label"].astype(np.int64)), torch.from_numpy(bad))
-
-    def _decoded(self, payloads: list[bytearray], bad: np.ndarray) -> Tensor:
-        """Decode all but the bad ones, in whose place are zeros. Raises ValueError where one more is bad."""
-        if not bad.any():
-            return self.modality.decode_all(payloads, self.form)
-        samples = self.modality.blank(len(payloads), self.form)
-        if not bad.all():
-            good = torch.from_numpy(~bad)
-            samples[good] = self.modality.decode_all(list(itertools.compress(payloads, ~bad)), self.form)
-        return samples
+        return decode_shard(
+            tar, self.modality, self.form, lambda sample: isinstance(self.read(number, sample), BadSample)
+        )
 
     def read(self, shard: int, sample: int) -> tuple[Tensor, int] | BadSample:
         """Read and decode a sample: the sample and its label, or a `BadSample`.
