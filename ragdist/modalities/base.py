@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, SupportsIndex
 
 from ragdist.tools.errors import UserError
 
@@ -119,6 +119,10 @@ class Making(Protocol):
     begin: str  # options that `ragdist.train` may begin with: "--config cifar10"
     begin_unlabelled: str = ""  # those for data without labels, where they differ
 
+    def begin_with(self, form: Form) -> str:
+        """Options that these need, for samples of this form, beside them: " --network.family mlp"."""
+        return ""
+
     def reading(self) -> AbstractContextManager[None]:
         """A context around many calls of `encode`."""
         return nullcontext()
@@ -154,8 +158,13 @@ class Making(Protocol):
         """An item for `encode` from a row of an array that `check_array` let pass."""
         return row
 
-    # Whether an array that `check_array` lets pass is taken for such samples though nobody said so.
-    guess_arrays: bool = True
+    # Whether an array that `check_array` lets pass is taken for such samples though nobody said so; "alone": where no
+    # other modality's are likely.
+    guess_arrays: bool | Literal["alone"] = True
+
+    def unlikely_array(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape, which `check_array` lets pass, is hardly of such samples."""
+        return False
 
     def check_array(self, shape: tuple[int, ...], dtype: np.dtype) -> str:
         """The reason why an array [N, ...] holds no samples, as the end of a sentence; empty: it does."""

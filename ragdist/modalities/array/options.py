@@ -11,4 +11,5 @@ class ArrayOptions:
     """How rows of numbers become samples."""
 
     scale: Literal["deviation", "range", "none"] = common("deviation")
-    """each channel is shifted and scaled for the networks: to mean 0 and deviation 1, to -1 to 1, or not at all"""
+    """how networks see each channel, or number of a vector, shifted and scaled: to mean 0 and deviation 1, to -1 to 1,
+    or as it is"""

@@ -1,0 +1,132 @@
+"""Walks through a small grid world with obstacles, from a corner to the opposite one, made on the spot.
+
+All shortest ways are walked, some twenty times as often as others: diverse paths, of which it can be said which of
+them a generator finds. Where the obstacles are, and the ways, the index's ``spec`` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ragdist.config.shards import ShardOptions
+from ragdist.data.sources.source import Numbered, Source
+from ragdist.modalities.array import paths
+from ragdist.modalities.array.making import Described
+
+# Walks begin at the lower left and end at the upper right; a cell is 1 wide, and # is an obstacle.
+WORLD = """\
+. . . . . . . . . . .
+. # . # # # . # . # .
+. . . . . . . . . . .
+. # . # . # . # # # .
+. . . . . . . # . . .
+. # # # . # . # . # .
+. . . . . . . . . . .
+. # . # . # # # . # .
+. . . . . . . . . . .
+"""
+STEPS = 64
+_MOST, _TIMES = 20, 12  # how often the most frequent way is walked by the rarest, and that one
+_ROUND = 5  # steps over which corners are rounded
+_SWAY, _PACE = 0.06, 0.01  # deviation of each of three waves beside the way, in cells, and of the pace
+TOLERANCE = 0.4  # mean distance of a walk from its way, in cells: none is farther
+
+Cell = tuple[int, int]
+
+
+class PathReader:
+    """Reads walks by their number in a .npy file."""
+
+    def __init__(self, file: Path, about: dict[str, Any]):
+        self.file, self.about, self._rows = file, about, None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.file, self.about)
+
+    def __call__(self, place: int) -> Described:
+        if self._rows is None:
+            self._rows = np.load(self.file)
+        return Described(self._rows[place], self.about)
+
+
+def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
+    """The source of all walks, float32 [2, STEPS], without labels."""
+    about = {"obstacles": obstacles(), "routes": routes(), "tolerance": TOLERANCE}
+    walks = made(about)
+    np.save(scratch / "paths.npy", walks)
+    names = Numbered(len(walks), "walk")
+    return Source(names, range(len(walks)), PathReader(scratch / "paths.npy", about), "array", "paths 1")
+
+
+def made(about: dict[str, Any]) -> np.ndarray:
+    """All walks, float32 [n, 2, STEPS]."""
+    random = np.random.default_rng(0)
+    count = len(about["routes"])
+    often = _TIMES * _MOST ** np.linspace(0, 1, count)
+    which = np.repeat(random.permutation(count), np.round(often).astype(int))
+    ways = paths.lines(about["routes"], 4 * STEPS)
+    walks, left = np.empty((len(which), 2, STEPS), np.float32), np.arange(len(which))
+    while len(left):  # those that met an obstacle are walked again
+        walks[left] = _walked(ways[which[left]], random)
+        right = paths.taken(walks[left], about["routes"], TOLERANCE, about["obstacles"]) == which[left]
+        left = left[~right]
+    return walks
+
+
+def _walked(ways: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Walk ways [n, 2, many points]: corners rounded, at a changing pace, swaying."""
+    time = np.linspace(0, 1, STEPS)
+    waves = np.sin(np.pi * np.arange(1, 4)[:, None] * time)
+    pace = time + _PACE * random.normal(size=(len(ways), 3)) @ waves
+    places = np.clip(pace, 0, 1) * (ways.shape[2] - 1)
+    whole = np.minimum(places.astype(int), ways.shape[2] - 2)
+    part = (places - whole)[:, None]
+    start, stop = (np.take_along_axis(ways, (whole + i)[:, None], 2) for i in (0, 1))
+    walks = start + (stop - start) * part
+    half = _ROUND // 2
+    padded = np.pad(walks, ((0, 0), (0, 0), (half, half)), mode="edge")
+    walks = sum(padded[:, :, i : i + STEPS] for i in range(_ROUND)) / _ROUND
+    return walks + _SWAY * random.normal(size=(len(ways), 2, 3)) @ waves
+
+
+def _free() -> set[Cell]:
+    rows = [row.split() for row in WORLD.splitlines()][::-1]
+    return {(x, y) for y, row in enumerate(rows) for x, cell in enumerate(row) if cell == "."}
+
+
+def obstacles() -> list[list[float]]:
+    """Rectangles [x0, y0, x1, y1]: runs of obstacle cells in each row, around the cells' whole coordinates."""
+    rows, found = [row.split() for row in WORLD.splitlines()][::-1], []
+    for y, row in enumerate(rows):
+        x = 0
+        while x < len(row):
+            start = x
+            while x < len(row) and row[x] == "#":
+                x += 1
+            if x > start:
+                found.append([start - 0.5, y - 0.5, x - 0.5, y + 0.5])
+            x += 1
+    return found
+
+
+def routes() -> list[list[list[int]]]:
+    """Way points [x, y] of all shortest ways: where they begin, turn and end."""
+    free = _free()
+    return [_turns(way) for way in _ways((0, 0), max(free), free)]
+
+
+def _ways(here: Cell, goal: Cell, free: set[Cell]) -> Iterator[list[Cell]]:
+    if here == goal:
+        yield [here]
+    for step in ((here[0] + 1, here[1]), (here[0], here[1] + 1)):  # back leads on no shortest way
+        if step in free:
+            yield from ([here, *rest] for rest in _ways(step, goal, free))
+
+
+def _turns(way: list[Cell]) -> list[list[int]]:
+    inner = [b for a, b, c in zip(way, way[1:], way[2:], strict=False) if (a[0] == b[0]) != (b[0] == c[0])]
+    return [list(cell) for cell in (way[0], *inner, way[-1])]
