@@ -37,7 +37,7 @@ def main() -> None:
     todo = [cell for cell in planned if cell not in found]
     data = {"digits": options.digits, "photographs": options.photographs, "speech": options.speech}
     if todo:
-        for name in {STUDIES[cell.study].task for cell in todo} - {"toy:grid", "toy:ring"}:
+        for name in {STUDIES[cell.study].task for cell in todo} - {"toy:grid", "toy:ring", "routes"}:
             run.task(name, 1.0, data[{"stacked": "digits"}.get(name, name)])  # its classifier is trained once, here
         progress = Progress(len(planned), unit="trainings", done=len(planned) - len(todo))
 

@@ -19,8 +19,17 @@ COLUMNS = {
         ("frechet", "Fréchet distance", 2), ("precision", "precision", 3), ("recall", "recall", 3),
         ("coverage", "coverage", 3), ("memorization", "memorization ratio", 2),
     ],
+    "routes": [
+        ("routes", "routes found", 3), ("js", "JS of routes", 3), ("crossings", "crossings", 3),
+        ("precision", "precision", 3), ("recall", "recall", 3), ("coverage", "coverage", 3),
+    ],
 }  # fmt: skip
-MAIN = {"toy": "kl", "stacked": "kl", "scarce": "frechet"}  # what the spread over time and the plots are of
+MAIN = {
+    "toy": "kl",
+    "stacked": "kl",
+    "scarce": "frechet",
+    "routes": "js",
+}  # what the spread over time and the plots are of
 
 
 def kind(study: Study) -> str:

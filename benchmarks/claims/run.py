@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.claims import game, scarce, stacked, toys
+from benchmarks.claims import game, routes, scarce, stacked, toys
 from benchmarks.claims.plan import STUDIES, Cell
 from ragdist.evaluation.report.history import read_lines
 from ragdist.objective.relative import flatten
@@ -70,6 +70,9 @@ def task(name: str, share: float, where: str):
     if kind == "stacked":
         made = stacked.Stacked(where, folder)
         return made, made.shape, stacked.SAMPLES
+    if kind == "routes":
+        made = routes.Routes()
+        return made, made.shape, made.count
     made = scarce.Scarce(where, share, folder)
     return made, made.shape, scarce.SAMPLES
 

@@ -18,6 +18,9 @@ METRICS = {
     "classes": (1, "classes covered and their shares, by the classifier"),
     "inception_score": (10, "Inception score (features inception)"),
     "clip_faults": (1, "clips that are cut off, silent, or click, beside the data's"),
+    "trajectories": (4, "steps, turns, lengths, radii and end points of paths: JS divergence from the data's"),
+    "crossings": (1, "paths that cross an obstacle, where the data's index knows some"),
+    "routes": (1, "routes that are found and their shares, where the data's index knows all"),
 }
 
 CHEAP = ("frechet", "kid", "precision_recall", "density_coverage", "classes")  # those that suit are --metrics cheap
@@ -34,6 +37,8 @@ BEST = {
     "class_kl": ("classes", "less"),
     "label_accuracy": ("classes", "more"),
     "inception_score": ("inception_score", "more"),
+    "routes": ("routes", "more"),
+    "crossings": ("crossings", "less"),
 }
 
 
@@ -69,9 +74,9 @@ class EvaluateOptions:
     seed: int = option(0, at_least=0)
     """seed of the latents; sample i of a seed is always the same"""
     features: str = common("auto")
-    """what is compared: of images pixels, laplacian, classifier or inception, of clips log_mel, classifier or speaker.
-    auto: inception with --inception_weights, else what suits the data: a classifier where they have labels, else
-    pixels, of clips log_mel"""
+    """what is compared: of images pixels, laplacian, classifier or inception, of clips log_mel, classifier or speaker,
+    of arrays numbers. auto: inception with --inception_weights, else what suits the data: a classifier where they have
+    labels, else pixels, of clips log_mel, of arrays numbers"""
     plugin: str = ""
     """Python files, separated by commas, with features, measures or modalities of your own; empty: the run's"""
     metrics: str = common("all")

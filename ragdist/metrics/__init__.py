@@ -17,6 +17,7 @@ FEATURES = Table(
         "inception": "ragdist.modalities.image.inception:INCEPTION",
         "log_mel": "ragdist.modalities.audio.features:LOG_MEL",
         "speaker": "ragdist.modalities.audio.speaker:SPEAKER",
+        "numbers": "ragdist.modalities.array.features:NUMBERS",
     },
 )
 
@@ -35,5 +36,8 @@ MEASURES = Table(
         "classes": "ragdist.evaluation.measures:CLASSES",
         "inception_score": "ragdist.modalities.image.measures:INCEPTION_SCORE",
         "clip_faults": "ragdist.modalities.audio.measures:CLIP_FAULTS",
+        "trajectories": "ragdist.modalities.array.measures:TRAJECTORIES",
+        "crossings": "ragdist.modalities.array.measures:CROSSINGS",
+        "routes": "ragdist.modalities.array.measures:ROUTES",
     },
 )

@@ -55,19 +55,23 @@ class PathReader:
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     """The source of all walks, float32 [2, STEPS], without labels."""
-    about = {"obstacles": obstacles(), "routes": routes(), "tolerance": TOLERANCE}
-    walks = made(about)
+    walks = made(about(), 0)
     np.save(scratch / "paths.npy", walks)
     names = Numbered(len(walks), "walk")
-    return Source(names, range(len(walks)), PathReader(scratch / "paths.npy", about), "array", "paths 1")
+    return Source(names, range(len(walks)), PathReader(scratch / "paths.npy", about()), "array", "paths 1")
 
 
-def made(about: dict[str, Any]) -> np.ndarray:
-    """All walks, float32 [n, 2, STEPS]."""
-    random = np.random.default_rng(0)
+def about() -> dict[str, Any]:
+    """What is known of all walks; see `modalities.array.making.spec`."""
+    return {"obstacles": obstacles(), "routes": routes(), "tolerance": TOLERANCE}
+
+
+def made(about: dict[str, Any], seed: int) -> np.ndarray:
+    """All walks, float32 [n, 2, STEPS]: of each seed others, of the same ways."""
+    random = np.random.default_rng(seed)
     count = len(about["routes"])
     often = _TIMES * _MOST ** np.linspace(0, 1, count)
-    which = np.repeat(random.permutation(count), np.round(often).astype(int))
+    which = np.repeat(np.random.default_rng(0).permutation(count), np.round(often).astype(int))
     ways = paths.lines(about["routes"], 4 * STEPS)
     walks, left = np.empty((len(which), 2, STEPS), np.float32), np.arange(len(which))
     while len(left):  # those that met an obstacle are walked again

@@ -42,7 +42,7 @@ class Described(NamedTuple):
 class Learned(ArrayOptions):
     """Options with what was learned from all samples."""
 
-    channels: Channels = Channels((), ())
+    channels: Channels = field(default_factory=lambda: Channels((), ()))
     about: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 NO_ROUTE = -1
 _AT_A_TIME = 1 << 22  # pairs of a line and an obstacle
-_TOUCH = 1e-6  # of a line's length inside of an obstacle that is none
+_TOUCH = 1e-6  # of an obstacle's side, and of a line's length, that may be inside
 
 
 def crossing(paths: np.ndarray, obstacles: Sequence[Sequence[float]]) -> np.ndarray:
@@ -25,6 +25,8 @@ def crossing(paths: np.ndarray, obstacles: Sequence[Sequence[float]]) -> np.ndar
 
 def _crossing(paths: np.ndarray, obstacles: Sequence[Sequence[float]]) -> np.ndarray:
     corners = np.asarray(obstacles, np.float64)
+    inset = (corners[:, 2:] - corners[:, :2]) * _TOUCH
+    corners = corners + np.concatenate([inset, -inset], 1)
     enter, leave = np.zeros(()), np.ones(())  # of each line's way from 0 to 1, where it is between both pairs of edges
     for axis in (0, 1):
         start = paths[:, axis, :-1, None]
