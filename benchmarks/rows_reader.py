@@ -3,8 +3,9 @@
     python -m benchmarks.rows_reader [--samples 200000] [--rounds 5] [--seconds 1]
 
 On one core, in seconds of CPU time. Samples are made up: lines of 32 characters, uint8 [32], with a label each, in
-shards of 10,000. webdataset reads them as one member a sample, decoded by NumPy from a .npy or from bare bytes, which is
-the least that it can do, and from ragdist's packed shards, whose arrays it takes apart; each through its shuffle buffer.
+shards of 10,000. webdataset reads them as one member a sample, decoded by NumPy from a .npy or from bare bytes, which
+is the least that it can do, and from ragdist's packed shards, whose arrays it takes apart; each through its shuffle
+buffer.
 """
 
 import hashlib
