@@ -20,14 +20,18 @@ from ragdist.modalities.base import Form
 
 
 class Routes:
-    """The walks and their judge."""
+    """The walks and their judge.
+
+    Args:
+        every: of the walks' steps, so many apart, are there.
+    """
 
     classes = 0
     points = staticmethod(training.points)
 
-    def __init__(self):
+    def __init__(self, every: int):
         about = source.about()
-        walks, held_out = (source.made(about, seed) for seed in (0, 1))
+        walks, held_out = (source.made(about, seed)[:, :, ::every].copy() for seed in (0, 1))
         learned = making.fit(walks, ArrayOptions()).channels
         self.form = Form(walks.shape[1:], {"shift": learned.shift, "scale": learned.scale})
         self.shape, self.count = self.form.shape, len(held_out)

@@ -112,6 +112,8 @@ class Making(Protocol):
     # Those of them that say how payloads are decoded and nothing of samples, with what is taken for files outside of
     # an index, where it does not say it.
     decoding: Mapping[str, Any] = MappingProxyType({})
+    # Those of them that say how networks see samples, and nothing of samples as they are stored.
+    of_networks: frozenset[str] = frozenset()
     # Dataclasses whose fields join a command's options (`joined_options`):
     options: type = NoOptions  # how source items become samples; of `ragdist.shards SOURCE OUT`
     index_options: type = NoOptions  # how members of others' shards do; of `ragdist.shards index`

@@ -128,6 +128,8 @@ def _modality(where: str, rows: np.ndarray, *, images: bool) -> str:
         advice = " or ".join(f"--modality {name} if it holds {every[name].units}" for name in fits)
         why = "" if likely else "; " + _reasons(problems)
         raise UserError(f"{where} holds numbers {list(rows.shape)}, which may be anything: give {advice}{why}")
+    if all(problems.values()) and not images:
+        problems |= {name: _misfit(name, rows) for name in asked_for if _guessed(every[name])}
     if len(problems) > 1 and all(problems.values()):
         raise UserError(f"{where} holds no samples that are known here: {_reasons(problems)}")
     return modalities.most_likely(where, {name: not problem for name, problem in problems.items()})

@@ -6,7 +6,8 @@ them a generator finds. Where the obstacles are, and the ways, the index's ``spe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ WORLD = """\
 . . . . . . . . . . .
 """
 STEPS = 64
+_HALF = 0.3  # of an obstacle cell's side, around its middle: there is room to walk by
 _MOST, _TIMES = 20, 12  # how often the most frequent way is walked by the rarest, and that one
 _ROUND = 5  # steps over which corners are rounded
 _SWAY, _PACE = 0.06, 0.01  # deviation of each of three waves beside the way, in cells, and of the pace
@@ -103,18 +105,17 @@ def _free() -> set[Cell]:
 
 
 def obstacles() -> list[list[float]]:
-    """Rectangles [x0, y0, x1, y1]: runs of obstacle cells in each row, around the cells' whole coordinates."""
-    rows, found = [row.split() for row in WORLD.splitlines()][::-1], []
-    for y, row in enumerate(rows):
-        x = 0
-        while x < len(row):
-            start = x
-            while x < len(row) and row[x] == "#":
-                x += 1
-            if x > start:
-                found.append([start - 0.5, y - 0.5, x - 0.5, y + 0.5])
-            x += 1
-    return found
+    """Rectangles [x0, y0, x1, y1]: runs of obstacle cells in each row, and in each column, around whole coordinates."""
+    rows = [row.split() for row in WORLD.splitlines()][::-1]
+    along = [[a - _HALF, y - _HALF, b + _HALF, y + _HALF] for y, row in enumerate(rows) for a, b in _runs(row)]
+    columns = enumerate(zip(*rows, strict=True))
+    up = [[x - _HALF, a - _HALF, x + _HALF, b + _HALF] for x, row in columns for a, b in _runs(row) if b > a]
+    return along + up
+
+
+def _runs(cells: Sequence[str]) -> list[tuple[int, int]]:
+    """The first and last place of each run of obstacle cells."""
+    return [(found.start(), found.end() - 1) for found in re.finditer("#+", "".join(cells))]
 
 
 def routes() -> list[list[list[int]]]:

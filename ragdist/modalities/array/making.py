@@ -23,6 +23,7 @@ guess_arrays = "alone"
 # Of networks: shift, scale. Of a source that knows them: obstacles [[x0, y0, x1, y1], ...], which no path may cross;
 # routes [[[x, y], ...], ...], the ways that there are; tolerance, how far from its route a path of it may be.
 spec = frozenset(("shift", "scale", "obstacles", "routes", "tolerance"))
+of_networks = frozenset(("shift", "scale"))
 options, index_options = ArrayOptions, NoOptions
 begin = "--config paths"
 depends: Mapping[str, str] = {}

@@ -29,7 +29,9 @@ def radii(paths: np.ndarray) -> np.ndarray:
 
 def js_divergence(a: np.ndarray, b: np.ndarray) -> float:
     """Jensen-Shannon divergence of two counts, in bits: 0 where shares are equal, 1 where nothing is common."""
-    p, q = (counts.astype(np.float64) / max(counts.sum(), 1) for counts in (a, b))
+    if not a.sum() or not b.sum():
+        return 1.0
+    p, q = (counts.astype(np.float64) / counts.sum() for counts in (a, b))
     middle = (p + q) / 2
     parts = [np.where(x > 0, x * np.log2(np.where(x > 0, x, 1) / np.where(middle > 0, middle, 1)), 0) for x in (p, q)]
     return float(sum(part.sum() for part in parts) / 2)
