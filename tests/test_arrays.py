@@ -46,7 +46,7 @@ def test_what_is_stored_is_what_was_given(tmp_path, shape, kind):
 def test_networks_see_channels_scaled_by_all_samples(tmp_path, how):
     rows = np.random.default_rng(1).normal(size=(3000, 3, 5)) * [[1e-3], [1], [0]] + [[1e3], [-5], [7]]
     np.save(tmp_path / "a.npy", rows)
-    write_shards(str(tmp_path / "a.npy"), tmp_path / "out", ShardOptions(), {"scale": how})
+    write_shards(str(tmp_path / "a.npy"), tmp_path / "out", ShardOptions(), {"scaling": how})
     index, found, _ = samples_of(tmp_path / "out")
     seen = training.to_network(found, index.form).double().transpose(0, 1).flatten(1)
     if how == "none":

@@ -1,6 +1,6 @@
 """NumPy arrays of samples: a .npy file, or a .npz file with ``images`` (or ``samples``) and perhaps ``labels``.
 
-Of a .npz whose arrays have other names the only one that holds no labels is taken.
+Of a .npz whose arrays have other names, and none nearly these, the only one that holds no labels is taken.
 """
 
 import shutil
@@ -73,7 +73,7 @@ def _member(name: str, members: Sequence[str]) -> str:
     if found := next((member for member in _MEMBERS if member in members), None):
         return found
     others = [member for member in members if member not in _LABELS]
-    if len(others) != 1:
+    if len(others) != 1 or nearest("images", others):
         raise UserError(f"{name} holds no array 'images' or 'samples'{nearest('images', members)}")
     return others[0]
 

@@ -55,7 +55,7 @@ class Statistics:
         self.count = both
 
     def channels(self, how: str) -> Channels:
-        """Shift and scale, by the option ``scale``; a channel that does not change is scaled by 1."""
+        """Shift and scale, by the option ``scaling``; a channel that does not change is scaled by 1."""
         self._join()
         if how == "deviation":
             shift, scale = self.mean, np.sqrt(self.squares / max(self.count, 1))

@@ -60,7 +60,7 @@ def fit(items: Iterable[np.ndarray | Described], options: ArrayOptions) -> Learn
         if np.isfinite(numbers).all() and shape in (None, numbers.shape):
             shape = numbers.shape
             found.add(numbers)
-    return Learned(options.scale, found.channels(options.scale), about)
+    return Learned(options.scaling, found.channels(options.scaling), about)
 
 
 def encode(item: np.ndarray | Described, options: Learned) -> Encoded:
