@@ -1,5 +1,6 @@
 """Listings: tables with a sample's path, and perhaps its label, in each row."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -18,7 +19,26 @@ from ragdist.data.sources.source import Remarks, Source
 from ragdist.tools.errors import UserError
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+_WORDS = re.compile(r"[,;\t|]|\s+(?=\S+$)")  # of a row: what stands between separators, or before a label
 _WINDOWS = re.compile(r"[a-zA-Z]:[\\/]|\\\\")
+
+
+def names_files(path: Path, looked_at: int = 1 << 16) -> bool:
+    """Whether a table's first lines name files: a column is called so, or they have samples' endings or are there."""
+    with open(path, "rb") as file:
+        head = file.read(looked_at)
+    endings = frozenset().union(*(making.suffixes for making in modalities.all_making().values()))
+    rows = [_WORDS.split(os.fsdecode(line).strip()) for line in head.splitlines() if line.strip()][:20]
+    if not rows or (len(rows[0]) > 1 and any(tables.plain(word) in columns.PATHS for word in rows[0])):
+        return True
+    for row in rows:
+        words = [word.strip(" \"'") for word in row]
+        if any(Path(word).suffix.lower() in endings for word in words):
+            return True
+        with contextlib.suppress(OSError, ValueError):
+            if words[0] and (path.parent / words[0]).is_file():
+                return True
+    return False
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:

@@ -21,7 +21,7 @@ from ragdist.tools import noise
 if TYPE_CHECKING:
     from ragdist.config.run import DataOptions
 
-head = "softmax"
+head = "straight_through"
 families = ("resnet1d", "mlp")
 
 _EMBEDDED = 32  # length of a token's embedding in the space of the relative term
