@@ -53,7 +53,7 @@ def decoded(data: bytes) -> str:
     try:
         return str(data, encoding)
     except UnicodeDecodeError as error:
+        kind = encoding.removesuffix("-sig").upper()
         raise ValueError(
-            f"it is no text in UTF-8 (byte {error.start:,} is {data[error.start] if error.start < len(data) else 'missing'}): "
-            "convert it, as with iconv -f latin1 -t utf-8"
+            f"it is no text in {kind} ({error.reason} at byte {error.start:,}): convert it, as with iconv -f latin1 -t utf-8"
         ) from error
