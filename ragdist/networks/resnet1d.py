@@ -1,7 +1,7 @@
 """Residual networks of one dimension, for sequences [C, T]: texts, as distributions over tokens, trajectories, signals.
 
 The blocks are those of `resnet`, with longer kernels. Signals are made from a few steps, doubled to all of them. Tokens
-that stand beside each other are not alike, as a doubled step's would be: texts are made, and read, at their full length.
+that stand beside each other are not alike, as doubled steps would be: texts are made, and read, at their full length.
 """
 
 import math

@@ -55,5 +55,6 @@ def decoded(data: bytes) -> str:
     except UnicodeDecodeError as error:
         kind = encoding.removesuffix("-sig").upper()
         raise ValueError(
-            f"it is no text in {kind} ({error.reason} at byte {error.start:,}): convert it, as with iconv -f latin1 -t utf-8"
+            f"it is no text in {kind} ({error.reason} at byte {error.start:,}): convert it, as with "
+            "iconv -f latin1 -t utf-8"
         ) from error

@@ -9,7 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO
 
@@ -40,7 +40,7 @@ _CHARACTERS = 254  # at most, unless the user says otherwise: with two special t
 class Fitted(TextOptions):
     """The options, and the vocabulary of the data."""
 
-    learned: Vocabulary = Vocabulary(())
+    learned: Vocabulary = field(default_factory=lambda: Vocabulary(()))
 
 
 def row_type(form: Form) -> np.dtype | None:

@@ -17,5 +17,5 @@ class TextOptions:
     per: Literal["line", "paragraph", "window", "file"] = common("line")
     """what is a text: a line, what stands between empty lines, so many tokens of a file, or the file"""
     vocabulary: str = common("chars")
-    """chars: the data's characters, the most frequent 254, or of chars:1000 so many; bpe:512: so many frequent groups of
-    them (byte-pair encoding)"""
+    """chars: the data's characters, the most frequent 254, or of chars:1000 so many; bpe:512: so many frequent groups
+    of them (byte-pair encoding)"""
