@@ -11,7 +11,7 @@ which may change between versions, are not used. Golden values in the tests free
 import numpy as np
 
 # What a stream of numbers is for: a part of the key, so that streams are independent.
-LATENT, AUGMENT, SHARDS, WINDOW, GRID, WRITER, PATH, REALS, LABEL, PROJECTION, CLASSIFIER = range(1, 12)
+LATENT, AUGMENT, SHARDS, WINDOW, GRID, WRITER, PATH, REALS, LABEL, PROJECTION, CLASSIFIER, CHAIN = range(1, 13)
 
 _WORDS_PER_BLOCK = 4
 
