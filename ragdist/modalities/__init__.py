@@ -4,13 +4,18 @@ A modality has three faces (`base`): making shards, training, judging. What a ru
 its data (the key ``codec``), so that no option names it. Importing this imports no modality and no PyTorch.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragdist.modalities.base import Form, Judging, Making, Training
 from ragdist.tools.errors import UserError
 from ragdist.tools.table import Table
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Packages, each with the modules making, training and judging; or objects with these as attributes.
 MODALITIES = Table(
@@ -77,6 +82,12 @@ def comparable(name: str, form: Form) -> Form:
 def beside(name: str, most: int) -> int:
     """How many samples a page shows beside each other, at most so many."""
     return min(getattr(judging(name), "beside", most), most)
+
+
+def row_type(name: str, form: Form) -> np.dtype | None:
+    """The type of the numbers of samples that are packed, many in a member; None: a member is a sample."""
+    found = getattr(making(name), "row_type", None)
+    return found(form) if found else None
 
 
 def check_said(name: str, spec: Mapping[str, Any]) -> None:

@@ -133,12 +133,16 @@ class Making(Protocol):
     #
     # row_type(form) -> the NumPy type, little-endian, of a stored sample's numbers where samples of this form are
     #     packed; None: a member is a sample. For packed ones `encode` gives the numbers' bytes in C order with the
-    #     extension "npy", and `Training.decode` gets such bytes.
-    #
+    #     extension "npy", and `Training.decode` gets such bytes. A shard's are decoded in one go where memory holds
+    #     them: `Training.decode_all` should be fast, as `rows.decode_all` is.
+
     # A modality that has to know all of the data before it encodes a sample, as an alphabet or a scale:
     #
-    # fit(items, options) -> options that say what was learned, too; picklable. ``items`` is an iterable of what
-    #     `encode` takes (opened, where items are), a new pass each time. Errors as of `encode`.
+    # fit(items, options) -> options that say what was learned, too, for `parts` and `encode`; picklable, and equal for
+    #     equal items. ``items`` is an iterable of what `encode` takes (opened, where items are): each pass gives those
+    #     that can be read, in the source's order. Raises ValueError about the item of which it was last given: this
+    #     ends the command, or with --bad skip `fit` is called anew without it, which takes long where there are many.
+    #     So it should pass over what is bad: `encode` refuses it, and then it is named.
 
     def encode(self, item: bytes | Any, options: Any) -> Encoded:
         """Encode a file's bytes, or what a source hands over instead, as a payload. Raises ValueError for no sample.

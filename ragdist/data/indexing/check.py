@@ -108,7 +108,7 @@ def check_shard(job: Job, advance: Advance) -> Result:
                 for row in np.flatnonzero(inside).tolist():
                     if reason := _sample(data, table[row], job.index):
                         offset = int(table["offset"][row])
-                        key = _key_before(data, offset)
+                        key = _key(data, table, row)
                         wrong.append(f"{place}: sample {row} ({printable(key)}) at byte {offset}: {reason}")
                     else:
                         done += 1
@@ -145,10 +145,10 @@ def _opened(job: Job, shard: Shard, wrong: list[str]) -> Iterator:
         yield data
 
 
-def _key_before(data, offset: int) -> str:
+def _key(data, table: np.ndarray, row: int) -> str:
     from ragdist.data.reader import key_of  # imports PyTorch
 
-    return key_of(bytes(memoryview(data)[offset - 512 : offset]))
+    return key_of(table, row, lambda offset, length: bytes(memoryview(data)[offset : offset + length]))
 
 
 def _sample(data, row: np.void, index: Index) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from ragdist import modalities
 from ragdist.data.parallel import Workers
 from ragdist.data.sources.source import Source
+from ragdist.tools.errors import UserError
 from ragdist.tools.progress import Progress
 
 _MOST_OPEN = 8  # items, of which parts are asked for in any order
@@ -54,6 +55,73 @@ class Opener:
 
     def _close_one(self) -> None:
         self._open.pop(next(iter(self._open)))[1].close()
+
+
+def fitted(source: Source, sample_options: Any, bad: Callable[[str, Exception], None]) -> Any:
+    """The options with what `Making.fit` learned from all items; the same object where there is nothing to learn.
+
+    Args:
+        source: of items.
+        sample_options: of their modality.
+        bad: is told of an item that cannot be read, and may raise; else it is left out.
+
+    Raises:
+        UserError: nothing can be learned from what is left.
+    """
+    making = modalities.making(source.modality)
+    if (fit := getattr(making, "fit", None)) is None:
+        return sample_options
+    items = _Readable(source, bad)
+    while True:
+        try:
+            with making.reading():
+                return fit(items, sample_options)
+        except ValueError as error:
+            if items.at is None:
+                raise UserError(f"nothing can be learned from the {making.units}: {error}") from error
+            bad(source.names[items.at], error)
+            items.left_out.add(items.at)
+        finally:
+            items.close()
+
+
+class _Readable:
+    """The items that can be read, opened, a pass after the other; ``at`` is the one that was given last."""
+
+    def __init__(self, source: Source, bad: Callable[[str, Exception], None]):
+        self.source, self._bad = source, bad
+        self.left_out: set[int] = set()
+        self.at: int | None = None
+        self._passes: list[Iterator[Any]] = []
+
+    def __iter__(self) -> Iterator[Any]:
+        self.close()
+        self._passes.append(self._pass())
+        return self._passes[0]
+
+    def close(self) -> None:
+        """Close what the last pass has open."""
+        while self._passes:
+            self._passes.pop().close()
+
+    def _pass(self) -> Iterator[Any]:
+        source = self.source
+        units = modalities.making(source.modality).units
+        progress = Progress(len(source.places), unit=f"{units} looked at", first=False)
+        with closing(progress), Opener(source.read, source.modality) as item_at:
+            for number, place in enumerate(source.places):
+                if number not in self.left_out:
+                    try:
+                        item = item_at(place)
+                    except (OSError, ValueError) as error:
+                        self._bad(source.names[number], error)
+                        self.left_out.add(number)
+                    else:
+                        self.at = number
+                        yield item
+                progress.advance(1)
+                progress.describe()
+        self.at = None
 
 
 def divided(source: Source, sample_options: Any, processes: int, bad: Callable[[str, Exception], None]) -> Source:

@@ -10,6 +10,7 @@ scratch/   what a source has to unpack
 
 import hashlib
 import json
+import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -127,8 +128,11 @@ def _delete(root: Path) -> None:
         root.rmdir()
 
 
-def plan(source: Source, options: ShardOptions, sample_options: Any) -> str:
-    """Everything that the shards' bytes depend on, as text."""
+def plan(source: Source, options: ShardOptions, sample_options: Any, learned: Any = None) -> str:
+    """Everything that the shards' bytes depend on, as text.
+
+    ``learned``: what `Making.fit` made of the options; None: nothing.
+    """
     content = hashlib.sha256(source.identity.encode(errors="surrogateescape"))
     for part in (source.names, source.labels, source.classes):
         text = repr(part) if isinstance(part, Numbered) else "\0".join(map(str, part))
@@ -140,6 +144,8 @@ def plan(source: Source, options: ShardOptions, sample_options: Any) -> str:
     also = {name: values[name] for name, before in _ALSO.items() if values[name] != before}
     if files := sorted(plugin.sha256 for plugin in plugins.loaded()):  # which say how payloads are made, it may be
         also |= {"modality": source.modality, "plugins": files}
+    if learned is not None:
+        also |= {"modality": source.modality, "learned": hashlib.sha256(pickle.dumps(learned, protocol=4)).hexdigest()}
     return json.dumps(
         {
             "source": content.hexdigest(),

@@ -20,11 +20,12 @@ from ragdist import modalities
 from ragdist.config.option import check_limits
 from ragdist.config.shards import ShardOptions
 from ragdist.data import index as index_file
+from ragdist.data import packed
 from ragdist.data.index import Index, Shard
 from ragdist.data.parallel import Workers
 from ragdist.data.sources import open_source
 from ragdist.data.sources.source import Source
-from ragdist.data.writing.items import Opener, divided
+from ragdist.data.writing.items import Opener, divided, fitted
 from ragdist.data.writing.pack import (
     Items,
     Job,
@@ -128,9 +129,12 @@ def _write(
     source: Source, options: ShardOptions, sample_options: Any, work: WorkFolder, target: Local | Remote
 ) -> Summary:
     processes = options.processes or cpu_count()
-    items, source = source, divided(source, sample_options, processes, partial(_refuse_bad, source, options))
+    bad = partial(_refuse_bad, source, options)
+    given, sample_options = sample_options, fitted(source, sample_options, bad)
+    items, source = source, divided(source, sample_options, processes, bad)
     count, size = len(source.names), options.shard_samples
-    records = target.begin(work, work.resume(plan(source, options, sample_options)))
+    learned = None if sample_options is given else sample_options
+    records = target.begin(work, work.resume(plan(source, options, given, learned)))
     shards = [shard_name(k) for k in range(-(-count // size))]
     if records:
         print(f"continuing: {len(records):,} of {len(shards):,} shards are finished", flush=True)
@@ -147,14 +151,15 @@ def _write(
         records[record.name] = record
         target.store(work, record)
 
-    _pack(packer, _Jobs(source, order, left, size, processes), processes, finished)
+    dtype, form = packer.row_type, packer.first[1]
+    many = 1 if dtype is None else packed.samples_of_a_member(dtype, form)
+    _pack(packer, _Jobs(source, order, left, size, processes, many), processes, finished)
     found = [records[name] for name in shards]
     skipped = [line for record in found for line in record.skipped]
     if skipped and options.bad == "fail":  # skipped by an earlier command, which this one continues
         unit = modalities.making(source.modality).unit
         raise UserError(f"{skipped[0]}: it cannot be read as {with_article(unit)}; remove it, or give --bad skip")
     entries = tuple(_entry(record) for record in found if record.samples)
-    form = packer.first[1]
     index = Index(source.modality, form.shape, tuple(source.classes), entries, dict(form.spec))
     assert index.samples == count - len(skipped)
     target.finish(work, index.dumps(), {name for record in found for name in (record.name, record.table)})
@@ -205,15 +210,19 @@ def _first(packer: Packer, source: Source, order: np.ndarray) -> tuple[tuple[str
 
 
 class _Jobs:
-    """Jobs that are left. Few shards for many processes are cut into pieces, which `add` joins."""
+    """Jobs that are left. Few shards for many processes are cut into pieces, which `add` joins.
 
-    def __init__(self, source: Source, order: np.ndarray, left: list[int], size: int, processes: int):
+    A piece has a multiple of ``many`` samples, those that a member has, but for a shard's last.
+    """
+
+    def __init__(self, source: Source, order: np.ndarray, left: list[int], size: int, processes: int, many: int):
         self.source, self.order, self.size = source, order, size
         self.items = sum(self._stop(shard) - shard * size for shard in left)
         self.pieces: dict[int, dict[int, Piece | None]] = {}  # of a shard, by the number of their first item
         self.ready: deque[tuple[int, Job]] = deque()  # with the shard's number
         # With four shards for each process, at most a fifth of the time is spent waiting for the last ones.
         step = size if processes == 1 or len(left) >= 4 * processes else _step(len(order), size, processes)
+        step = -(-step // many) * many
         self.left = self._cut(left, step)
 
     def _cut(self, left: list[int], step: int) -> Iterator[tuple[int, Job]]:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ragdist.modalities import rows
+from ragdist.modalities.array import making
 from ragdist.modalities.base import Form
 from ragdist.objective.relative import flatten
 
@@ -23,6 +25,10 @@ families = ("resnet1d", "mlp")
 
 def decode(data: Tensor, form: Form) -> Tensor:
     return torch.from_numpy(np.frombuffer(data.numpy(), np.float32).reshape(form.shape).copy())
+
+
+def decode_all(payloads: list[memoryview], form: Form) -> Tensor:
+    return rows.decode_all(payloads, making.row_type(form), form.shape)
 
 
 def blank(count: int, form: Form) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ragdist.modalities import rows
 from ragdist.modalities.base import Form
 from ragdist.modalities.text import making
 from ragdist.tools import noise
@@ -29,6 +30,10 @@ _WINDOWS = (1, 2, 4)  # tokens that are averaged there
 
 def decode(data: Tensor, form: Form) -> Tensor:
     return torch.from_numpy(np.frombuffer(data.numpy(), making.row_type(form)).reshape(form.shape).copy())
+
+
+def decode_all(payloads: list[memoryview], form: Form) -> Tensor:
+    return rows.decode_all(payloads, making.row_type(form), form.shape)
 
 
 def blank(count: int, form: Form) -> Tensor:
