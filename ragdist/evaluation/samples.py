@@ -89,7 +89,7 @@ class GeneratorSamples:
 
 
 class FolderSamples:
-    """Files of a folder and its sub-folders, hidden ones excepted, or one file, in a random order that the seed decides.
+    """Files of a folder and its sub-folders, hidden ones excepted, or one file, in an order that the seed decides.
 
     A file may hold many samples (`Judging.several`), as a text does whose lines are samples.
 

@@ -28,8 +28,7 @@ def lines(found: Evaluation) -> list[str]:
 
 
 def _compared(table: Comparison) -> list[str]:
-    """A table of its own, its columns named by their names in evaluation.json."""
-    rows = [(f"{table.title}:", *table.columns)]
+    rows = [(f"{table.title}:", *table.columns.values())]
     rows += [(title, *(page.number(value, 3) for value in values)) for title, values in table.rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

@@ -38,7 +38,10 @@ class NGramFeatures(Extractor):
     name = "ngrams"
 
     def __init__(self, form: Form):
-        self.parts = [part for part in _PARTS if part.n * part.windows <= form.shape[0]]
+        most = [form.shape[0] - part.n + 1 for part in _PARTS]  # grams of a text
+        self.parts = [
+            part._replace(windows=min(part.windows, n)) for part, n in zip(_PARTS, most, strict=True) if n > 0
+        ]
         self.dim = sum(part.dim * part.windows for part in self.parts)
         self.resizing = "n-grams of tokens, n = 1 to 3"
         formula = f"ngrams 1: {[tuple(part) for part in self.parts]} of {form.shape}, {_BUCKETS} {_SEED}"

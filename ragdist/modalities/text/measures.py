@@ -31,7 +31,7 @@ def _scores(material: Material, found: Neighbours, result: Result) -> None:
     of = f"{len(texts):,} + {len(training):,} texts"
     for (name, score), value, natural in zip(SCORES.items(), own.values(), ladder[0].tolist(), strict=True):
         result.figures.append(Figure(name, score.title, value, None, f"{natural:.3g}", of))
-    columns = {name: score.title for name, score in SCORES.items()}
+    columns = {name: score.short for name, score in SCORES.items()}
     rows = [("samples", list(own.values())), *zip(names, ladder.tolist(), strict=True)]
     result.tables.append(Comparison("Samples beside chains of characters", columns, rows))
     chained = [dict(zip(SCORES, row, strict=True)) for row in ladder[1:].tolist()]
@@ -47,7 +47,7 @@ def _split(material: Material, count: int) -> tuple[list[str], list[str], str]:
     if material.held_out_samples is not None and len(material.held_out_samples):
         return texts, scored(material.held_out_samples[:count], material.form), "held-out texts"
     aside = min(count, len(texts) // 4)
-    return texts[aside:], texts[:aside], "training texts put aside"
+    return texts[aside:], texts[:aside], "texts put aside"
 
 
 def _ladder(counted: TrainingTexts, held: list[str], count: int) -> Tensor:

@@ -18,17 +18,17 @@ class Score:
     """What a column of the table is."""
 
     title: str
-    better: str = ""  # "less", "more"; empty: what the floor has
+    short: str  # above a column
 
 
 SCORES = {
-    **{f"js_{n}": Score(f"JS-{n}", "less") for n in range(1, ORDER + 1)},
-    "known_words": Score("known words"),
-    "unique_lines": Score("unique lines"),
-    "copied_lines": Score("copied lines"),
-    "self_bleu": Score("self-BLEU"),
-    "lm_score": Score("LM score, bits"),
-    "reverse_lm_score": Score("reverse LM score, bits", "less"),
+    **{f"js_{n}": Score(f"JS-{n}", f"JS-{n}") for n in range(1, ORDER + 1)},
+    "known_words": Score("known words", "known"),
+    "unique_lines": Score("unique lines", "unique"),
+    "copied_lines": Score("copied lines", "copied"),
+    "self_bleu": Score("self-BLEU", "self-BLEU"),
+    "lm_score": Score("LM score, bits a character", "LM"),
+    "reverse_lm_score": Score("reverse LM score, bits a character", "reverse LM"),
 }
 
 
