@@ -258,13 +258,11 @@ def test_pairs_of_bytes_are_merged_as_the_data_were():
 
 
 def test_where_samples_stand_is_said_plainly():
-    ladder = [0.87, 0.53, 0.22, 0.078, 0.079]
-    assert (
-        measures.place("js_4", 0.61, ladder)
-        == "JS-4 0.61: worse than a chain of order 1 (0.53), better than one of order 0 (0.87)"
-    )
-    assert measures.place("js_4", 0.9, ladder) == "JS-4 0.90: worse than a chain of order 0 (0.87)"
-    assert measures.place("js_4", 0.01, ladder) == "JS-4 0.01: better than chains of any order up to 4 (0.08)"
+    ladder = [0.87, 0.53, 0.22, 0.079, 0.081]
+    worse = "JS-4 0.610: worse than a chain of order 1 (0.530), better than one of order 0 (0.870)"
+    assert measures.place("js_4", 0.61, ladder) == worse
+    assert measures.place("js_4", 0.9, ladder) == "JS-4 0.900: worse than a chain of order 0 (0.870)"
+    assert measures.place("js_4", 0.01, ladder) == "JS-4 0.010: better than chains of any order up to 4 (0.081)"
     assert measures.place("reverse_lm_score", float("nan"), ladder) == "reverse LM score: these samples have none"
 
 

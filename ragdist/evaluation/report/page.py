@@ -100,7 +100,7 @@ def _comparison(table: Comparison) -> str:
     head = "".join(f"<th>{html.escape(title)}</th>" for title in ("", *table.columns.values()))
     rows = []
     for title, values in table.rows:
-        cells = "".join(f'<td class="n">{html.escape(number(value, 3))}</td>' for value in values)
+        cells = "".join(f'<td class="n">{html.escape(compared(value))}</td>' for value in values)
         rows.append(f"<tr><td>{html.escape(title)}</td>{cells}</tr>")
     return section(html.escape(table.title), f'<table class="beside"><tr>{head}</tr>{"".join(rows)}</table>')
 
@@ -114,6 +114,11 @@ def number(value: float | None, digits: int = 4) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.{digits}g}" if abs(value) < 1e5 else f"{value:,.0f}"
+
+
+def compared(value: float) -> str:
+    """A figure in a column of others, whose points are to be below each other; "-" where there is none."""
+    return f"{value:.3f}" if abs(value) < 1000 else number(value)
 
 
 def _samples(opened: Opened) -> str:

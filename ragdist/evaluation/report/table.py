@@ -29,7 +29,7 @@ def lines(found: Evaluation) -> list[str]:
 
 def _compared(table: Comparison) -> list[str]:
     rows = [(f"{table.title}:", *table.columns.values())]
-    rows += [(title, *(page.number(value, 3) for value in values)) for title, values in table.rows]
+    rows += [(title, *(page.compared(value) for value in values)) for title, values in table.rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([f"{row[0]:<{widths[0]}}", *(f"{x:>{w}}" for x, w in zip(row[1:], widths[1:], strict=True))])

@@ -17,7 +17,7 @@ _TEXTS, _REALS = 3_000, 50_000  # that are judged, and that they are judged by
 _CHARACTERS = 4_000_000  # most of these: counting their n-grams takes some hundred bytes each
 _VERSION = 1  # of the ladder's code
 _ORDERS = range(ORDER)
-_LEADING = {"js_4": ("JS-4", ".2f", ""), "reverse_lm_score": ("reverse LM score", ".2f", " bits")}
+_LEADING = {"js_4": ("JS-4", ".3f", ""), "reverse_lm_score": ("reverse LM score", ".2f", " bits")}
 
 
 def _scores(material: Material, found: Neighbours, result: Result) -> None:

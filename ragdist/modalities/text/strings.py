@@ -15,6 +15,8 @@ UNKNOWN = "\ufffd"
 # Characters that end a line, and what stands for them on one: RETURN SYMBOL and SYMBOL FOR CARRIAGE RETURN.
 _MARKS = {"\n": "\u23ce", "\r": "\u240d"}
 
+_JOINERS = "\u200c\u200d"  # of letters, as in Persian, and of emoji: no printable characters to Python
+
 
 def strings(samples: Any, form: Form) -> list[str]:
     """The texts of token numbers [n, T], an array or tensor."""
@@ -71,7 +73,7 @@ def shown(text: str) -> str:
 
 
 def _shown(character: str) -> str:
-    if character.isprintable():
+    if character.isprintable() or character in _JOINERS:
         return character
     if character in _MARKS:
         return _MARKS[character]
