@@ -161,7 +161,7 @@ def test_too_little_shared_memory_is_a_matter_of_speed(tmp_path, digits, shared_
     if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
         pytest.skip("cannot have a mount of its own here (not root)")
     argv = ["unshare", "-m", "sh", "-c", with_less, "sh", sys.executable, "-m", "ragdist.train"]
-    argv += options(digits, "--samples=640", "--data.prefetch=16")
+    argv += options(digits, "--samples=5120", "--batch_size=512", "--network.z_dim=64", "--data.prefetch=16")
     result = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=HANGS)
     assert (result.returncode, result.stderr) == (0, "")
     assert re.search(says, result.stdout, re.MULTILINE)

@@ -26,6 +26,25 @@ def test_a_slot_has_the_same_noise_whatever_is_drawn_around_it(seed, stream, fir
     assert np.array_equal(np.concatenate(parts), whole)
 
 
+@given(st.integers(0, 2**64 - 1), st.integers(1, 2**12), st.integers(0, 2**40), st.integers(1, 9), st.integers(1, 9))
+def test_words_are_those_of_a_new_generator(seed, stream, first, count, width):
+    """The one that is used again, where it was left in the middle of a block, and with keys that NumPy rounds."""
+    blocks = -(-width // 4)
+    fresh = np.random.Philox(key=[seed, stream], counter=[first * blocks, 0, 0, 0]).random_raw(4 * blocks * count)
+    noise.permutation(seed, stream, first, 5)
+    assert np.array_equal(noise.words(seed, stream, first, count, width), fresh.reshape(count, -1)[:, :width])
+
+
+@given(seeds, st.integers(0, 2**40), st.integers(1, 40), st.integers(1, 9))
+def test_normal_numbers_are_box_and_mullers_rounded_once(seed, first, count, width):
+    u = noise.uniform(seed, 1, first, count, 2 * (half := -(-width // 2)))
+    radius, angle = np.sqrt(-2.0 * np.log1p(-u[:, :half])), 2.0 * np.pi * u[:, half:]
+    expected = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], 1)[:, :width].astype(np.float32)
+    found = noise.normal(seed, 1, first, count, width)
+    assert found.tobytes() == expected.tobytes()
+    assert found.flags.c_contiguous
+
+
 def test_golden_values():
     """A change of any of these is a change of every run that was ever made."""
     assert noise.words(0, noise.LATENT, 0, 2, 3).tolist() == GOLDEN_WORDS

@@ -29,6 +29,7 @@ from ragdist.storage.locks import locked
 from ragdist.tools.errors import UserError
 from tests.conftest import begin, command, picture, refused
 from tests.fork_server import Command, fork_server
+from tests.scan import scan
 from tests.servers import s3_client
 from tests.test_shards import members
 
@@ -91,7 +92,7 @@ def test_the_index_is_what_a_scan_of_the_tars_gives(array, undisturbed):
     index = index_file.load(folder)
     assert index.samples == COUNT
     for shard in (index.shards[0], index.shards[-1]):
-        entry, table = index_file.scan(folder / shard.name, ("png",))
+        entry, table = scan(folder / shard.name, "png")
         assert entry == shard
         np.testing.assert_array_equal(index_file.load_table(folder, shard), table)
 

@@ -5,11 +5,16 @@ line of text takes.
 """
 
 from collections.abc import Callable, Iterable
+from itertools import compress
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ragdist.data.open_shard import OpenShard
+from ragdist.modalities.base import Form, Training
 
 ROOM = 1 << 28  # bytes, of a process
 
@@ -94,7 +99,7 @@ class HeldShards:
         where = torch.from_numpy(rows)
         if self._any_bad and self._bad[where].any():
             return None
-        return self._samples[where], self._labels[where]
+        return self._samples.index_select(0, where), self._labels.index_select(0, where)
 
     def _mixed(self, shards: np.ndarray, numbers: np.ndarray, away: np.ndarray) -> Few | None:
         """A batch of which not all is here."""
@@ -134,3 +139,33 @@ class HeldShards:
         start = int(self._starts[oldest])
         self._starts[oldest] = -1
         return start
+
+
+def decode_shard(tar: OpenShard, modality: Training, form: Form, is_bad: Callable[[int], bool]) -> Samples:
+    """Read and decode all samples of a shard.
+
+    Args:
+        tar: the shard.
+        modality: of the samples.
+        form: of the samples.
+        is_bad: tells of a sample, by its number, whether it cannot be used; asked where not all can be decoded.
+    """
+    payloads = list(tar.payloads())
+    bad = np.fromiter(map(crc32, payloads), np.uint32, len(payloads)) != tar.table["crc32"]
+    try:
+        samples = _decoded(payloads, bad, modality, form)
+    except ValueError:  # one that was bad when it was indexed
+        bad |= [is_bad(sample) for sample in range(len(bad))]
+        samples = _decoded(payloads, bad, modality, form)
+    return Samples(samples, torch.from_numpy(tar.table["label"].astype(np.int64)), torch.from_numpy(bad))
+
+
+def _decoded(payloads: list[bytearray], bad: np.ndarray, modality: Training, form: Form) -> Tensor:
+    """Decode all but the bad ones, in whose place are zeros. Raises ValueError where one more is bad."""
+    if not bad.any():
+        return modality.decode_all(payloads, form)
+    samples = modality.blank(len(payloads), form)
+    if not bad.all():
+        good = list(compress(payloads, ~bad))
+        samples[torch.from_numpy(~bad)] = modality.decode_all(good, form)
+    return samples

@@ -19,8 +19,6 @@ import hashlib
 import io
 import json
 import shlex
-import tarfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -275,30 +273,3 @@ def load_table(where: Path | str, shard: Shard) -> np.ndarray:
     """Load the table of a shard of the data set at ``where``."""
     store = Store(where)
     return table_from(store.read(shard.table), shard, store.locate(shard.table))
-
-
-def scan(path: Path, payload: tuple[str, ...]) -> tuple[Shard, np.ndarray]:
-    """Scan a finished tar for its index entry and its table.
-
-    Args:
-        path: the tar; a sample is a run of members with one key, a payload and perhaps KEY.cls.
-        payload: the payload's possible extensions.
-    """
-    rows: dict[str, list[int]] = {}  # offset, length, CRC-32 (none without a payload), label
-    with open(path, "rb") as file, tarfile.open(fileobj=file) as tar:
-        for member in tar:
-            key, _, extension = member.name.partition(".")
-            row = rows.setdefault(key, [0, 0, -1, NO_LABEL])
-            file.seek(member.offset_data)
-            data = file.read(member.size)
-            if extension in payload:
-                assert row[2] == -1, f"{path} holds the key {key} twice"
-                row[:3] = member.offset_data, member.size, zlib.crc32(data)
-            elif extension == "cls":
-                row[3] = int(data)
-        file.seek(0)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    assert all(row[2] != -1 for row in rows.values()), f"{path} holds a sample without a payload"
-    table = np.array([tuple(row) for row in rows.values()], TABLE)
-    table_sha256 = hashlib.sha256(table.tobytes()).hexdigest()
-    return Shard(path.name, f"{path.stem}.npy", path.stat().st_size, len(table), sha256, table_sha256), table

@@ -12,7 +12,7 @@ The order is frozen: golden values in the tests hold it, and a change of it woul
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -53,12 +53,12 @@ class Order:
 
     def locate_slots(self, first: int, batch: int, slots: range) -> tuple[np.ndarray, np.ndarray]:
         """Locate these slots of the update that takes samples first, ..., first + batch - 1."""
-        shards, samples = self.locate_updates(first, 1, batch, slots)
+        shards, samples = self.locate_updates([first], batch, slots)
         return shards[0], samples[0]
 
-    def locate_updates(self, first: int, updates: int, batch: int, slots: range) -> tuple[np.ndarray, np.ndarray]:
-        """Locate these slots of several updates: shard and sample numbers, int64 [updates, slots] each."""
-        numbers = first + np.arange(updates * batch).reshape(updates, batch)
+    def locate_updates(self, firsts: Sequence[int], batch: int, slots: range) -> tuple[np.ndarray, np.ndarray]:
+        """Locate these slots of the updates with these first samples: shards and numbers, int64 [updates, slots]."""
+        numbers = np.asarray(firsts)[:, None] + np.arange(batch)
         by_lane = np.argsort(numbers % self.lanes, axis=1, kind="stable")[:, slots.start : slots.stop]
         numbers = np.take_along_axis(numbers, by_lane, axis=1)
         shards, samples = self._places(numbers.ravel())

@@ -7,6 +7,7 @@ KEY is the number that the first of them has in the order of writing, or would h
 table says where each row is, as it does of samples that are members of their own.
 """
 
+import io
 import math
 
 import numpy as np
@@ -33,6 +34,15 @@ def npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
     said = f"{{'descr': {dtype.str!r}, 'fortran_order': False, 'shape': {shape}, }}".encode()
     size = -(-(10 + len(said) + 1) // 64) * 64
     return b"\x93NUMPY\x01\x00" + (size - 10).to_bytes(2, "little") + said.ljust(size - 11) + b"\n"
+
+
+def rows_in(member: bytes) -> tuple[np.ndarray, int]:
+    """The array in a member, and the bytes of the header before it. Raises ValueError where there is none."""
+    try:
+        rows = np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
+    except (EOFError, OSError, MemoryError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    return rows, len(member) - rows.nbytes
 
 
 def place_in_member(table: np.ndarray, sample: int) -> tuple[int, int | None]:

@@ -6,12 +6,10 @@ would have to keep, and their number cannot change the run.
 """
 
 import itertools
-import os
-import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -21,16 +19,17 @@ from torch.utils.data import Dataset
 
 from ragdist import modalities
 from ragdist.config.run import DataOptions
-from ragdist.data.held_shards import ROOM, HeldShards, Samples
+from ragdist.data.held_shards import ROOM, HeldShards, Samples, decode_shard
+from ragdist.data.open_shard import OpenShard
 from ragdist.data.order import Order
-from ragdist.data.packed import place_in_member
 from ragdist.data.shard_files import ShardFiles
 from ragdist.tools import noise, plugins
 from ragdist.tools.errors import UserError
 from ragdist.tools.limits import open_files, reached
 
 # Samples that are located at a time: NumPy takes as long for a small batch as for several.
-_LOCATED = 1024
+_LOCATED = 4096
+_MOST_STEPS = 32  # updates from one to the next that are located together
 
 # An open file holds a descriptor, of which a process has 1,024 by default.
 OPEN_SHARDS = 512
@@ -57,37 +56,6 @@ class Slots(NamedTuple):
     bad: tuple[BadSample, ...] = ()  # samples that others stand in for
 
 
-class _OpenShard(NamedTuple):
-    """An open tar and its table."""
-
-    file: BinaryIO
-    table: np.ndarray
-    row: Callable[[int], tuple[int, int, int, int]]  # of a sample: offset, length, CRC-32, label
-
-    def read(self, offset: int, length: int) -> memoryview:
-        """Bytes of the file, fewer at its end, in memory that PyTorch may take as its own.
-
-        Not from a map of the file: one that is cut or cannot be read any more would end the process.
-
-        Raises:
-            OSError: the system cannot read them.
-        """
-        return memoryview(bytearray(os.pread(self.file.fileno(), length, offset)))
-
-    def payloads(self) -> Iterator[memoryview]:
-        """The payloads of all samples; of what cannot be read nothing, or the beginning. Rows are read together."""
-        offsets, lengths = self.table["offset"].astype(np.int64), self.table["length"].astype(np.int64)
-        starts = np.flatnonzero(np.diff(offsets, prepend=-1) != np.concatenate([[-1], lengths[:-1]]))
-        for first, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(offsets)], strict=True):
-            start = int(offsets[first])
-            try:
-                data = self.read(start, int(offsets[stop - 1] + lengths[stop - 1]) - start)
-            except OSError:
-                data = memoryview(b"")
-            ends = (offsets[first:stop] + lengths[first:stop] - start).tolist()
-            yield from (data[a:b] for a, b in zip([0, *ends], ends, strict=False))
-
-
 class ShardReader:
     """Samples of a data set by (shard, number).
 
@@ -104,7 +72,7 @@ class ShardReader:
         self.modality = modalities.training(files.index.codec)
         self.open_shards = max(min(open_shards, open_files() // 2), 1)
         self.room = room
-        self._open: dict[int, _OpenShard] = {}  # the most recently opened last
+        self._open: dict[int, OpenShard] = {}  # the most recently opened last
         self._held: HeldShards | None = None  # made when a batch is read
 
     def __getstate__(self):  # an open file is not pickled, nor what another process imports: a loader has its own
@@ -146,27 +114,10 @@ class ShardReader:
         return found and (found[0], torch.tensor(found[1]))
 
     def _whole(self, number: int) -> Samples:
-        """Read and decode a whole shard."""
         tar = self._open.get(number) or self._opened(number)
-        payloads = list(tar.payloads())
-        checksums = np.fromiter(map(crc32, payloads), np.uint32, len(payloads))
-        bad = checksums != tar.table["crc32"]
-        try:
-            samples = self._decoded(payloads, bad)
-        except ValueError:  # one that was bad when it was indexed
-            bad |= [isinstance(self.read(number, sample), BadSample) for sample in range(len(bad))]
-            samples = self._decoded(payloads, bad)
-        return Samples(samples, torch.from_numpy(tar.table["label"].astype(np.int64)), torch.from_numpy(bad))
-
-    def _decoded(self, payloads: list[memoryview], bad: np.ndarray) -> Tensor:
-        """Decode all but the bad ones, in whose place are zeros. Raises ValueError where one more is bad."""
-        if not bad.any():
-            return self.modality.decode_all(payloads, self.form)
-        samples = self.modality.blank(len(payloads), self.form)
-        if not bad.all():
-            good = torch.from_numpy(~bad)
-            samples[good] = self.modality.decode_all(list(itertools.compress(payloads, ~bad)), self.form)
-        return samples
+        return decode_shard(
+            tar, self.modality, self.form, lambda sample: isinstance(self.read(number, sample), BadSample)
+        )
 
     def read(self, shard: int, sample: int) -> tuple[Tensor, int] | BadSample:
         """Read and decode a sample: the sample and its label, or a `BadSample`.
@@ -257,13 +208,12 @@ class ShardReader:
             bad.append(found)
         raise UserError(f"no sample of {self._name(shard)} can be used; the first: {bad[0]}")
 
-    def _opened(self, number: int) -> _OpenShard:
+    def _opened(self, number: int) -> OpenShard:
         if len(self._open) >= self.open_shards:
             self._open.pop(next(iter(self._open))).file.close()
         file = self.files.open(number)
         try:
-            table = self.files.table(number)
-            self._open[number] = _OpenShard(file, table, table.item)
+            self._open[number] = OpenShard(file, self.files.table(number))
         except BaseException:
             file.close()
             raise
@@ -274,28 +224,8 @@ class ShardReader:
 
     def _bad(self, shard: int, sample: int, reason: str) -> BadSample:
         tar = self._open[shard]
-        offset = tar.row(sample)[0]
-        try:
-            key = key_of(tar.table, sample, tar.read)
-        except OSError:
-            key = "its header cannot be read, either"
-        return BadSample(shard, sample, f"{self._name(shard)}: sample {sample} ({key}) at byte {offset}", reason)
-
-
-def key_of(table: np.ndarray, sample: int, read: Callable[[int, int], bytes | memoryview]) -> str:
-    """Find the name of a sample's member, and the row in it, from the tar's header before it.
-
-    Args:
-        table: TABLE records of the shard.
-        sample: its number in it.
-        read: gives bytes of the shard by (offset, length).
-    """
-    header, row = place_in_member(table, sample)
-    try:
-        name = tarfile.TarInfo.frombuf(bytes(read(header, 512)), "utf-8", "replace").name
-    except tarfile.HeaderError:
-        return "its header is damaged, too"
-    return name if row is None else f"row {row} of {name}"
+        where = f"{self._name(shard)}: sample {sample} ({tar.name_of(sample)}) at byte {tar.row(sample)[0]}"
+        return BadSample(shard, sample, where, reason)
 
 
 @dataclass
@@ -310,6 +240,7 @@ class SlotDataset(Dataset):
     slots: range  # of the batch, this worker's
     transforms: DataOptions
     _located: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)  # by first sample
+    _last: int = field(default=0, repr=False)  # first sample of the update that was asked for last
 
     def __getitem__(self, first: int) -> Slots | UserError:
         """Read the slots of the update whose first sample is number ``first``; a `UserError` where that fails.
@@ -344,11 +275,17 @@ class SlotDataset(Dataset):
         )
 
     def _places(self, first: int) -> tuple[np.ndarray, np.ndarray]:
-        """Shard and sample number of each slot of an update, int64 [slots] each."""
+        """Shard and sample number of each slot of an update, int64 [slots] each.
+
+        With it those of updates to come are located, as far from each other as this one is from the last: of a few
+        loader processes each reads every few updates.
+        """
+        step, self._last = first - self._last, first
         if first not in self._located:
-            updates = max(_LOCATED // self.batch, 1)
-            found = zip(*self.order.locate_updates(first, updates, self.batch, self.slots), strict=True)
-            self._located = dict(zip(range(first, first + updates * self.batch, self.batch), found, strict=True))
+            step = step if 0 < step <= _MOST_STEPS * self.batch else self.batch
+            firsts = range(first, first + max(_LOCATED // self.batch, 1) * step, step)
+            found = zip(*self.order.locate_updates(firsts, self.batch, self.slots), strict=True)
+            self._located = dict(zip(firsts, found, strict=True))
         return self._located[first]
 
 

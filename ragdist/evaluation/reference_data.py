@@ -66,17 +66,30 @@ class DataSet:
         firsts = range(0, len(order), batch)
         for first in firsts if share is None else firsts[share.start : share.stop]:
             places = order[first : first + batch]
-            kept, samples, labels = [], [], []
-            for place in places.tolist():
-                found = self._read(int(numbers[place]))
-                if found is None:
-                    self.bad.add(int(numbers[place]))
-                    continue
-                kept.append(place)
-                samples.append(found[0])
-                labels.append(found[1])
-            if kept:
-                yield Batch(torch.tensor(kept), torch.stack(samples), torch.tensor(labels))
+            if found := self.reader.read_batch(*self._located(numbers[places])):
+                yield Batch(torch.from_numpy(places), *found)
+            elif rest := self._readable(numbers, places):
+                yield rest
+
+    def _readable(self, numbers: np.ndarray, places: np.ndarray) -> Batch | None:
+        """A batch of those of its samples that can be read, one by one; None where there is none."""
+        kept, samples, labels = [], [], []
+        for place, shard, number in zip(
+            places.tolist(), *map(np.ndarray.tolist, self._located(numbers[places])), strict=True
+        ):
+            found = self.reader.read_sound(shard, number)
+            if isinstance(found, BadSample):
+                self.bad.add(int(numbers[place]))
+                continue
+            kept.append(place)
+            samples.append(found[0])
+            labels.append(found[1])
+        return Batch(torch.tensor(kept), torch.stack(samples), torch.tensor(labels)) if kept else None
+
+    def _located(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The shards of these samples, and their numbers in them."""
+        shards = np.searchsorted(self._starts, numbers, side="right") - 1
+        return shards, numbers - self._starts[shards]
 
     def samples(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
         """Read these samples: stored [n, *shape] in the numbers' order, and which of them there are, bool [n]."""
@@ -85,8 +98,3 @@ class DataSet:
         for batch in self.batches(numbers, 1024):
             samples[batch.places], there[batch.places] = batch.samples, True
         return samples, there
-
-    def _read(self, number: int) -> tuple[Tensor, int] | None:
-        shard = int(np.searchsorted(self._starts, number, side="right")) - 1
-        found = self.reader.read_sound(shard, number - int(self._starts[shard]))
-        return None if isinstance(found, BadSample) else found

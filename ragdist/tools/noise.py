@@ -8,18 +8,35 @@ The generator is Philox 4x64-10 (Salmon et al., "Parallel random numbers: as eas
 which may change between versions, are not used. Golden values in the tests freeze it all.
 """
 
+import threading
+
 import numpy as np
 
 # What a stream of numbers is for: a part of the key, so that streams are independent.
 LATENT, AUGMENT, SHARDS, WINDOW, GRID, WRITER, PATH, REALS, LABEL, PROJECTION, CLASSIFIER, CHAIN = range(1, 13)
 
 _WORDS_PER_BLOCK = 4
+_of_this_thread = threading.local()
+
+
+def _philox(key: list[int], counter: list[int]) -> np.random.Philox:
+    """The generator ``np.random.Philox(key=key, counter=counter)``, which is this thread's until the next call.
+
+    Making one takes as long as 2,000 words: it asks the system for a seed, too, that is never used. The numbers become
+    arrays as there: a key above 2**63 beside a small one loses its last bits, which stays so.
+    """
+    if not hasattr(_of_this_thread, "philox"):
+        _of_this_thread.philox = np.random.Philox(key=0)
+        _of_this_thread.fresh = _of_this_thread.philox.state
+    state = {"key": np.asarray(key).astype(np.uint64), "counter": np.asarray(counter).astype(np.uint64)}
+    _of_this_thread.philox.state = _of_this_thread.fresh | {"state": state}
+    return _of_this_thread.philox
 
 
 def words(seed: int, stream: int, first: int, count: int, width: int) -> np.ndarray:
     """Raw words for ``count`` items from number ``first`` on: uint64 [count, width]."""
     blocks = -(-width // _WORDS_PER_BLOCK)
-    generator = np.random.Philox(key=[seed, stream], counter=[first * blocks, 0, 0, 0])
+    generator = _philox([seed, stream], [first * blocks, 0, 0, 0])
     raw = generator.random_raw(count * blocks * _WORDS_PER_BLOCK)
     return raw.reshape(count, blocks * _WORDS_PER_BLOCK)[:, :width]
 
@@ -37,9 +54,13 @@ def normal(seed: int, stream: int, first: int, count: int, width: int) -> np.nda
     """
     half = -(-width // 2)
     u = uniform(seed, stream, first, count, 2 * half)
-    radius = np.sqrt(-2.0 * np.log1p(-u[:, :half]))
-    angle = 2.0 * np.pi * u[:, half:]
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], 1)[:, :width].astype(np.float32)
+    # In place: for a batch's noise the system would have to find new memory at every step, which takes as long again.
+    radius, angle = -u[:, :half], 2.0 * np.pi * u[:, half:]
+    np.sqrt(np.multiply(-2.0, np.log1p(radius, out=radius), out=radius), out=radius)
+    found = np.empty((count, 2 * half), np.float32)
+    np.multiply(radius, np.cos(angle), out=found[:, :half], casting="same_kind")
+    np.multiply(radius, np.sin(angle, out=angle), out=found[:, half:], casting="same_kind")
+    return np.ascontiguousarray(found[:, :width])
 
 
 def permutation(seed: int, stream: int, item: int, size: int) -> np.ndarray:
@@ -50,5 +71,5 @@ def permutation(seed: int, stream: int, item: int, size: int) -> np.ndarray:
     """
     assert size < 2**32
     blocks = -(-size // _WORDS_PER_BLOCK)
-    generator = np.random.Philox(key=[seed, stream], counter=[0, item, 0, 1])
+    generator = _philox([seed, stream], [0, item, 0, 1])
     return np.argsort(generator.random_raw(blocks * _WORDS_PER_BLOCK)[:size], kind="stable")

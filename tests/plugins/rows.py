@@ -1,10 +1,11 @@
-"""Rows of eight small numbers: a modality whose samples are packed, and learned from first. Give it as ``--plugin``.
+"""Rows of eight bytes: a modality whose samples are packed, and which learns from all of them. Give it as ``--plugin``.
 
-A sample is eight bytes. Stored is each one's place in the alphabet, which are all bytes that the data have. One that
-begins with 255 is none.
+Stored is each byte's place in the alphabet, which are all bytes that the data have. A row that begins with 255 is none.
 """
 
-from dataclasses import dataclass
+import os
+import time
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from ragdist.modalities import MODALITIES, base, rows
 from ragdist.modalities.base import Encoded
 
 LENGTH, BAD = 8, 255
+PAUSE = float(os.environ.get("ROWS_PAUSE", 0))  # seconds that encoding each takes more
+BACKWARDS = "ROWS_BACKWARDS" in os.environ  # the alphabet
 
 
 @dataclass
@@ -21,16 +24,17 @@ class RowOptions:
 
     turn: int = 0
     """places that the alphabet is turned by"""
-    alphabet: tuple[int, ...] | None = None
-    """learned; no option of a command"""
 
 
 @dataclass
-class Options:
-    """What a command may say of them."""
+class Learned:
+    """The options of rows, and what is known of all of them."""
 
-    turn: int = 0
-    """places that the alphabet is turned by"""
+    alphabet: list[int]
+    places: bytes = field(init=False)  # of each byte in the alphabet
+
+    def __post_init__(self):
+        self.places = bytes(self.alphabet.index(value) if value in self.alphabet else BAD for value in range(256))
 
 
 class Making(base.Making):
@@ -38,26 +42,36 @@ class Making(base.Making):
     payload = ("row",)
     suffixes = frozenset((".row",))
     spec = frozenset(("alphabet",))
-    options = Options
+    options = RowOptions
     begin = "--config cifar10"
     guess_arrays = False
+    passes: list[int] = []  # noqa: RUF012 -- items of each, for tests
 
     def row_type(self, form):
         return np.dtype(np.uint8)
 
     def fit(self, items, options):
-        """In two passes: the first one finds the bytes, the second one that they are all."""
-        found = {value for item in items if item[0] != BAD for value in bytes(item)}
-        if not found or any(set(bytes(item)) - found for item in items if item[0] != BAD):
+        """In two passes: the first one finds the bytes, the second one that these are all."""
+        found = [set(), set()]
+        for here in found:
+            self.passes.append(0)
+            for item in items:
+                self.passes[-1] += 1
+                if not len(item):
+                    raise ValueError("it is empty")
+                if item[0] != BAD:
+                    here |= set(bytes(item))
+        if not found[0]:
             raise ValueError("there are no bytes")
-        alphabet = sorted(found)
-        return RowOptions(options.turn, tuple(alphabet[options.turn :] + alphabet[: options.turn]))
+        assert found[0] == found[1]
+        alphabet = sorted(found[0], reverse=BACKWARDS)
+        return Learned(alphabet[options.turn :] + alphabet[: options.turn])
 
     def encode(self, item, options):
+        time.sleep(PAUSE)
         if len(item) != LENGTH or item[0] == BAD:
-            raise ValueError(f"{len(item)} bytes that begin with {item[0]}")
-        data = bytes(options.alphabet.index(value) for value in bytes(item))
-        return Encoded(data, "npy", (LENGTH,), {"alphabet": list(options.alphabet)})
+            raise ValueError("it is no row")
+        return Encoded(bytes(item).translate(options.places), "npy", (LENGTH,), {"alphabet": options.alphabet})
 
     def check_array(self, shape, dtype):
         return "" if (len(shape), shape[-1], dtype) == (2, LENGTH, np.uint8) else f"is no uint8 [N, {LENGTH}]"
@@ -67,8 +81,7 @@ class Making(base.Making):
 
 
 class Training(base.Training):
-    head = "identity"
-    families = ("mlp",)
+    head, families = "identity", ("mlp",)
 
     def decode(self, data, form):
         return self.decode_all([memoryview(data.numpy())], form)[0]
@@ -84,15 +97,6 @@ class Training(base.Training):
 
     def network_shape(self, form):
         return (1, *form.shape)
-
-    def to_network(self, samples, form):
-        return samples.unsqueeze(1).float()
-
-    def from_network(self, samples, form):
-        return samples.squeeze(1).round().clamp(0, len(form.spec["alphabet"]) - 1).to(torch.uint8)
-
-    def points(self, samples, pool):
-        return samples.flatten(1)
 
 
 class Judging(base.Judging):

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ragdist import modalities
+from ragdist.data import packed
 from ragdist.data.index import NO_LABEL, Index
 from ragdist.data.indexing.tar_walk import printable
 
@@ -27,6 +29,9 @@ def compare(data: Any, place: str, table: np.ndarray, index: Index) -> list[str]
         given, parts = _given(data, place)
     except (tarfile.TarError, ValueError, EOFError, OSError) as error:
         return [f"{place}: webdataset cannot read it: {' '.join(str(error).split()) or type(error).__name__}"]
+    if (dtype := modalities.row_type(index.codec, index.form)) is not None:
+        members = {start: key for start, (key, extension) in names.items() if extension == packed.ROWS}
+        return [f"{place}: {line}" for line in _compare_rows(members, given, parts, table, index, dtype)]
     found, indexed = [], set()
     for row, record in enumerate(table):
         name = names.get(int(record["offset"]))
@@ -89,4 +94,56 @@ def _differs(sample: dict | None, parts: int, extension: str, record: np.void, i
         text = sample[_CLASS].decode("utf-8", "replace").strip()
         if text not in (str(label), index.classes[label]):
             return f"webdataset's label is {printable(text)}, the index says {label} ({index.classes[label]})"
+    return ""
+
+
+# Packed samples.
+
+
+def _compare_rows(
+    members: dict[int, str], given: dict[str, dict], parts: Counter, table: np.ndarray, index: Index, dtype: np.dtype
+) -> Iterator[str]:
+    """What webdataset loses or reads otherwise; ``members`` are the keys of arrays by where they begin."""
+    offsets, claimed, more = table["offset"].astype(np.int64), np.zeros(len(table), bool), 0
+    for start, key in members.items():
+        name = f"{printable(key)}.{packed.ROWS}"
+        if parts[key] != 1:
+            if parts[key]:
+                yield f"webdataset gives {name} in {parts[key]} parts: its members do not lie side by side"
+            continue
+        sample = given[key]
+        try:
+            rows, header = packed.rows_in(sample[packed.ROWS])
+            if rows.dtype != dtype or rows.shape[1:] != tuple(index.shape):
+                raise ValueError(f"it holds {rows.dtype} {list(rows.shape)}")
+            labels = packed.rows_in(sample[packed.LABELS])[0] if packed.LABELS in sample else None
+        except ValueError as error:
+            yield f"webdataset's {name} is no array of such samples: {error}"
+            continue
+        size = rows.nbytes // max(len(rows), 1)
+        here = np.flatnonzero((offsets >= start) & (offsets < start + header + rows.nbytes))
+        claimed[here] = True
+        more += len(rows) - len(here)
+        for row in here.tolist():
+            number, rest = divmod(int(offsets[row]) - start - header, size)
+            if reason := _row_differs(rows[number] if rest == 0 <= number else None, labels, number, table[row], index):
+                yield f"sample {row} (row {number} of {name}): {reason}"
+    for row in np.flatnonzero(~claimed).tolist():
+        yield f"sample {row}: no member that webdataset gives has it, at byte {int(offsets[row])}"
+    if more:
+        yield f"webdataset gives {more:,} samples that the index does not have"
+
+
+def _row_differs(row: np.ndarray | None, labels: np.ndarray | None, number: int, record: np.void, index: Index) -> str:
+    if row is None:
+        return "no row of it begins where it was indexed"
+    if row.nbytes != record["length"] or zlib.crc32(row.tobytes()) != record["crc32"]:
+        return "webdataset's row has other bytes than were indexed"
+    label = int(record["label"])
+    if label == NO_LABEL:
+        return ""
+    if labels is None or not number < len(labels):
+        return f"webdataset gives it without its label, as .{packed.LABELS}"
+    if labels[number] != label:
+        return f"webdataset's label is {labels[number]}, the index says {label} ({index.classes[label]})"
     return ""

@@ -17,6 +17,7 @@ import numpy as np
 
 from ragdist import modalities
 from ragdist.config.shards import IndexOptions
+from ragdist.data import packed
 from ragdist.data.index import NO_LABEL, TABLE
 from ragdist.data.indexing.kinds import modality_of, payloads_of
 from ragdist.data.indexing.tar_files import Tar, mapped
@@ -29,6 +30,8 @@ from ragdist.tools.errors import UserError
 
 if TYPE_CHECKING:  # a mistake in the command is said before PyTorch is imported
     from torch import Tensor
+
+_PACKED = frozenset((packed.ROWS, packed.LABELS))
 
 LISTED = 20  # bad samples of a shard that are named; the others are counted
 
@@ -210,13 +213,18 @@ def _samples(place: str, data: mmap.mmap) -> tuple[list[Sample], Counter]:
     passed = Counter()
     try:
         samples, keyless = group(walk(memoryview(data), lambda kind, name: passed.update((kind,))))
-        return samples, keyless + passed
     except NoTar as damage:
         raise UserError(f"{place} is no shard: {damage}") from damage
     except TarDamage as damage:
         raise UserError(
             f"{place}: {damage}; the shard is damaged: get it again, or write it again (no part of it is used)"
         ) from damage
+    if any(packed.ROWS in sample.members and sample.members.keys() <= _PACKED for sample in samples):
+        raise UserError(
+            f"{place} holds packed samples, many in a member (.{packed.ROWS}), which only the index.json that was "
+            "written beside it can tell apart: copy that, or write the shards again"
+        )
+    return samples, keyless + passed
 
 
 def _read(sample: Sample, data: mmap.mmap, job: Job, payloads: Payloads) -> tuple[Member, int | str | None]:

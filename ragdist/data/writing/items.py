@@ -120,7 +120,8 @@ class _Readable:
                         self.at = number
                         yield item
                 progress.advance(1)
-                progress.describe()
+                if progress.done < progress.total:  # what is soon done needs no line
+                    progress.describe()
         self.at = None
 
 
