@@ -14,15 +14,16 @@ from ragdist.modalities.text.scores import SCORES, TrainingTexts
 from ragdist.modalities.text.strings import characters, scored
 
 _TEXTS, _REALS = 3_000, 50_000  # that are judged, and that they are judged by
-_CHARACTERS = 4_000_000  # most of these: counting their n-grams takes some hundred bytes each
+_CHARACTERS = 4_000_000  # most of these on either side: counting their n-grams takes some hundred bytes each
 _VERSION = 1  # of the ladder's code
 _ORDERS = range(ORDER)
 _LEADING = {"js_4": ("JS-4", ".3f", ""), "reverse_lm_score": ("reverse LM score", ".2f", " bits")}
 
 
 def _scores(material: Material, found: Neighbours, result: Result) -> None:
-    texts = scored(material.fake_samples[:_TEXTS], material.form)
-    training, held, rest = _split(material, len(texts))
+    most = max(_CHARACTERS // material.form.shape[0], 8)
+    texts = scored(material.fake_samples[: min(_TEXTS, most)], material.form)
+    training, held, rest = _split(material, len(texts), most)
     counted = TrainingTexts(training, characters(material.form))
     names = [rest, *(f"chain of order {order}" for order in _ORDERS)]
     key = f"text scores {_VERSION}: {len(texts)} by {len(training)}, {len(held)}"
@@ -30,7 +31,8 @@ def _scores(material: Material, found: Neighbours, result: Result) -> None:
     own = counted.scores(texts, held)
     of = f"{len(texts):,} + {len(training):,} texts"
     for (name, score), value, natural in zip(SCORES.items(), own.values(), ladder[0].tolist(), strict=True):
-        result.figures.append(Figure(name, score.title, value, None, f"{natural:.3g}", of))
+        best = f"{natural:.3g}" if math.isfinite(natural) else ""
+        result.figures.append(Figure(name, score.title, value, None, best, of))
     columns = {name: score.short for name, score in SCORES.items()}
     rows = [("samples", list(own.values())), *zip(names, ladder.tolist(), strict=True)]
     result.tables.append(Comparison("Samples beside chains of characters", columns, rows))
@@ -40,10 +42,9 @@ def _scores(material: Material, found: Neighbours, result: Result) -> None:
         result.notes.append(f"{rest}: {len(held):,}, fewer than samples, so that their JS is too large")
 
 
-def _split(material: Material, count: int) -> tuple[list[str], list[str], str]:
+def _split(material: Material, count: int, most: int) -> tuple[list[str], list[str], str]:
     """Training texts, texts that are none of them, and what these are: some of the reals where none are held out."""
-    reals = material.real_samples[: max(_CHARACTERS // material.form.shape[0], 8)]
-    texts = scored(reals, material.form)
+    texts = scored(material.real_samples[:most], material.form)
     if material.held_out_samples is not None and len(material.held_out_samples):
         return texts, scored(material.held_out_samples[:count], material.form), "held-out texts"
     aside = min(count, len(texts) // 4)

@@ -21,7 +21,11 @@ _JOINERS = "\u200c\u200d"  # of letters, as in Persian, and of emoji: no printab
 def strings(samples: Any, form: Form) -> list[str]:
     """The texts of token numbers [n, T], an array or tensor."""
     tokens = np.array(form.spec["tokens"], object)
-    return ["".join(row) for row in tokens[np.asarray(samples, np.int64)].tolist()]
+    return ["".join(row) for row in tokens[_array(samples)].tolist()]
+
+
+def _array(samples: Any) -> np.ndarray:
+    return np.asarray(samples.cpu() if hasattr(samples, "cpu") else samples, np.int64)
 
 
 def scored(samples: Any, form: Form) -> list[str]:
@@ -29,7 +33,7 @@ def scored(samples: Any, form: Form) -> list[str]:
     found, tokens = strings(samples, form), form.spec["tokens"]
     if "" not in tokens:
         return found
-    ended = np.asarray(samples)[:, -1] == tokens.index("")
+    ended = _array(samples)[:, -1] == tokens.index("")
     return [text + END if end else text for text, end in zip(found, ended.tolist(), strict=True)]
 
 
