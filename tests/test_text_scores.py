@@ -65,6 +65,12 @@ def test_a_chain_of_a_high_order_repeats_lines_and_their_ends():
     assert all(set(text) == set("ab") and len(text) == 9 for text in longer)
 
 
+def test_golden_lines():
+    texts = ["the cat sat on the mat" + END, "a dog sat by the door" + END]
+    written = chains.sample(NGrams(texts), 2, 3, 24, seed=5)
+    assert written == ["the cat by the door" + END, "a door" + END, "a dog sat by the mat on "]
+
+
 @settings(max_examples=40, deadline=None)
 @given(LINES, st.text("ab \U0001f600", max_size=4))
 def test_the_language_model_is_a_distribution_over_the_next_character(training, begun):
