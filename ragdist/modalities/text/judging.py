@@ -108,7 +108,7 @@ def brought(file: bytes, form: Form) -> tuple[bytes, tuple[str, ...]]:
 
 
 def html(samples: Tensor, form: Form, columns: int) -> str:
-    return listing.table(strings(samples, form), columns)
+    return listing.table(strings(samples, form), min(columns, beside))
 
 
 def html_rows(rows: Sequence[tuple[str, Tensor]], form: Form) -> str:
