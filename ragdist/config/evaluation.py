@@ -18,6 +18,7 @@ METRICS = {
     "classes": (1, "classes covered and their shares, by the classifier"),
     "inception_score": (10, "Inception score (features inception)"),
     "clip_faults": (1, "clips that are cut off, silent, or click, beside the data's"),
+    "text_scores": (8, "n-grams, known words, repeated and copied lines of texts, beside chains of characters"),
 }
 
 CHEAP = ("frechet", "kid", "precision_recall", "density_coverage", "classes")  # those that suit are --metrics cheap
@@ -34,6 +35,9 @@ BEST = {
     "class_kl": ("classes", "less"),
     "label_accuracy": ("classes", "more"),
     "inception_score": ("inception_score", "more"),
+    "js_3": ("text_scores", "less"),
+    "js_4": ("text_scores", "less"),
+    "reverse_lm_score": ("text_scores", "less"),
 }
 
 
@@ -69,9 +73,9 @@ class EvaluateOptions:
     seed: int = option(0, at_least=0)
     """seed of the latents; sample i of a seed is always the same"""
     features: str = common("auto")
-    """what is compared: of images pixels, laplacian, classifier or inception, of clips log_mel, classifier or speaker.
-    auto: inception with --inception_weights, else what suits the data: a classifier where they have labels, else
-    pixels, of clips log_mel"""
+    """what is compared: of images pixels, laplacian, classifier or inception, of clips log_mel, classifier or speaker,
+    of texts ngrams or classifier. auto: inception with --inception_weights, else what suits the data: a classifier
+    where they have labels, else pixels, of clips log_mel, of texts ngrams"""
     plugin: str = ""
     """Python files, separated by commas, with features, measures or modalities of your own; empty: the run's"""
     metrics: str = common("all")

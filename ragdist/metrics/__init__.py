@@ -17,6 +17,7 @@ FEATURES = Table(
         "inception": "ragdist.modalities.image.inception:INCEPTION",
         "log_mel": "ragdist.modalities.audio.features:LOG_MEL",
         "speaker": "ragdist.modalities.audio.speaker:SPEAKER",
+        "ngrams": "ragdist.modalities.text.features:NGRAMS",
     },
 )
 
@@ -35,5 +36,6 @@ MEASURES = Table(
         "classes": "ragdist.evaluation.measures:CLASSES",
         "inception_score": "ragdist.modalities.image.measures:INCEPTION_SCORE",
         "clip_faults": "ragdist.modalities.audio.measures:CLIP_FAULTS",
+        "text_scores": "ragdist.modalities.text.measures:TEXT_SCORES",
     },
 )
