@@ -154,6 +154,9 @@ class Making(Protocol):
         """An item for `encode` from a row of an array that `check_array` let pass."""
         return row
 
+    # Files that may be samples of several modalities, as pictures with texts beside them, are those of the lowest.
+    rank: int = 0
+
     # Whether an array that `check_array` lets pass is taken for such samples though nobody said so.
     guess_arrays: bool = True
 

@@ -11,7 +11,7 @@ from typing import Any
 from ragdist import modalities
 from ragdist.config.shards import ShardOptions
 from ragdist.data.labels import numbered
-from ragdist.data.sources import columns, tables
+from ragdist.data.sources import cells, columns, tables
 from ragdist.data.sources.archive import stamp
 from ragdist.data.sources.folder import FileReader
 from ragdist.data.sources.grouping import most_of
@@ -46,6 +46,8 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     path, remarks = Path(name).absolute(), Remarks()
     making = modalities.making(options.modality or next(iter(modalities.MODALITIES)))  # for what is said of no file
     table = tables.read(name, path.read_bytes())
+    if cell := columns.text_column(table, options):
+        return cells.of_column(table, cell, stamp(path), *_labels(table, cell, options, remarks), remarks)
     by_line = not table.columns or path.suffix.lower() in (".json", ".jsonl", ".ndjson")  # rows may have other columns
     column = "" if by_line and not options.image_column else columns.path_column(table, options)
     if not table.rows:

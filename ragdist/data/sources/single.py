@@ -24,4 +24,5 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     if not modality:
         making = modalities.making(options.modality or next(iter(modalities.MODALITIES)))
         raise UserError(f"{name} is no file of {making.units} ({', '.join(sorted(making.suffixes))})")
-    return Source([path.name], [path.name], FileReader(str(path.parent)), modality, stamp(path))
+    remarks = [] if options.modality else [f"{name} is taken for {modalities.making(modality).units}"]
+    return Source([path.name], [path.name], FileReader(str(path.parent)), modality, stamp(path), remarks=remarks)

@@ -15,6 +15,7 @@ from ragdist.modalities.base import Encoded, Form
 unit, units = "array", "arrays"
 payload = ("npy",)
 suffixes = frozenset((".npy",))
+rank = 1  # beside pictures and sounds they may be features of these
 guess_arrays = False
 spec = frozenset(("shift", "scale"))
 options = ArrayOptions

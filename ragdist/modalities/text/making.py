@@ -25,6 +25,7 @@ from ragdist.tools.errors import UserError
 unit, units = "text", "texts"
 payload = ("txt",)
 suffixes = frozenset((".txt",))
+rank = 2  # texts lie beside pictures and sounds as what they show and say, and beside arrays as notes
 guess_arrays = False
 spec = frozenset(("tokens", "merges"))
 options = TextOptions
