@@ -65,9 +65,32 @@ def test_the_vocabulary_is_the_most_frequent_characters_and_what_else_is_needed(
     assert fitted.learned.tokens == ("", "\ufffd", "a", "b")
     assert making.fit([Document("aaab\nbccd")], TextOptions(tokens=4)).learned.tokens == ("a", "b", "c", "d")
     assert made(["aaab\nbc"], tokens=4, vocabulary="chars:2") == ["aaab", "b\ufffd"]
-    for wrong in ("chars:0", "chars:x", "words"):
+    for wrong in ("chars:0", "chars:x", "words", "bpe", "bpe:0"):
         with pytest.raises(UserError, match=f"--vocabulary {wrong}: give chars"):
             making.fit([Document("a")], TextOptions(vocabulary=wrong))
+
+
+@given(st.lists(LINES.filter(str.strip), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=30)
+def test_groups_of_characters_join_to_the_same_lines(lines):
+    pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
+    assert made(lines, tokens=40, vocabulary="bpe:300") == [unicodedata.normalize("NFC", line) for line in lines]
+
+
+def test_frequent_groups_are_tokens():
+    pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
+    text = "the cat and the hat and the mat " * 8
+    fitted = making.fit([Document(text)], TextOptions(tokens=6, per="window", vocabulary="bpe:40"))
+    assert " the" in fitted.learned.tokens
+    assert making.encode(Document(text), fitted).spec == fitted.learned.spec
+    windows = made([text], tokens=6, per="window", vocabulary="bpe:40")
+    assert text.startswith("".join(windows))
+    assert len(windows[0]) > 6
+    assert making.fit([Document(text)], TextOptions(vocabulary="bpe:40")) == making.fit(
+        [Document(text)], TextOptions(vocabulary="bpe:40")
+    )
+    with pytest.raises(UserError, match="bpe:5: the data's characters alone are 10 tokens"):
+        making.fit([Document(text)], TextOptions(vocabulary="bpe:5"))
 
 
 def test_many_characters_take_two_bytes_each():

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
 
+from ragdist.modalities.text.vocabulary import Vocabulary
+
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # at the beginning, of others than UTF-8
 _EMPTY_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 
@@ -24,6 +26,7 @@ class Document:
     def __init__(self, text: str):
         text = text.replace("\r\n", "\n").replace("\r", "\n")
         self.text = text if text.isascii() else unicodedata.normalize("NFC", text)
+        self._numbers: list[int] | None = None
         if not self.text.strip():
             raise ValueError("it holds no text" if self.text else "it is empty")
 
@@ -36,6 +39,12 @@ class Document:
     def paragraphs(self) -> Sequence[str]:
         """What stands between blank lines; ends of lines in it are characters."""
         return [part.strip("\n") for part in _EMPTY_LINES.split(self.text) if part.strip()]
+
+    def numbers(self, vocabulary: Vocabulary) -> list[int]:
+        """The numbers of all tokens."""
+        if self._numbers is None:
+            self._numbers = vocabulary.encode(self.text)[0]
+        return self._numbers
 
     @property
     def bytes(self) -> int:

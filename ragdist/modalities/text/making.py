@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ragdist.modalities.base import Encoded, Form, NoOptions
-from ragdist.modalities.text import vocabulary
+from ragdist.modalities.text import byte_pairs, vocabulary
 from ragdist.modalities.text.document import Document, decoded
 from ragdist.modalities.text.options import MOST_TOKENS, TextOptions
 from ragdist.modalities.text.vocabulary import Vocabulary
@@ -62,44 +62,61 @@ def open_item(item: bytes | str | BinaryIO | Document) -> Iterator[Document]:
     yield Document(item if isinstance(item, str) else decoded(item))
 
 
-def parts(options: TextOptions) -> Callable[[Document], int] | None:
+def parts(options: Fitted) -> Callable[[Document], int] | None:
     return None if options.per == "file" else partial(_count, options=options)
 
 
-def _count(document: Document, options: TextOptions) -> int:
+def _count(document: Document, options: Fitted) -> int:
     if options.per == "window":
-        return max(len(document.text) // options.tokens, 1)
+        length = len(document.numbers(options.learned) if options.learned.merges else document.text)
+        return max(length // options.tokens, 1)
     return len(document.lines if options.per == "line" else document.paragraphs)
 
 
-def _part(document: Document, options: TextOptions, number: int) -> str:
-    if options.per == "file":
-        return document.text
-    if options.per == "window":
-        return document.text[number * options.tokens : (number + 1) * options.tokens]
-    return (document.lines if options.per == "line" else document.paragraphs)[number]
+def _texts(document: Document, options: TextOptions) -> Sequence[str]:
+    """The texts of a document, which for windows of tokens are one."""
+    if options.per in ("file", "window"):
+        return [document.text]
+    return document.lines if options.per == "line" else document.paragraphs
 
 
 def fit(items: Iterable[Document], options: TextOptions) -> Fitted:
-    """Learn the alphabet, and whether texts have to be padded."""
-    most = _most_characters(options)
-    counts, padded = Counter(), False
+    """Learn the alphabet and groups of characters, and whether texts have to be padded."""
+    kind, most = _asked(options)
+    counts, padded, length = Counter(), kind == "bpe", options.tokens
     for document in items:
-        for number in range(_count(document, options)):
-            text = _part(document, options, number)
-            padded = padded or len(text) < options.tokens
-            counts.update(text[: options.tokens])
-    learned = vocabulary.of_characters(counts, most, padded=padded)
+        for text in _texts(document, options):
+            padded = padded or len(text) < length
+            counts.update(text if options.per == "window" or kind == "bpe" else text[:length])
+    if kind == "chars":
+        kept = vocabulary.most_frequent(counts, most)
+        learned = Vocabulary((*vocabulary.special(counts, kept, padded=padded), *kept))
+    else:
+        learned = _groups(items, options, counts, most)
     return Fitted(options.tokens, options.per, options.vocabulary, learned)
 
 
-def _most_characters(options: TextOptions) -> int:
-    kind, colon, number = options.vocabulary.partition(":")
-    if kind != "chars" or (colon and not (number.isdecimal() and 1 <= int(number) <= MOST_TOKENS - 2)):
+def _groups(items: Iterable[Document], options: TextOptions, counts: Counter[str], size: int) -> Vocabulary:
+    """Learn byte-pair encoding to so many tokens."""
+    kept = vocabulary.most_frequent(counts, _CHARACTERS)
+    special = vocabulary.special(counts, kept, padded=True)
+    if size <= len(special) + len(kept):
         raise UserError(
-            f"--vocabulary {options.vocabulary}: give chars, or chars:N with a number up to {MOST_TOKENS - 2:,}"
+            f"--vocabulary bpe:{size}: the data's characters alone are {len(special) + len(kept)} tokens: give more"
         )
-    return int(number) if colon else _CHARACTERS
+    texts = (text for document in items for text in _texts(document, options))
+    tokens, merges = byte_pairs.learn(texts, size - len(special), kept)
+    return Vocabulary((*special, *tokens), tuple(merges))
+
+
+def _asked(options: TextOptions) -> tuple[str, int]:
+    """The kind of vocabulary, and how many characters, or tokens."""
+    kind, colon, number = options.vocabulary.partition(":")
+    most = MOST_TOKENS - 2
+    said = number.isdecimal() and 1 <= int(number) <= most
+    if kind not in ("chars", "bpe") or (colon and not said) or (kind == "bpe" and not colon):
+        raise UserError(f"--vocabulary {options.vocabulary}: give chars, chars:N or bpe:N, N up to {most:,}")
+    return kind, int(number) if colon else _CHARACTERS
 
 
 def encode(item: bytes | str | BinaryIO | Document, options: Fitted, part: int = 0) -> Encoded:
@@ -108,18 +125,30 @@ def encode(item: bytes | str | BinaryIO | Document, options: Fitted, part: int =
         with open_item(item) as document:
             return encode(document, options, part)
     learned, length = options.learned, options.tokens
-    text, notes = _part(item, options, part), []
-    if len(text) > length:
-        text = text[:length]
+    numbers, unknown = _numbers(item, options, part)
+    notes = []
+    if len(numbers) > length:
+        numbers = numbers[:length]
         notes.append("cut")
-    numbers, unknown = learned.encode(text)
     if unknown:
         notes.append("with unknown characters")
     if len(numbers) < length:
         notes.append("padded")
-        numbers += [0] * (length - len(numbers))
+        numbers = [*numbers, *[0] * (length - len(numbers))]
     data = np.array(numbers, learned.row_type).tobytes()
     return Encoded(data, "npy", (length,), learned.spec, tuple(notes))
+
+
+def _numbers(document: Document, options: Fitted, part: int) -> tuple[list[int], int]:
+    """The numbers of a text's tokens, and how many are of unknown characters."""
+    learned, length = options.learned, options.tokens
+    start = part * length
+    if options.per != "window":
+        return learned.encode(_texts(document, options)[part])
+    if not learned.merges:
+        return learned.encode(document.text[start : start + length])
+    found = document.numbers(learned)[start : start + length]
+    return found, found.count(learned.unknown)
 
 
 def check_array(shape: tuple[int, ...], dtype: np.dtype) -> str:

@@ -6,7 +6,7 @@ A text is the tokens' texts put together; the token that pads is "", the one of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,14 +18,21 @@ PAD, UNKNOWN = "", "\ufffd"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokens of a data set, each a character, in the order of their numbers."""
+    """The tokens of a data set in the order of their numbers.
+
+    Args:
+        tokens: characters, and groups of them where there are merges.
+        merges: of byte-pair encoding; empty: a token is a character.
+    """
 
     tokens: tuple[str, ...]
+    merges: tuple[tuple[str, str], ...] = ()
 
-    @property
+    @cached_property
     def spec(self) -> dict[str, Any]:
         """What the index says of it."""
-        return {"tokens": list(self.tokens)}
+        merges = {"merges": [list(pair) for pair in self.merges]} if self.merges else {}
+        return {"tokens": list(self.tokens), **merges}
 
     @property
     def row_type(self) -> np.dtype:
@@ -36,15 +43,21 @@ class Vocabulary:
     def _numbers(self) -> dict[str, int]:
         return {token: number for number, token in enumerate(self.tokens)}
 
+    @property
+    def unknown(self) -> int:
+        """The number of the token of unknown characters; -1: there are none."""
+        return self._numbers.get(UNKNOWN, -1)
+
     def encode(self, text: str) -> tuple[list[int], int]:
-        """The numbers of a text's tokens, and how many of its characters are unknown."""
-        numbers = self._numbers
-        try:
-            return [numbers[character] for character in text], 0
-        except KeyError:
-            unknown = numbers[UNKNOWN]
+        """The numbers of a text's tokens, and how many of them are of unknown characters."""
+        numbers, unknown = self._numbers, self.unknown
+        if self.merges:
+            from ragdist.modalities.text import byte_pairs
+
+            found = byte_pairs.encoder(self.tokens, self.merges).encode(text).ids
+        else:
             found = [numbers.get(character, unknown) for character in text]
-            return found, sum(character not in numbers for character in text)
+        return found, found.count(unknown)
 
 
 def row_type(tokens: int) -> np.dtype:
@@ -52,19 +65,17 @@ def row_type(tokens: int) -> np.dtype:
     return np.dtype(np.uint8 if tokens <= 256 else "<i2")
 
 
-def join(tokens: list[str], numbers: Iterable[int]) -> str:
-    """The text of tokens, by their numbers."""
-    return "".join([tokens[number] for number in numbers])
+def most_frequent(counts: Counter[str], most: int) -> list[str]:
+    """The most frequent characters, at most so many, in the order of their code points."""
+    return sorted(sorted(counts, key=lambda character: (-counts[character], character))[:most])
 
 
-def of_characters(counts: Counter[str], most: int, *, padded: bool) -> Vocabulary:
-    """The vocabulary of the most frequent characters.
+def special(counts: Counter[str], kept: Sequence[str], *, padded: bool) -> list[str]:
+    """Tokens that stand for something else: before the others, each only where it is needed.
 
     Args:
-        counts: of each character.
-        most: characters, at most; of the others an unknown one takes the place.
-        padded: whether there are texts to be padded.
+        counts: of all characters.
+        kept: those that are tokens.
+        padded: whether there may be texts to be padded.
     """
-    kept = sorted(counts, key=lambda character: (-counts[character], character))[:most]
-    special = ([PAD] if padded else []) + ([UNKNOWN] if len(kept) < len(counts) and UNKNOWN not in kept else [])
-    return Vocabulary((*special, *sorted(kept)))
+    return ([PAD] if padded else []) + ([UNKNOWN] if len(kept) < len(counts) and UNKNOWN not in kept else [])
