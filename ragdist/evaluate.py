@@ -22,7 +22,9 @@ def main(argv: list[str] | None = None) -> None:
         description="Judge samples by the data that they should look like.",
         epilog="Measures: " + "; ".join(f"{name}: {what}" for name, (_, what) in METRICS.items()) + ".",
     )
-    parser.add_argument("source", help="a run, a generator.safetensors, by path or URL, or a folder of samples")
+    parser.add_argument(
+        "source", help="a run, a generator.safetensors, by path or URL, a folder of samples, or a file of texts"
+    )
     parser.add_class_arguments(EvaluateOptions, None, as_group=False)
     values = parser.parse_args(cli.load_plugins(cli.arguments() if argv is None else argv))
     options = cli.build(EvaluateOptions, values)

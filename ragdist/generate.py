@@ -1,5 +1,7 @@
 """``python -m ragdist.generate RUN``: samples of a trained generator, in one file, as single files, as an animation."""
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,12 +9,14 @@ from typing import TYPE_CHECKING
 from ragdist import modalities
 from ragdist.config import cli
 from ragdist.config.option import check_limits, option
-from ragdist.modalities.base import Interpolation
+from ragdist.modalities.base import Interpolation, Judging
 from ragdist.runs.local_copy import local_copy
 from ragdist.storage.store import scheme
 from ragdist.tools.errors import UserError, nearest, run_command
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ragdist.generation.generator_file import Exported
 
 _SAMPLES = 64
@@ -23,18 +27,19 @@ class GenerateOptions:
     """Options of generating samples."""
 
     n: int | None = option(None, at_least=1)
-    """number of samples; without it 64, of clips with --interpolate 4 rows"""
+    """number of samples; without it 64, of clips and texts with --interpolate 4 rows"""
     seed: int = option(0, at_least=0)
     """seed of the latents; sample i of a seed is always the same"""
     out: str = ""
-    """one file of all samples (images: .png, .jpg or .webp; clips: .wav, one after the other), a folder for single
-    ones, or with --interpolate a .gif, of clips a .wav; empty: what suits the samples, as grid.png"""
+    """one file of all samples (images: .png, .jpg or .webp; clips: .wav, one after the other; texts: .txt, a text a
+    line, or .jsonl), a folder for single ones, or with --interpolate a .gif, of clips a .wav; empty: what suits the
+    samples, as grid.png; texts are printed"""
     columns: int = option(0, at_least=0, says="0 (as square as possible) or more")
     """columns of the grid; 0: as square as possible"""
     points: int | None = option(None, at_least=1)
-    """latents that each sample of an interpolation passes; without it 5 and back to the first, of clips 2"""
+    """latents that each sample of an interpolation passes; without it 5 and back to the first, of clips and texts 2"""
     frames: int | None = option(None, at_least=1)
-    """frames, or clips, from one of them to the next; without it 20, of clips 8"""
+    """frames, clips or texts from one of them to the next; without it 20, of clips and texts 8"""
     device: str = "cpu"
     """cpu, cuda, ..."""
     plugin: str = ""
@@ -92,11 +97,31 @@ def draw(
         settings.load_plugins_of(RunFolder(run if run.is_dir() else run.parent).config)
 
     from ragdist.distributed.world import pick_device
-    from ragdist.generation import generator_file, whole_folder
+    from ragdist.generation import generator_file
 
     about = generator_file.about(path)  # a path that cannot be written to is refused before PyTorch has to work
     judging = modalities.judging(about["codec"]) if about.get("codec") in modalities.MODALITIES else None
+    printed = bool(judging) and not (options.out or judging.out)
     out = Path(options.out or (judging.out if judging else "samples"))
+    if not printed:
+        _check_out(out, judging, animate, overwrite=overwrite)
+    exported = generator_file.load(path, pick_device(options.device, deterministic=True))
+    for note in identity.changed(exported.about):
+        print(f"note: {note}", file=sys.stderr if printed else None)
+    label = class_number(chosen, exported.about["classes"], exported.generator.num_classes)
+    if printed:
+        print(_shown(exported, label, animate, options))
+        return
+    with os_errors_as_user_error(f"cannot write {out}"):
+        what = _write(exported, label, out, animate, options, overwrite=overwrite)
+    units = modalities.making(exported.about["codec"]).units
+    print(f"{out}: {what} of the generator after {exported.about['samples']:,} {units}")
+
+
+def _check_out(out: Path, judging: Judging | None, animate: bool, *, overwrite: bool) -> None:
+    """Raises UserError where samples cannot be written to a path."""
+    from ragdist.generation import whole_folder
+
     if animate and not out.name.strip("."):
         raise UserError(f"--out {out}: it is a folder, and samples between latents go into one file: name one in it")
     if judging and (problem := judging.check_out(out, animate)):
@@ -105,14 +130,38 @@ def draw(
         raise UserError(f"--out {out}: it is a folder, and a name with an ending is a file's: choose another name")
     if not out.suffix:
         whole_folder.check(out, overwrite=overwrite)
-    exported = generator_file.load(path, pick_device(options.device, deterministic=True))
-    for note in identity.changed(exported.about):
-        print(f"note: {note}")
-    label = class_number(chosen, exported.about["classes"], exported.generator.num_classes)
-    with os_errors_as_user_error(f"cannot write {out}"):
-        what = _write(exported, label, out, animate, options, overwrite=overwrite)
-    units = modalities.making(exported.about["codec"]).units
-    print(f"{out}: {what} of the generator after {exported.about['samples']:,} {units}")
+
+
+def _shown(exported: "Exported", label: int | None, animate: bool, options: GenerateOptions) -> str:
+    """Samples as lines of text, of an interpolation row by row with empty lines between."""
+    import torch
+
+    judging, form = modalities.judging(exported.about["codec"]), exported.form
+    if animate:
+        rows = torch.stack(list(_between(exported, label, options)), 1)
+        return "\n\n".join(judging.show(row, form) for row in rows)
+    return "\n".join(judging.show(batch, form) for batch in _drawn(exported, label, options))
+
+
+def _drawn(exported: "Exported", label: int | None, options: GenerateOptions) -> "Iterator[Tensor]":
+    """Batches of samples, stored."""
+    from ragdist.generation import sampling
+
+    modality, count = modalities.training(exported.about["codec"]), options.n or _SAMPLES
+    for batch in sampling.sample(exported.generator, options.seed, count, chosen=label):
+        yield modality.from_network(batch, exported.form)
+
+
+def _between(exported: "Exported", label: int | None, options: GenerateOptions) -> "Iterator[Tensor]":
+    """Frames of samples on their way between latents, stored."""
+    from ragdist.generation import sampling
+
+    codec = exported.about["codec"]
+    modality, usual = modalities.training(codec), getattr(modalities.judging(codec), "interpolation", Interpolation())
+    numbers = options.n or usual.samples, options.points or usual.points, options.frames or usual.frames
+    steps = sampling.interpolate(exported.generator, options.seed, *numbers, chosen=label, closed=usual.closed)
+    for step in steps:
+        yield modality.from_network(step, exported.form)
 
 
 def _write(
@@ -121,21 +170,14 @@ def _write(
     """Write samples; what was written, in words."""
     import torch
 
-    from ragdist.generation import sampling
     from ragdist.generation.whole_folder import whole_folder
 
-    generator, form = exported.generator, exported.form
-    modality, judging = modalities.training(exported.about["codec"]), modalities.judging(exported.about["codec"])
-    columns = options.columns or None
+    judging, form, columns = modalities.judging(exported.about["codec"]), exported.form, options.columns or None
     if out.suffix:
         out.parent.mkdir(parents=True, exist_ok=True)
     if animate:
-        usual = getattr(judging, "interpolation", Interpolation())
-        numbers = options.n or usual.samples, options.points or usual.points, options.frames or usual.frames
-        steps = sampling.interpolate(generator, options.seed, *numbers, chosen=label, closed=usual.closed)
-        return judging.animate([modality.from_network(step, form) for step in steps], form, out, columns)
-    batches = sampling.sample(generator, options.seed, options.n or _SAMPLES, chosen=label)
-    stored = (modality.from_network(batch, form) for batch in batches)
+        return judging.animate(list(_between(exported, label, options)), form, out, columns)
+    stored = _drawn(exported, label, options)
     if out.suffix:
         return judging.write(torch.cat(list(stored)), form, out, columns)
     count = 0

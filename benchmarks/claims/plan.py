@@ -35,7 +35,7 @@ class Study:
     """A task, and the losses, variants and rates that are trained on it."""
 
     name: str
-    task: str  # toy:grid, toy:ring, stacked, digits, photographs, speech or routes
+    task: str  # toy:grid, toy:ring, stacked, digits, photographs, speech, text or routes
     updates: int
     options: dict[str, Any] = field(default_factory=dict)
     share: float = 1.0  # of the training data
@@ -85,7 +85,13 @@ _DIGITS = {"network.family": "mlp", "network.g_width": 256, "network.d_width": 2
 _PHOTOGRAPHS = {"network.family": "dcgan", "network.g_width": 32, "network.d_width": 32, "network.max_width": 128,
                 "objective.r1": 1.0, "objective.r2": 1.0, "optim.g_lr": 5e-4, "optim.d_lr": 5e-4}  # fmt: skip
 _SPEECH = _preset("speech")
+_TEXT = _preset("text")
 _SPOKEN = tuple(("relativistic", variant) for variant in (NONE, DEFAULT, "cover, in D's features"))
+# A continuous generator needs long to be sharp between routes; the penalties are those of small numbers, as in the plane.
+_ROUTES = {"network.family": "mlp", "network.z_dim": 32, "network.g_width": 256, "network.d_width": 256,
+           "objective.group": 64, "objective.r1": 0.01, "objective.r2": 0.01, "optim.g_lr": 1e-3, "optim.d_lr": 1e-3,
+           "optim.lr_schedule": "linear", "optim.lr_samples": 512_000, "optim.ema_samples": 10_000}  # fmt: skip
+_ROUTES_CELLS = (("relativistic", NONE), ("relativistic", DEFAULT))
 
 STUDIES = {
     study.name: study
@@ -101,6 +107,8 @@ STUDIES = {
         Study("photographs, 20%", "photographs", 1_500, _PHOTOGRAPHS, share=0.2, cells=_PAIRS[:2], judged=3),
         Study("photographs, 100%", "photographs", 1_500, _PHOTOGRAPHS, share=1.0, cells=_PAIRS[:2], judged=3),
         Study("speech", "speech", _budget(12_800, _SPEECH), _SPEECH, cells=_SPOKEN, judged=2),
+        Study("text", "text", _budget(96_000, _TEXT), _TEXT, cells=_SPOKEN, judged=2),
+        Study("routes", "routes", 8_000, _ROUTES, cells=_ROUTES_CELLS, judged=2),
     )
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.claims import game, routes, scarce, stacked, toys
+from benchmarks.claims import game, lines, routes, scarce, stacked, toys
 from benchmarks.claims.plan import STUDIES, Cell
 from ragdist.evaluation.report.history import read_lines
 from ragdist.objective.relative import flatten
@@ -71,8 +71,11 @@ def task(name: str, share: float, where: str):
         made = stacked.Stacked(where, folder)
         return made, made.shape, stacked.SAMPLES
     if kind == "routes":
-        made = routes.Routes()
+        made = routes.Routes(routes.EVERY)
         return made, made.shape, made.count
+    if kind == "text":
+        made = lines.Lines(where, folder)
+        return made, made.shape, lines.SAMPLES
     made = scarce.Scarce(where, share, folder)
     return made, made.shape, scarce.SAMPLES
 
@@ -92,8 +95,8 @@ def train(cell: Cell, data: dict[str, str]) -> dict[str, Any]:
     try:
         config = game.configured(cell.options(), cell.seed)
         classes = made.classes if config.network.labels else 0
-        points_of = getattr(made, "points", flatten)
-        generator = game.play(config, made.draw, shape, study.updates, study.looks, look, classes, points_of)
+        points_of, head = getattr(made, "points", flatten), getattr(made, "head", "tanh")
+        generator = game.play(config, made.draw, shape, study.updates, study.looks, look, classes, points_of, head)
         if isinstance(made, toys.Toy) and cell.seed == 0:  # for the page's picture
             points = [[round(x, 4) for x in point] for point in game.samples(generator, 1000, cell.seed)[:400].tolist()]
     except Diverged as error:

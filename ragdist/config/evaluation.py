@@ -21,6 +21,7 @@ METRICS = {
     "trajectories": (4, "steps, turns, lengths, radii and end points of paths: JS divergence from the data's"),
     "crossings": (1, "paths that cross an obstacle, where the data's index knows some"),
     "routes": (1, "routes that are found and their shares, where the data's index knows all"),
+    "text_scores": (8, "n-grams, known words, repeated and copied lines of texts, beside chains of characters"),
 }
 
 CHEAP = ("frechet", "kid", "precision_recall", "density_coverage", "classes")  # those that suit are --metrics cheap
@@ -39,6 +40,9 @@ BEST = {
     "inception_score": ("inception_score", "more"),
     "routes": ("routes", "more"),
     "crossings": ("crossings", "less"),
+    "js_3": ("text_scores", "less"),
+    "js_4": ("text_scores", "less"),
+    "reverse_lm_score": ("text_scores", "less"),
 }
 
 
@@ -75,8 +79,8 @@ class EvaluateOptions:
     """seed of the latents; sample i of a seed is always the same"""
     features: str = common("auto")
     """what is compared: of images pixels, laplacian, classifier or inception, of clips log_mel, classifier or speaker,
-    of arrays numbers. auto: inception with --inception_weights, else what suits the data: a classifier where they have
-    labels, else pixels, of clips log_mel, of arrays numbers"""
+    of texts ngrams or classifier, of arrays numbers. auto: inception with --inception_weights, else what suits the
+    data: a classifier where they have labels, else pixels, of clips log_mel, of texts ngrams, of arrays numbers"""
     plugin: str = ""
     """Python files, separated by commas, with features, measures or modalities of your own; empty: the run's"""
     metrics: str = common("all")

@@ -9,8 +9,6 @@ from ragdist.metrics.frechet import frechet_distance, is_rank_deficient
 from ragdist.metrics.measure import Figure, Material, Measure, Neighbours, Result
 from ragdist.metrics.neighbours import nearest
 
-KEPT_SAMPLES = 2048  # that measures of the samples themselves are given, of fakes and of reals
-
 
 def measured(material: Material, names: list[str], result: Result) -> Iterator[None]:
     """Add the named measures (of `metrics.MEASURES`) to the result, one with each step of the iterator."""

@@ -12,7 +12,6 @@ from torch import Tensor
 from ragdist import modalities
 from ragdist.config.evaluation import CHEAP, EvaluateOptions
 from ragdist.distributed.world import World, full_precision
-from ragdist.evaluation.measures import KEPT_SAMPLES
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.reference_features import ReferenceFeatures
 from ragdist.metrics import FEATURES, MEASURES, classes
@@ -123,10 +122,21 @@ class Reference:
         self.neighbours = min(self.count, len(self.feature_set.features), self.options.neighbours)
         if any(MEASURES[name].of_neighbours for name in self.names):
             self.spacing = self.reals.spacing(self.feature_set, self.neighbours)
-        self.samples = data.reader.modality.blank(0, data.index.form)
+        self.samples, self.held_samples = data.reader.modality.blank(0, data.index.form), None
         if self.keeps_samples:
-            self.samples = _first_samples(data, self.reals.numbers)
+            self.samples = _first_samples(data, self.reals.numbers, self.most("keeps_reals"))
+            if held := self.held_out:
+                self.held_samples = _first_samples(held, held.drawn(self.options.neighbours), self.most("keeps"))
         self.real_counts = classes.class_counts(data.labels, len(data.index.classes)) if self.labels_matter else None
+
+    def most(self, what: str) -> int:
+        """Most stored samples that a measure needs: "keeps" or "keeps_reals"."""
+        return max((getattr(MEASURES[name], what) for name in self.names if MEASURES[name].of_samples), default=0)
+
+    def remembered(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """What depends on the reals and the held-out data alone: from the cache, else computed; on rank 0."""
+        held = self.held_out
+        return self.reals.remembered(f"{name}, held out: {held.index.digest if held else 'none'}", compute)
 
     def protocol(self) -> dict[str, Any]:
         """The protocol: everything that decides the figures but the samples; on rank 0."""
@@ -197,7 +207,8 @@ def choose(options: EvaluateOptions, data: DataSet, option: str = "--") -> tuple
         suit = [name for name in MEASURES.working(_measure) if _suits(name, kind, judging)]
         return kind, [name for name in suit if name != "classes" or kind == judging.classifier]
     if options.metrics == "cheap":
-        return kind, [name for name in CHEAP if name != "classes" or (kind and kind == judging.classifier)]
+        suit = [name for name in CHEAP if name != "classes" or (kind and kind == judging.classifier)]
+        return kind, [*suit, *getattr(judging, "cheap", ())]
     names = [name.strip() for name in options.metrics.split(",") if name.strip()]
     for name in names:
         if name not in MEASURES:
@@ -254,8 +265,8 @@ def check_counts(names: list[str], samples: int, reals: int, neighbours: int, op
                 raise UserError(f"{count:,} {what} are too few for the measure {name}, which needs {needed:,}")
 
 
-def _first_samples(data: DataSet, numbers) -> Tensor:
-    most = min(KEPT_SAMPLES, SAMPLE_BYTES // data.reader.modality.blank(1, data.index.form).nbytes)
+def _first_samples(data: DataSet, numbers, most: int) -> Tensor:
+    most = min(most, SAMPLE_BYTES // data.reader.modality.blank(1, data.index.form).nbytes)
     samples, there = data.samples(numbers[:most])
     return samples[there]
 

@@ -103,8 +103,22 @@ class ReferenceFeatures:
         self._write(path, lambda: feature_sets.write_tensors(path, {"distance": distance}))
         return distance
 
+    def remembered(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """What depends on these reals alone, whatever their features: from the cache, else computed."""
+        about = {key: self.about[key] for key in ("version", "data", "count")} | {"what": name}
+        path = self._path_of(about)
+        with suppress(KeyError):
+            return feature_sets.read_tensors(path)["value"]
+        self.cached = False
+        value = compute()
+        self._write(path, lambda: feature_sets.write_tensors(path, {"value": value}))
+        return value
+
     def _path(self, what: str) -> Path:
-        text = json.dumps(self.about | {"what": what}, sort_keys=True)
+        return self._path_of(self.about | {"what": what})
+
+    def _path_of(self, about: dict) -> Path:
+        text = json.dumps(about, sort_keys=True)
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
 
     def _write(self, path: Path, write: Callable[[], None]) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from ragdist import modalities
 from ragdist.evaluation.reference_data import Batch
 from ragdist.generation import sampling
 from ragdist.generation.generator_file import Exported
-from ragdist.modalities.base import Form
+from ragdist.modalities.base import Form, Making
 from ragdist.networks.base import Generator
 from ragdist.tools import noise
 from ragdist.tools.errors import Diverged, UserError
@@ -89,19 +89,21 @@ class GeneratorSamples:
 
 
 class FolderSamples:
-    """Files of a folder and its sub-folders, hidden ones excepted, in a random order that the seed decides.
+    """Files of a folder and its sub-folders, hidden ones excepted, or one file, in an order that the seed decides.
+
+    A file may hold many samples (`Judging.several`), as a text does whose lines are samples.
 
     ``notes`` says that files which may have been made at several times are judged together. ``changes`` counts what
     was done to those that were read, to bring them to the data's form.
 
     Args:
-        folder: of files that are samples, as PNG.
+        folder: of files that are samples, as PNG; or a file of many.
         modality: of the data that they are compared with, a name.
         form: of those data.
         seed: of the order, and of which are taken where there are more than wanted.
 
     Raises:
-        UserError: it holds no such files.
+        UserError: it holds no such files, or one that cannot be read.
     """
 
     seen, labelled = None, False
@@ -109,20 +111,24 @@ class FolderSamples:
     def __init__(self, folder: Path, modality: str, form: Form, seed: int):
         self.making, self.modality = modalities.making(modality), modalities.training(modality)
         self.form = Form(form.shape, {**getattr(self.making, "decoding", {}), **form.spec})
+        self.several = getattr(modalities.judging(modality), "several", {})
         self.brought = getattr(modalities.judging(modality), "brought", lambda file, form: (file, ()))
         self.changes: Counter[str] = Counter()
-        suffixes = [f".{extension}" for extension in self.making.payload]
-        found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-        files = sorted(path for path in found if not _hidden(path.relative_to(folder)))
-        if not files:
-            raise UserError(f"{folder} holds no run and no {self.making.units} ({', '.join(suffixes)})")
-        self.files = [files[i] for i in noise.permutation(seed, noise.REALS, 1, len(files))]
+        files = _files(folder, self.making, self.several)
+        self.files = [item for path in files for item in self._items(path)]  # or what they hold
+        if not self.files:
+            raise UserError(f"{folder} holds no {self.making.units}")
+        self.files = [self.files[i] for i in noise.permutation(seed, noise.REALS, 1, len(self.files))]
         names = hashlib.sha256()
         for path in files:
-            names.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
+            names.update(
+                f"{path.relative_to(folder) if path != folder else path.name} {path.stat().st_size}\n".encode()
+            )
         self.about = {
             "kind": "folder", "path": str(folder), "files": len(files), "files_sha256": names.hexdigest(), "seed": seed,
         }  # fmt: skip
+        if len(self.files) != len(files):
+            self.about["held"] = len(self.files)
         self.notes = _mixture(files)
 
     def available(self, wanted: int) -> int:
@@ -131,12 +137,23 @@ class FolderSamples:
     def batches(self, numbers: range, batch: int) -> Iterator[Batch]:
         for first in range(numbers.start, numbers.stop, batch):
             places = range(first, min(first + batch, numbers.stop))
-            samples = torch.stack([self._read(self.files[i]) for i in places])
+            samples = torch.stack([self._read(*self.files[i]) for i in places])
             yield Batch(torch.tensor(list(places)), samples, torch.full((len(places),), -1))
 
-    def _read(self, path: Path) -> Tensor:
+    def _items(self, path: Path) -> list[tuple[Path, bytes | None]]:
+        """A file, or what it holds of samples, each as the content of a file."""
+        if not (split := self.several.get(path.suffix.lower())):
+            return [(path, None)]
         try:
-            payload, changes = self.brought(path.read_bytes(), self.form)
+            return [(path, content) for content in split(path.read_bytes(), self.form)]
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise UserError(f"{path} holds no {self.making.units}: {error}") from error
+
+    def _read(self, path: Path, content: bytes | None) -> Tensor:
+        try:
+            payload, changes = self.brought(path.read_bytes() if content is None else content, self.form)
             sample = self.modality.decode(torch.frombuffer(bytearray(payload), dtype=torch.uint8), self.form)
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror})") from error
@@ -145,6 +162,17 @@ class FolderSamples:
             raise UserError(f"{path} cannot be compared with the data ({error}): {wanted}") from error
         self.changes.update(changes)
         return sample
+
+
+def _files(folder: Path, making: Making, several: Iterable[str]) -> list[Path]:
+    """The files of a folder that are samples, or hold them. Raises UserError where there are none."""
+    if folder.is_file():
+        return [folder]
+    suffixes = list(dict.fromkeys([*(f".{extension}" for extension in making.payload), *several]))
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    if files := sorted(path for path in found if not _hidden(path.relative_to(folder))):
+        return files
+    raise UserError(f"{folder} holds no run and no {making.units} ({', '.join(suffixes)})")
 
 
 def _hidden(path: Path) -> bool:

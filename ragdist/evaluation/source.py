@@ -31,7 +31,7 @@ class Opened:
 
 
 def open_source(source: Path, options: EvaluateOptions, device: torch.device, *, where: str = "") -> Opened:
-    """Open a run, an exported generator, or a folder of samples.
+    """Open a run, an exported generator, a folder of samples, or a file of many.
 
     Args:
         source: the path.
@@ -59,8 +59,13 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
     generator = run.generator if run else source if source.is_file() else None
     if run and not run.generator.is_file():
         raise UserError(f"{shown} holds no {run.generator.name}: it appears with the run's first checkpoint")
+    data = None
+    if generator and not run and generator.suffix.lower() != generator_file.SUFFIX:
+        data = DataSet(path, cache, cache_gb)  # which say whether such files hold samples
+        if generator.suffix.lower() in getattr(modalities.judging(data.index.codec), "several", {}):
+            generator = None
     exported = generator_file.load(generator, device) if generator else None
-    data = DataSet(path, cache, cache_gb)
+    data = data or DataSet(path, cache, cache_gb)
     held_out = DataSet(options.held_out, cache, cache_gb) if options.held_out else None
     out = source if run and not remote else Path(f"{_name(source, remote)}-evaluation")
     if exported is None:
@@ -88,7 +93,7 @@ def _name(source: Path, remote: bool) -> str:
     """The name of the folder for the results: every run in an object store has a generator.safetensors."""
     if source.is_dir():
         return source.name
-    return f"{source.parent.name}-{source.stem}" if remote else source.name.removesuffix(".safetensors")
+    return f"{source.parent.name}-{source.stem}" if remote else source.name.removesuffix(generator_file.SUFFIX)
 
 
 def _is_run(source: Path) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ragdist.distributed.world import full_precision, shares
 from ragdist.evaluation.feature_set import Collector
-from ragdist.evaluation.measures import KEPT_SAMPLES, measured
+from ragdist.evaluation.measures import measured
 from ragdist.evaluation.reference import SAMPLE_BYTES, Reference
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.reference_features import KEPT
@@ -38,7 +38,7 @@ class Evaluation:
         """The content of evaluation.json."""
         figures = {
             figure.name: {
-                key: None if isinstance(value, float) and not math.isfinite(value) else value
+                key: _finite(value)
                 for key, value in asdict(figure).items()
                 if key != "name" and (key != "code" or value)
             }
@@ -50,9 +50,30 @@ class Evaluation:
             "judged": self.samples,
             "protocol": self.protocol,
             "figures": figures,
+            **self._compared(),
             "notes": self.result.notes,
             "seconds": self.result.seconds,
         }
+
+    def _compared(self) -> dict[str, Any]:
+        """Headlines and tables, of measures that have them."""
+        tables = [
+            {
+                "title": table.title,
+                "columns": table.columns,
+                "rows": [
+                    {"title": title, **{name: _finite(x) for name, x in zip(table.columns, values, strict=True)}}
+                    for title, values in table.rows
+                ],
+            }
+            for table in self.result.tables
+        ]
+        found = {"headlines": self.result.headlines, "tables": tables}
+        return {name: value for name, value in found.items() if value}
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class EvaluationSteps:
@@ -122,7 +143,7 @@ class EvaluationSteps:
         if part is None:
             return 0
         if reference.keeps_samples:
-            most = min(KEPT_SAMPLES, SAMPLE_BYTES // part.samples[0].nbytes)
+            most = min(reference.most("keeps"), SAMPLE_BYTES // part.samples[0].nbytes)
             self._kept.append(part.samples[part.places < most].cpu())
         if reference.labels_matter and reference.namer is not reference.extractor:
             with torch.no_grad():
@@ -160,6 +181,8 @@ class EvaluationSteps:
             units=reference.making.units,
             form=reference.data.index.form,
             held_out=reference.held,
+            held_out_samples=reference.held_samples,
+            remembered=reference.remembered,
         )
         if reference.labels_matter:
             material.class_names, material.class_features = reference.data.index.classes, reference.namer.title

@@ -23,6 +23,7 @@ from ragdist.storage.files import write_whole
 from ragdist.tools.errors import UserError
 
 FORMAT, VERSION = "ragdist-generator", 1
+SUFFIX = ".safetensors"
 
 
 class Exported(NamedTuple):

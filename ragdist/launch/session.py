@@ -133,6 +133,7 @@ def closing_words(config: Config, index: Index, outcome: Outcome) -> str:
             f"run:          {config.out}",
             f"samples:      {samples}/samples-{outcome.seen:012d}.png, and how they came about: {samples}/course.png",
             f"TensorBoard:  {tensorboard(config.out)}",
-            f"next:         python -m ragdist.generate {shlex.quote(config.out)} --n 64 --seed 1 --out {picture}",
+            f"next:         python -m ragdist.generate {shlex.quote(config.out)} --n 64 --seed 1"
+            + (f" --out {picture}" if picture else ""),
         ]
     )

@@ -18,6 +18,7 @@ FEATURES = Table(
         "log_mel": "ragdist.modalities.audio.features:LOG_MEL",
         "speaker": "ragdist.modalities.audio.speaker:SPEAKER",
         "numbers": "ragdist.modalities.array.features:NUMBERS",
+        "ngrams": "ragdist.modalities.text.features:NGRAMS",
     },
 )
 
@@ -39,5 +40,6 @@ MEASURES = Table(
         "trajectories": "ragdist.modalities.array.measures:TRAJECTORIES",
         "crossings": "ragdist.modalities.array.measures:CROSSINGS",
         "routes": "ragdist.modalities.array.measures:ROUTES",
+        "text_scores": "ragdist.modalities.text.measures:TEXT_SCORES",
     },
 )

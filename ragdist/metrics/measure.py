@@ -9,6 +9,8 @@ from torch import Tensor
 from ragdist.metrics import density_coverage, precision_recall
 from ragdist.metrics.neighbours import Crossing, Nearest, crossing, nearest_others
 
+KEPT_SAMPLES = 2048  # that measures of the samples themselves are given unless they say otherwise
+
 
 @dataclass
 class Figure:
@@ -21,6 +23,15 @@ class Figure:
     ideal: str = ""  # less, more, or what it should be
     of: str = ""  # features, and how many samples and reals
     code: str = ""  # which code of others measured it, as `Table.code`; empty: the project's
+
+
+@dataclass
+class Comparison:
+    """A table of several figures of the samples, in its first row, and of what they are to be compared with."""
+
+    title: str
+    columns: dict[str, str]  # name in evaluation.json -> title for people
+    rows: list[tuple[str, list[float]]]  # title, and a value a column; not finite: there is none
 
 
 @dataclass
@@ -38,6 +49,9 @@ class Material:
     units: str
     form: Any = None  # of the samples, `modalities.base.Form`
     held_out: Any | None = None
+    held_out_samples: Tensor | None = None  # stored [n, *shape]
+    # A function of (name, how to compute it): what depends on the reals and the held-out data alone, computed once.
+    remembered: Callable[[str, Callable[[], Tensor]], Tensor] = lambda name, compute: compute()
     class_names: tuple[str, ...] = ()
     class_features: str = ""  # those of the classifier that named the classes
     fake_classes: Tensor | None = None  # int64 [n], by the classifier
@@ -50,6 +64,8 @@ class Result:
     """Figures, and pictures for the report."""
 
     figures: list[Figure] = field(default_factory=list)
+    headlines: list[str] = field(default_factory=list)  # what is to be read first
+    tables: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # by measure
     to_train: Nearest | None = None  # of the first fakes
@@ -108,6 +124,8 @@ class Measure:
         needs: samples on each side, at least.
         of_neighbours: whether it takes the pass over all pairs, which --neighbours limits.
         of_samples: whether it needs stored samples and not their features alone.
+        keeps: most stored samples that it needs, and as many of the held-out data.
+        keeps_reals: most stored reals that it needs.
         features: the one kind of features that it suits; empty: any.
         best: its figures by which one generator is better than another, {name: "less" or "more"}; of the project's own
             measures they are `config.evaluation.BEST`.
@@ -117,5 +135,7 @@ class Measure:
     needs: int = 1
     of_neighbours: bool = False
     of_samples: bool = False
+    keeps: int = KEPT_SAMPLES
+    keeps_reals: int = KEPT_SAMPLES
     features: str = ""
     best: Mapping[str, str] = field(default_factory=dict)

@@ -110,6 +110,9 @@ def most_likely(where: str, counts: Mapping[str, int]) -> str:
     Raises:
         UserError: two are equally likely.
     """
+    there = [name for name, count in counts.items() if count]
+    first = min((getattr(making(name), "rank", 0) for name in there), default=0)  # those that others accompany
+    counts = {name: count for name, count in counts.items() if not there or getattr(making(name), "rank", 0) == first}
     found = [name for name, count in counts.items() if count == max(counts.values())]
     if len(found) > 1 and max(counts.values()):
         units = " or ".join(making(name).units for name in found)

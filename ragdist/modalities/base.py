@@ -160,6 +160,9 @@ class Making(Protocol):
         """An item for `encode` from a row of an array that `check_array` let pass."""
         return row
 
+    # Files that may be samples of several modalities, as pictures with texts beside them, are those of the lowest.
+    rank: int = 0
+
     # Whether an array that `check_array` lets pass is taken for such samples though nobody said so; "alone": where no
     # other modality's are likely.
     guess_arrays: bool | Literal["alone"] = True
@@ -280,8 +283,9 @@ class Judging(Protocol):
     classifier: str = ""  # features that name classes, which the measure `classes` needs; empty: there are none
     sees: str = ""  # what `classified` shows of a sample, in words that change with it; empty: a sample is a picture
     measures: tuple[str, ...] = ()  # names in `metrics.MEASURES` that suit, beside those of any features
+    cheap: tuple[str, ...] = ()  # those of them that runs take on their way
     quantization: str  # what storing a sample rounds, in words: "8 bits a channel"
-    out: str  # where `ragdist.generate` writes to unless it is told: "grid.png"
+    out: str  # where `ragdist.generate` writes to unless it is told: "grid.png"; empty: it prints what `show` gives
     beside: int = 16  # most samples that a page has room for beside each other
     interpolation: Interpolation = Interpolation()
 
@@ -334,6 +338,13 @@ class Judging(Protocol):
 
         found = [(name, self.preview(samples, form, len(samples))) for name, samples in rows]
         return pictures.inside(pictures.named_rows(found))
+
+    # A modality may have these, too:
+    #
+    # show(samples, form) -> samples as lines of text.
+    # several: ending, with the dot, -> function of the content of a file with that ending, which holds any number of
+    #     samples, and of a form: the contents of a file for each, for `brought`. Raises ValueError where it holds none.
+    # html_pairs(samples, others, form) -> each sample beside another one inside of a page, with what differs marked.
 
     def classified(self, samples: Tensor, form: Form) -> Tensor:
         """Pictures uint8 [n, C, H, W] of samples, in which the data's classifier finds their class."""

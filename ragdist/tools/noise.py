@@ -13,7 +13,7 @@ import threading
 import numpy as np
 
 # What a stream of numbers is for: a part of the key, so that streams are independent.
-LATENT, AUGMENT, SHARDS, WINDOW, GRID, WRITER, PATH, REALS, LABEL, PROJECTION, CLASSIFIER = range(1, 12)
+LATENT, AUGMENT, SHARDS, WINDOW, GRID, WRITER, PATH, REALS, LABEL, PROJECTION, CLASSIFIER, CHAIN = range(1, 13)
 
 _WORDS_PER_BLOCK = 4
 _of_this_thread = threading.local()

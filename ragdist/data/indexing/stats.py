@@ -127,7 +127,8 @@ def figures(stats: Stats, most: int) -> list[str]:
 def _words(values: list, unit: str) -> str:
     if isinstance(values[0], bool):
         return f"{sum(values):,} ({sum(values) / len(values):.1%})"
-    ordered = [round(value, 3) + 0.0 for value in sorted(values)]  # a zero without a sign
+    # A zero without a sign; counts are whole.
+    ordered = [value if isinstance(value, int) else round(value, 3) + 0.0 for value in sorted(values)]
     middle = ordered[(len(ordered) - 1) // 2]
     return f"min {ordered[0]:,}, median {middle:,}, max {ordered[-1]:,} {unit}".rstrip()
 

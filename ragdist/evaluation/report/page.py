@@ -1,6 +1,7 @@
 """The page of an evaluation: HTML with every picture, and every sound, inside."""
 
 import html
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from ragdist.evaluation.samples import GeneratorSamples
 from ragdist.evaluation.source import Opened
 from ragdist.evaluation.steps import Evaluation
 from ragdist.generation import sampling
-from ragdist.metrics.measure import Figure
+from ragdist.metrics.measure import Comparison, Figure
 from ragdist.modalities import pictures
 from ragdist.tools import charts
 
@@ -30,6 +31,7 @@ table { border-collapse: collapse } th, td { padding: .15rem .8rem .15rem 0; tex
 tr { border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent) }
 .pairs { margin-bottom: 1rem } td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 td.of, p.small, pre { font-size: .82rem }
+table.beside { font-size: .82rem; display: block; overflow-x: auto }
 td.of, p.small { opacity: .75 } pre { overflow-x: auto }
 img { max-width: 100%; border-radius: 3px } svg { max-width: 100%; height: auto }
 .side { display: flex; flex-wrap: wrap; gap: 1.5rem }
@@ -57,8 +59,10 @@ def build(
         metrics: rows of the run's metrics.jsonl.
     """
     body = [
+        *(f"<p><b>{html.escape(line)}.</b></p>" for line in found.result.headlines),
         f"<pre>{html.escape(chr(10).join(protocol))}</pre>",
         _table(found, cells),
+        *map(_comparison, found.result.tables),
         *(f"<p class='small'>{html.escape(note)}.</p>" for note in found.result.notes),
         _samples(opened),
         _by_class(opened),
@@ -90,6 +94,31 @@ def _table(found: Evaluation, cells: Callable[[Figure], tuple[str, ...]]) -> str
         )
     head = "<tr><th>measure</th><th>value</th><th>error</th><th>best</th><th>of</th></tr>"
     return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _comparison(table: Comparison) -> str:
+    head = "".join(f"<th>{html.escape(title)}</th>" for title in ("", *table.columns.values()))
+    rows = []
+    for title, values in table.rows:
+        cells = "".join(f'<td class="n">{html.escape(compared(value))}</td>' for value in values)
+        rows.append(f"<tr><td>{html.escape(title)}</td>{cells}</tr>")
+    return section(html.escape(table.title), f'<table class="beside"><tr>{head}</tr>{"".join(rows)}</table>')
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure as people read it; empty where there is none."""
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.{digits}g}" if abs(value) < 1e5 else f"{value:,.0f}"
+
+
+def compared(value: float) -> str:
+    """A figure in a column of others, whose points are to be below each other; "-" where there is none."""
+    return f"{value:.3f}" if abs(value) < 1000 else number(value)
 
 
 def _samples(opened: Opened) -> str:
@@ -132,14 +161,23 @@ def _neighbours(found: Evaluation, opened: Opened) -> str:
         chosen = list(chosen)[: len(chosen) // columns * columns]
         fakes = torch.cat([next(iter(opened.samples.batches(range(i, i + 1), 1))).samples for i in chosen])
         reals, _ = found.data.samples(found.numbers[to_train.index[chosen, 0].numpy()])
-        pairs = zip(fakes.split(columns), reals.split(columns), strict=True)
         span = [float(distance[i]) for i in chosen]
         text = (
             f"{what} (above) and their nearest training {units} (below); distances {min(span):.3g} to {max(span):.3g}."
         )
-        parts += [f"<div class='pairs'>{_html(opened, torch.cat(pair), columns)}</div>" for pair in pairs]
+        parts += [f"<div class='pairs'>{pairs}</div>" for pairs in _pairs(opened, fakes, reals, columns)]
         parts.append(f"<p class='small'>{html.escape(text)}</p>")
     return section(f"Nearest training {units}", "".join(parts))
+
+
+def _pairs(opened: Opened, samples: Tensor, others: Tensor, columns: int) -> list[str]:
+    """Samples beside others: by the modality, else so many in a row, and the others below them."""
+    index = opened.data.index
+    judging = modalities.judging(index.codec)
+    if hasattr(judging, "html_pairs"):
+        return [judging.html_pairs(samples, others, index.form)]
+    pairs = zip(samples.split(columns), others.split(columns), strict=True)
+    return [_html(opened, torch.cat(pair), columns) for pair in pairs]
 
 
 def _classes(found: Evaluation) -> str:

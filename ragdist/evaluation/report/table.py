@@ -1,14 +1,13 @@
 """The report of an evaluation: a table, evaluation.json, evaluation.html, a line of the run's history."""
 
 import json
-import math
 from pathlib import Path
 
 from ragdist import modalities
 from ragdist.evaluation.report import history, page
 from ragdist.evaluation.source import Opened
 from ragdist.evaluation.steps import Evaluation
-from ragdist.metrics.measure import Figure
+from ragdist.metrics.measure import Comparison, Figure
 from ragdist.storage.files import write_whole
 
 JSON, PAGE = "evaluation.json", "evaluation.html"
@@ -23,12 +22,24 @@ def lines(found: Evaluation) -> list[str]:
         f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}  {row[4]}".rstrip()
         for row in rows
     ]
-    return [*protocol_lines(found), "", *table, *(f"note: {note}" for note in found.result.notes)]
+    compared = [line for comparison in found.result.tables for line in ("", *_compared(comparison))]
+    notes = (f"note: {note}" for note in found.result.notes)
+    return [*found.result.headlines, *protocol_lines(found), "", *table, *compared, *notes]
+
+
+def _compared(table: Comparison) -> list[str]:
+    rows = [(f"{table.title}:", *table.columns.values())]
+    rows += [(title, *(page.compared(value) for value in values)) for title, values in table.rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([f"{row[0]:<{widths[0]}}", *(f"{x:>{w}}" for x, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
 
 
 def cells(figure: Figure) -> tuple[str, str, str, str, str]:
     """Cells of a figure's row: title, value, error, ideal value, features."""
-    return figure.title, _number(figure.value), _number(figure.error, 2), figure.ideal, figure.of
+    return figure.title, page.number(figure.value), page.number(figure.error, 2), figure.ideal, figure.of
 
 
 def protocol_lines(found: Evaluation) -> list[str]:
@@ -39,8 +50,10 @@ def protocol_lines(found: Evaluation) -> list[str]:
     what += (
         f"generator after {samples['seen']:,} {modalities.making(found.data.index.codec).units}"
         if samples["kind"] == "generator"
-        else f"{samples['files']:,} files"
+        else f"{samples['files']:,} file" + "s" * (samples["files"] > 1)
     )
+    if held := samples.get("held"):
+        what += f" of {held:,} {modalities.making(found.data.index.codec).units}"
     lines = [
         what,
         f"samples   {protocol['samples']:,}, seed {protocol['seed']}, labels: {samples.get('labels', 'unknown')}, "
@@ -67,13 +80,3 @@ def write(folder: Path, found: Evaluation, opened: Opened) -> Path:
     earlier = history.remember(folder, found, since, opened.run and opened.run.path)
     write_whole(folder / PAGE, page.build(found, opened, protocol_lines(found), cells, earlier, metrics))
     return folder / PAGE
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    if value is None:
-        return ""
-    if not math.isfinite(value):
-        return "-"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:,.{digits}g}" if abs(value) < 1e5 else f"{value:,.0f}"

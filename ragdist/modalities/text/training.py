@@ -5,6 +5,7 @@ Functions without a docstring are those of `modalities.base.Training`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from ragdist.tools import noise
 if TYPE_CHECKING:
     from ragdist.config.run import DataOptions
 
-head = "softmax"
+head = "straight_through"
 families = ("resnet1d", "mlp")
 
 _EMBEDDED = 32  # length of a token's embedding in the space of the relative term
@@ -29,11 +30,15 @@ _WINDOWS = (1, 2, 4)  # tokens that are averaged there
 
 
 def decode(data: Tensor, form: Form) -> Tensor:
-    return torch.from_numpy(np.frombuffer(data.numpy(), making.row_type(form)).reshape(form.shape).copy())
+    return decode_all([memoryview(data.numpy())], form)[0]
 
 
-def decode_all(payloads: list[memoryview], form: Form) -> Tensor:
-    return rows.decode_all(payloads, making.row_type(form), form.shape)
+def decode_all(payloads: Sequence[memoryview], form: Form) -> Tensor:
+    numbers = rows.decode_all(payloads, making.row_type(form), form.shape)
+    low, high = numbers.aminmax()
+    if low < 0 or high >= len(form.spec["tokens"]):
+        raise ValueError(f"it has token {int(low if low < 0 else high)}, and there are {len(form.spec['tokens'])}")
+    return numbers
 
 
 def blank(count: int, form: Form) -> Tensor:
