@@ -87,7 +87,7 @@ _PHOTOGRAPHS = {"network.family": "dcgan", "network.g_width": 32, "network.d_wid
 _SPEECH = _preset("speech")
 _TEXT = _preset("text")
 _SPOKEN = tuple(("relativistic", variant) for variant in (NONE, DEFAULT, "cover, in D's features"))
-# A continuous generator needs long to be sharp between routes; the penalties are those of small numbers, as in the plane.
+# A continuous generator takes long to be sharp between routes; the penalties are weak, as in the plane.
 _ROUTES = {"network.family": "mlp", "network.z_dim": 32, "network.g_width": 256, "network.d_width": 256,
            "objective.group": 64, "objective.r1": 0.01, "objective.r2": 0.01, "optim.g_lr": 1e-3, "optim.d_lr": 1e-3,
            "optim.lr_schedule": "linear", "optim.lr_samples": 512_000, "optim.ema_samples": 10_000}  # fmt: skip
