@@ -61,6 +61,10 @@ def describe(payload: memoryview, options: TextIndexOptions) -> Form:
     return Form((options.tokens,), {**learned, "payload": "txt"})
 
 
+def loses(form: Form, options: TextIndexOptions) -> bool:
+    return False  # what is cut is counted
+
+
 def notes(payload: memoryview, form: Form) -> tuple[str, ...]:
     return place(content(payload), form)[1]
 

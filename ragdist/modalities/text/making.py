@@ -35,7 +35,8 @@ begin = "--config text"
 reading = nullcontext
 depends = {"unicodedata": unicodedata.unidata_version}  # of normalizing
 index_options = TextIndexOptions
-index_fit, describe, notes, refusal = foreign.index_fit, foreign.describe, foreign.notes, foreign.refusal
+index_fit, describe, loses = foreign.index_fit, foreign.describe, foreign.loses
+notes, refusal = foreign.notes, foreign.refusal
 
 
 @dataclass
