@@ -44,7 +44,7 @@ def main() -> None:
         "text": options.text,
     }
     if todo:
-        for name in {STUDIES[cell.study].task for cell in todo} - {"toy:grid", "toy:ring"}:
+        for name in {STUDIES[cell.study].task for cell in todo} - {"toy:grid", "toy:ring", "routes"}:
             run.task(name, 1.0, data[{"stacked": "digits"}.get(name, name)])  # its classifier is trained once, here
         progress = Progress(len(planned), unit="trainings", done=len(planned) - len(todo))
 

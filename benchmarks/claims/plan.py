@@ -35,7 +35,7 @@ class Study:
     """A task, and the losses, variants and rates that are trained on it."""
 
     name: str
-    task: str  # toy:grid, toy:ring, stacked, digits, photographs, speech or text
+    task: str  # toy:grid, toy:ring, stacked, digits, photographs, speech, text or routes
     updates: int
     options: dict[str, Any] = field(default_factory=dict)
     share: float = 1.0  # of the training data

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.claims import game, lines, scarce, stacked, toys
+from benchmarks.claims import game, lines, routes, scarce, stacked, toys
 from benchmarks.claims.plan import STUDIES, Cell
 from ragdist.evaluation.report.history import read_lines
 from ragdist.objective.relative import flatten
@@ -73,6 +73,9 @@ def task(name: str, share: float, where: str):
     if kind == "text":
         made = lines.Lines(where, folder)
         return made, made.shape, lines.SAMPLES
+    if kind == "routes":
+        made = routes.Routes()
+        return made, made.shape, made.count
     made = scarce.Scarce(where, share, folder)
     return made, made.shape, scarce.SAMPLES
 

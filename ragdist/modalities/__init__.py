@@ -79,6 +79,13 @@ def comparable(name: str, form: Form) -> Form:
     return Form(form.shape, {key: value for key, value in form.spec.items() if key not in of_payloads})
 
 
+def alike(name: str, form: Form, other: Form) -> bool:
+    """Whether samples of two forms can be compared with each other."""
+    aside = {*getattr(making(name), "decoding", {}), *getattr(making(name), "of_networks", ())}
+    forms = [(one.shape, {key: value for key, value in one.spec.items() if key not in aside}) for one in (form, other)]
+    return forms[0] == forms[1]
+
+
 def beside(name: str, most: int) -> int:
     """How many samples a page shows beside each other, at most so many."""
     return min(getattr(judging(name), "beside", most), most)

@@ -18,9 +18,15 @@ from ragdist.tools.errors import UserError, nearest
 # What each way of naming a source is opened by: the functions take (the rest of the name, options, scratch).
 _PREFIXES = {"torchvision": "torchvision_set", "hf": "huggingface"}
 _ENDINGS = dict.fromkeys(TABLES, "listing") | {".npy": "arrays", ".npz": "arrays"}
-_NAMED = ("digits", "speech", "text")  # what is at hand, or made on the spot
+_NAMED = ("digits", "speech", "text", "paths")  # what is at hand, or made on the spot
 # What these hold is certain.
-_HOLD = {"digits": "image", "torchvision_set": "image", "speech": "audio", "text": "text"}
+_HOLD = {
+    "digits": "image",
+    "torchvision_set": "image",
+    "speech": "audio",
+    "text": "text",
+    "paths": "array",
+}
 _TAKE_SPLIT = ("folder", "archive", "torchvision_set", "huggingface")
 _HAVE_FILES = ("folder", "archive")
 
