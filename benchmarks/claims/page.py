@@ -33,7 +33,6 @@ MAIN = {
     "stacked": "kl",
     "scarce": "frechet",
     "text": "js_4",
-    ],
     "routes": "js",
 }  # what the spread over time and the plots are of
 
