@@ -70,12 +70,12 @@ def task(name: str, share: float, where: str):
     if kind == "stacked":
         made = stacked.Stacked(where, folder)
         return made, made.shape, stacked.SAMPLES
-    if kind == "routes":
-        made = routes.Routes(routes.EVERY)
-        return made, made.shape, made.count
     if kind == "text":
         made = lines.Lines(where, folder)
         return made, made.shape, lines.SAMPLES
+    if kind == "routes":
+        made = routes.Routes(routes.EVERY)
+        return made, made.shape, made.count
     made = scarce.Scarce(where, share, folder)
     return made, made.shape, scarce.SAMPLES
 

@@ -18,10 +18,10 @@ METRICS = {
     "classes": (1, "classes covered and their shares, by the classifier"),
     "inception_score": (10, "Inception score (features inception)"),
     "clip_faults": (1, "clips that are cut off, silent, or click, beside the data's"),
+    "text_scores": (8, "n-grams, known words, repeated and copied lines of texts, beside chains of characters"),
     "trajectories": (4, "steps, turns, lengths, radii and end points of paths: JS divergence from the data's"),
     "crossings": (1, "paths that cross an obstacle, where the data's index knows some"),
     "routes": (1, "routes that are found and their shares, where the data's index knows all"),
-    "text_scores": (8, "n-grams, known words, repeated and copied lines of texts, beside chains of characters"),
 }
 
 CHEAP = ("frechet", "kid", "precision_recall", "density_coverage", "classes")  # those that suit are --metrics cheap
@@ -38,11 +38,11 @@ BEST = {
     "class_kl": ("classes", "less"),
     "label_accuracy": ("classes", "more"),
     "inception_score": ("inception_score", "more"),
-    "routes": ("routes", "more"),
-    "crossings": ("crossings", "less"),
     "js_3": ("text_scores", "less"),
     "js_4": ("text_scores", "less"),
     "reverse_lm_score": ("text_scores", "less"),
+    "routes": ("routes", "more"),
+    "crossings": ("crossings", "less"),
 }
 
 

@@ -17,8 +17,8 @@ FEATURES = Table(
         "inception": "ragdist.modalities.image.inception:INCEPTION",
         "log_mel": "ragdist.modalities.audio.features:LOG_MEL",
         "speaker": "ragdist.modalities.audio.speaker:SPEAKER",
-        "numbers": "ragdist.modalities.array.features:NUMBERS",
         "ngrams": "ragdist.modalities.text.features:NGRAMS",
+        "numbers": "ragdist.modalities.array.features:NUMBERS",
     },
 )
 
@@ -37,9 +37,9 @@ MEASURES = Table(
         "classes": "ragdist.evaluation.measures:CLASSES",
         "inception_score": "ragdist.modalities.image.measures:INCEPTION_SCORE",
         "clip_faults": "ragdist.modalities.audio.measures:CLIP_FAULTS",
+        "text_scores": "ragdist.modalities.text.measures:TEXT_SCORES",
         "trajectories": "ragdist.modalities.array.measures:TRAJECTORIES",
         "crossings": "ragdist.modalities.array.measures:CROSSINGS",
         "routes": "ragdist.modalities.array.measures:ROUTES",
-        "text_scores": "ragdist.modalities.text.measures:TEXT_SCORES",
     },
 )

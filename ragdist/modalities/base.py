@@ -150,6 +150,9 @@ class Making(Protocol):
     #     ends the command, or with --bad skip `fit` is called anew without it, which takes long where there are many.
     #     So it should pass over what is bad: `encode` refuses it, and then it is named.
 
+    # index_fit(payloads, options) -> options that say what was learned, too, for `describe`: the same for members of
+    #     others' shards, given as bytes, a new pass each time; it passes over those that are no samples.
+
     def encode(self, item: bytes | Any, options: Any) -> Encoded:
         """Encode a file's bytes, or what a source hands over instead, as a payload. Raises ValueError for no sample.
 

@@ -20,7 +20,13 @@ _PREFIXES = {"torchvision": "torchvision_set", "hf": "huggingface"}
 _ENDINGS = dict.fromkeys(TABLES, "listing") | {".npy": "arrays", ".npz": "arrays"}
 _NAMED = ("digits", "speech", "text", "paths")  # what is at hand, or made on the spot
 # What these hold is certain.
-_HOLD = {"digits": "image", "torchvision_set": "image", "speech": "audio", "text": "text", "paths": "array"}
+_HOLD = {
+    "digits": "image",
+    "torchvision_set": "image",
+    "speech": "audio",
+    "text": "text",
+    "paths": "array",
+}
 _TAKE_SPLIT = ("folder", "archive", "torchvision_set", "huggingface")
 _HAVE_FILES = ("folder", "archive")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
 
+from ragdist.modalities.text.placing import normal
 from ragdist.modalities.text.vocabulary import Vocabulary
 
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # at the beginning, of others than UTF-8
@@ -24,8 +24,7 @@ class Document:
     """
 
     def __init__(self, text: str):
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-        self.text = text if text.isascii() else unicodedata.normalize("NFC", text)
+        self.text = normal(text)
         self._numbers: list[int] | None = None
         if not self.text.strip():
             raise ValueError("it holds no text" if self.text else "it is empty")

@@ -15,26 +15,28 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ragdist.modalities.base import Encoded, Form, NoOptions
-from ragdist.modalities.text import byte_pairs, vocabulary
+from ragdist.modalities.base import Encoded, Form
+from ragdist.modalities.text import foreign, vocabulary
 from ragdist.modalities.text.document import Document, decoded
-from ragdist.modalities.text.options import MOST_TOKENS, TextOptions
+from ragdist.modalities.text.options import TextIndexOptions, TextOptions
+from ragdist.modalities.text.placing import CUT, PADDED, UNKNOWN_NOTE
 from ragdist.modalities.text.vocabulary import Vocabulary
-from ragdist.tools.errors import UserError
+from ragdist.modalities.text.vocabulary_of import asked, learn
 
 unit, units = "text", "texts"
 payload = ("txt",)
 suffixes = frozenset((".txt",))
 rank = 2  # texts lie beside pictures and sounds as what they show and say, and beside arrays as notes
 guess_arrays = False
-spec = frozenset(("tokens", "merges"))
+spec = frozenset(("tokens", "merges", "payload"))
+decoding = {"payload": ""}  # txt: of others' shards; else rows of numbers
 options = TextOptions
 begin = "--config text"
 reading = nullcontext
 depends = {"unicodedata": unicodedata.unidata_version}  # of normalizing
-index_options = NoOptions
-
-_CHARACTERS = 254  # at most, unless the user says otherwise: with two special tokens they fit a byte
+index_options = TextIndexOptions
+index_fit, describe, loses = foreign.index_fit, foreign.describe, foreign.loses
+notes, refusal = foreign.notes, foreign.refusal
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Fitted(TextOptions):
 
 
 def row_type(form: Form) -> np.dtype | None:
-    return vocabulary.row_type(len(form.spec["tokens"]))
+    return None if form.spec.get("payload") else vocabulary.row_type(len(form.spec["tokens"]))
 
 
 # Documents.
@@ -82,41 +84,17 @@ def _texts(document: Document, options: TextOptions) -> Sequence[str]:
 
 def fit(items: Iterable[Document], options: TextOptions) -> Fitted:
     """Learn the alphabet and groups of characters, and whether texts have to be padded."""
-    kind, most = _asked(options)
-    counts, padded, length = Counter(), kind == "bpe", options.tokens
-    for document in items:
-        for text in _texts(document, options):
-            padded = padded or len(text) < length
-            counts.update(text if options.per == "window" or kind == "bpe" else text[:length])
-    if kind == "chars":
-        kept = vocabulary.most_frequent(counts, most)
-        learned = Vocabulary((*vocabulary.special(counts, kept, padded=padded), *kept))
-    else:
-        learned = _groups(items, options, counts, most)
+    whole = asked(options.vocabulary)[0] == "bpe" or options.per == "window"
+    counts, padded = Counter(), False
+
+    def texts() -> Iterable[str]:
+        return (text for document in items for text in _texts(document, options))
+
+    for text in texts():
+        padded = padded or len(text) < options.tokens
+        counts.update(text if whole else text[: options.tokens])
+    learned = learn(texts, counts, options.vocabulary, padded=padded)
     return Fitted(options.tokens, options.per, options.vocabulary, learned)
-
-
-def _groups(items: Iterable[Document], options: TextOptions, counts: Counter[str], size: int) -> Vocabulary:
-    """Learn byte-pair encoding to so many tokens."""
-    kept = vocabulary.most_frequent(counts, _CHARACTERS)
-    special = vocabulary.special(counts, kept, padded=True)
-    if size <= len(special) + len(kept):
-        raise UserError(
-            f"--vocabulary bpe:{size}: the data's characters alone are {len(special) + len(kept)} tokens: give more"
-        )
-    texts = (text for document in items for text in _texts(document, options))
-    tokens, merges = byte_pairs.learn(texts, size - len(special), kept)
-    return Vocabulary((*special, *tokens), tuple(merges))
-
-
-def _asked(options: TextOptions) -> tuple[str, int]:
-    """The kind of vocabulary, and how many characters, or tokens."""
-    kind, colon, number = options.vocabulary.partition(":")
-    most = MOST_TOKENS - 2
-    said = number.isdecimal() and 1 <= int(number) <= most
-    if kind not in ("chars", "bpe") or (colon and not said) or (kind == "bpe" and not colon):
-        raise UserError(f"--vocabulary {options.vocabulary}: give chars, chars:N or bpe:N, N up to {most:,}")
-    return kind, int(number) if colon else _CHARACTERS
 
 
 def encode(item: bytes | str | BinaryIO | Document, options: Fitted, part: int = 0) -> Encoded:
@@ -124,16 +102,15 @@ def encode(item: bytes | str | BinaryIO | Document, options: Fitted, part: int =
     if not isinstance(item, Document):
         with open_item(item) as document:
             return encode(document, options, part)
-    learned, length = options.learned, options.tokens
+    learned, length, notes = options.learned, options.tokens, []
     numbers, unknown = _numbers(item, options, part)
-    notes = []
     if len(numbers) > length:
         numbers = numbers[:length]
-        notes.append("cut")
+        notes.append(CUT)
     if unknown:
-        notes.append("with unknown characters")
+        notes.append(UNKNOWN_NOTE)
     if len(numbers) < length:
-        notes.append("padded")
+        notes.append(PADDED)
         numbers = [*numbers, *[0] * (length - len(numbers))]
     data = np.array(numbers, learned.row_type).tobytes()
     return Encoded(data, "npy", (length,), learned.spec, tuple(notes))
@@ -157,8 +134,3 @@ def check_array(shape: tuple[int, ...], dtype: np.dtype) -> str:
 
 def in_words(form: Form) -> str:
     return f"{form.shape[0]} tokens of {len(form.spec['tokens'])}"
-
-
-def refusal(first: tuple[str, Form], other: tuple[str, Form], *, writing: bool) -> str:
-    assert first[1] == other[1], "all texts of a data set are made alike"
-    return ""

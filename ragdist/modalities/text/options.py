@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ragdist.config.option import common
+from ragdist.config.option import common, option
 
 MOST_TOKENS = 1 << 15  # numbers that an int16 holds
 
@@ -19,3 +19,14 @@ class TextOptions:
     vocabulary: str = common("chars")
     """chars: the data's characters, the most frequent 254, or of chars:1000 so many; bpe:512: so many frequent groups
     of them (byte-pair encoding)"""
+
+
+@dataclass
+class TextIndexOptions:
+    """How texts in shards that others wrote become samples."""
+
+    tokens: int = option(0, at_least=0, at_most=65_536)
+    """length of the samples, in tokens; shorter texts are padded, longer ones cut; 0: the longest text's"""
+    vocabulary: str = "chars"
+    """chars: the data's characters, the most frequent 254, or of chars:1000 so many; bpe:512: so many frequent groups
+    of them"""

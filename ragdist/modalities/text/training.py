@@ -16,7 +16,9 @@ from torch.nn import functional as F
 
 from ragdist.modalities import rows
 from ragdist.modalities.base import Form
-from ragdist.modalities.text import making
+from ragdist.modalities.text import foreign
+from ragdist.modalities.text.placing import place
+from ragdist.modalities.text.vocabulary import row_type
 from ragdist.tools import noise
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ def decode(data: Tensor, form: Form) -> Tensor:
 
 
 def decode_all(payloads: Sequence[memoryview], form: Form) -> Tensor:
-    numbers = rows.decode_all(payloads, making.row_type(form), form.shape)
+    if form.spec.get("payload"):
+        return torch.from_numpy(np.stack([place(foreign.content(payload), form)[0] for payload in payloads]))
+    numbers = rows.decode_all(payloads, row_type(len(form.spec["tokens"])), form.shape)
     low, high = numbers.aminmax()
     if low < 0 or high >= len(form.spec["tokens"]):
         raise ValueError(f"it has token {int(low if low < 0 else high)}, and there are {len(form.spec['tokens'])}")
@@ -42,7 +46,7 @@ def decode_all(payloads: Sequence[memoryview], form: Form) -> Tensor:
 
 
 def blank(count: int, form: Form) -> Tensor:
-    return torch.from_numpy(np.zeros((count, *form.shape), making.row_type(form)))
+    return torch.from_numpy(np.zeros((count, *form.shape), row_type(len(form.spec["tokens"]))))
 
 
 def network_shape(form: Form) -> tuple[int, ...]:
@@ -55,7 +59,7 @@ def to_network(samples: Tensor, form: Form) -> Tensor:
 
 
 def from_network(samples: Tensor, form: Form) -> Tensor:
-    return samples.argmax(1).to(torch.uint8 if making.row_type(form) == np.uint8 else torch.int16)
+    return samples.argmax(1).to(torch.uint8 if row_type(len(form.spec["tokens"])) == np.uint8 else torch.int16)
 
 
 def check_transforms(options: DataOptions, form: Form) -> str:
