@@ -55,6 +55,7 @@ CASES = [
     Case("a table of whole numbers", npz(data=np.arange(40).reshape(8, 5)), {None: 8}, shape=(5,),
          never=["rounded"]),
     Case("steps that are whole numbers", npy(np.arange(48, dtype=np.int32).reshape(3, 2, 8)), {None: 3}, shape=(2, 8)),
+    Case("a name that leads elsewhere", npz(**{"../../tracks": normal(3, 2, 8)}), {None: 3}, shape=(2, 8)),
     Case("names of classes", npz(samples=normal(3, 2, 8), labels=np.array(["a", "b", "a"])), {"a": 2, "b": 1}),
     Case("big-endian, in columns", npy(np.asfortranarray(normal(4, 2, 8).astype(">f4"))), {None: 4}, never=["rounded"]),
     Case("true and false", npy(normal(4, 9) > 0), {None: 4}, shape=(9,)),
@@ -76,6 +77,7 @@ CASES = [
     Case("a table with a gap", text("x,y\n1,\n3,4\n"), refused="array 0 .*not finite", options=NUMBERS),
     Case("a table with a short row", text("x,y\n1,2\n3\n"), refused="line 3: it has 1 numbers, and the first row 2", options=NUMBERS),
     Case("an empty table", text("x,y\n"), refused="holds no rows of numbers", options=NUMBERS),
+    Case("a cell without an end", text("1,2\n" + "3" * 200_000), refused="is no table of numbers", options=NUMBERS),
     Case("no text", text("x", "utf-16"), refused="no text in UTF-8", options=NUMBERS),
     # What is bad.
     Case("a hole", npy(holed(np.nan)), refused=r"array 3 .*not finite \(NaN or infinity\)"),

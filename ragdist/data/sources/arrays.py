@@ -153,8 +153,8 @@ def _misfit(modality: str, rows: np.ndarray) -> str:
 
 
 def _unpack(path: Path, member: str, scratch: Path) -> Path:
-    """Unpack an array of a .npz to a file that can be mapped."""
-    file = scratch / f"{member}-{stamp(path)}.npy"
+    """Unpack an array of a .npz, whose name may be any, to a file that can be mapped."""
+    file = scratch / f"array-{stamp(path)}.npy"
     if not file.exists():
         part = file.with_suffix(".part")
         with zipfile.ZipFile(path) as archive, archive.open(f"{member}.npy") as packed, open(part, "wb") as unpacked:

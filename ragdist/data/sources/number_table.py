@@ -29,7 +29,10 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
         raise UserError(f"{name} is no table of numbers: it is no text in UTF-8") from error
     lines = text.splitlines()
     delimiter = next((mark for mark in _DELIMITERS if lines and mark in lines[0]), ",")
-    rows = [(number, row) for number, row in enumerate(csv.reader(lines, delimiter=delimiter), 1) if any(row)]
+    try:
+        rows = [(number, row) for number, row in enumerate(csv.reader(lines, delimiter=delimiter), 1) if any(row)]
+    except csv.Error as error:
+        raise UserError(f"{name} is no table of numbers ({error})") from error
     header = [] if not rows or all(map(_is_number, rows[0][1])) else [cell.strip() for cell in rows.pop(0)[1]]
     if not rows:
         raise UserError(f"{name} holds no rows of numbers")
