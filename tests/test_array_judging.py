@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
+from ragdist.data.sources import paths as grid_world
 from ragdist.evaluate import main as judge
 from ragdist.generate import main as draw
+from ragdist.metrics.measure import Material, Result
 from ragdist.modalities.array import files, judging, shapes
 from ragdist.modalities.array.features import Numbers
+from ragdist.modalities.array.measures import CROSSINGS, ROUTES, TRAJECTORIES
 from ragdist.modalities.array.picture import SIDE
 from ragdist.modalities.base import Form
 from tests.conftest import TINY, command, refused_here
@@ -148,6 +151,41 @@ def test_anything_has_a_picture(shape):
         picture = judging.preview(samples, form, 3)
         assert picture.size == (3 * SIDE + 8, SIDE + 4)
     assert judging.html_rows([("a", torch.randn(2, *shape)), ("b", torch.randn(2, *shape))], form)
+
+
+def test_what_is_judged_of_walks():
+    about = grid_world.about()
+    form = Form((2, grid_world.STEPS), {"shift": [0, 0], "scale": [1, 1], **about})
+    walks = np.random.default_rng(0).permutation(grid_world.made(about, 0))
+    reals = torch.from_numpy(walks[:800])
+
+    def judged(fakes):
+        material = Material("", None, None, 0, lambda n: None, torch.from_numpy(fakes), reals, "array", "arrays", form)
+        result = Result()
+        for measure in (TRAJECTORIES, CROSSINGS, ROUTES):
+            measure.take(material, None, result)
+        return {figure.name: (figure.value, float(figure.ideal)) for figure in result.figures}
+
+    alike, one = judged(walks[800:1600]), judged(np.repeat(walks[:1], 800, 0))
+    straight = judged(np.repeat(np.linspace([0, 0], [10, 8], grid_world.STEPS, dtype=np.float32).T[None], 800, 0))
+    assert list(alike) == [
+        "js_step",
+        "js_turn",
+        "js_length",
+        "js_radius",
+        "js_ends",
+        "crossings",
+        "routes",
+        "no_route",
+        "js_routes",
+    ]
+    for name in ("js_step", "js_turn", "js_length", "js_radius", "js_ends", "js_routes"):
+        assert alike[name][0] == pytest.approx(alike[name][1], abs=0.03), "other walks of the same ways"
+        assert one[name][0] > 3 * one[name][1]
+    assert alike["crossings"] == alike["no_route"] == one["crossings"] == (0, 0)
+    assert alike["routes"][0] > 0.9
+    assert one["routes"][0] == 1 / len(about["routes"])
+    assert (straight["crossings"][0], straight["routes"][0], straight["no_route"][0]) == (1, 0, 1)
 
 
 def test_statistics():

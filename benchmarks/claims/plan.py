@@ -87,6 +87,11 @@ _PHOTOGRAPHS = {"network.family": "dcgan", "network.g_width": 32, "network.d_wid
 _SPEECH = _preset("speech")
 _TEXT = _preset("text")
 _SPOKEN = tuple(("relativistic", variant) for variant in (NONE, DEFAULT, "cover, in D's features"))
+# A continuous generator takes long to be sharp between routes; the penalties are weak, as in the plane.
+_ROUTES = {"network.family": "mlp", "network.z_dim": 32, "network.g_width": 256, "network.d_width": 256,
+           "objective.group": 64, "objective.r1": 0.01, "objective.r2": 0.01, "optim.g_lr": 1e-3, "optim.d_lr": 1e-3,
+           "optim.lr_schedule": "linear", "optim.lr_samples": 512_000, "optim.ema_samples": 10_000}  # fmt: skip
+_ROUTES_CELLS = (("relativistic", NONE), ("relativistic", DEFAULT))
 
 STUDIES = {
     study.name: study
@@ -103,6 +108,7 @@ STUDIES = {
         Study("photographs, 100%", "photographs", 1_500, _PHOTOGRAPHS, share=1.0, cells=_PAIRS[:2], judged=3),
         Study("speech", "speech", _budget(12_800, _SPEECH), _SPEECH, cells=_SPOKEN, judged=2),
         Study("text", "text", _budget(96_000, _TEXT), _TEXT, cells=_SPOKEN, judged=2),
+        Study("routes", "routes", 8_000, _ROUTES, cells=_ROUTES_CELLS, judged=2),
     )
 }  # fmt: skip
 

@@ -18,6 +18,8 @@ from ragdist.modalities.array.options import ArrayOptions
 from ragdist.modalities.array.shapes import js_divergence
 from ragdist.modalities.base import Form
 
+EVERY = 3  # of the walks' 64 steps, of which 22 are left: samples of 44 numbers
+
 
 class Routes:
     """The walks and their judge.
@@ -26,7 +28,7 @@ class Routes:
         every: of the walks' steps, so many apart, are there.
     """
 
-    classes = 0
+    classes, head = 0, "identity"
     points = staticmethod(training.points)
 
     def __init__(self, every: int):

@@ -74,7 +74,7 @@ def task(name: str, share: float, where: str):
         made = lines.Lines(where, folder)
         return made, made.shape, lines.SAMPLES
     if kind == "routes":
-        made = routes.Routes()
+        made = routes.Routes(routes.EVERY)
         return made, made.shape, made.count
     made = scarce.Scarce(where, share, folder)
     return made, made.shape, scarce.SAMPLES

@@ -174,6 +174,9 @@ class Making(Protocol):
         """Whether an array of this shape, which `check_array` lets pass, is hardly of such samples."""
         return False
 
+    # Whether the rows of a .csv file are such samples, numbers, and not a listing of files.
+    of_tables: bool = False
+
     def check_array(self, shape: tuple[int, ...], dtype: np.dtype) -> str:
         """The reason why an array [N, ...] holds no samples, as the end of a sentence; empty: it does."""
 

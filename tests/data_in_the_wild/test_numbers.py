@@ -27,6 +27,14 @@ def npy(array) -> Callable[[Path], Path]:
     return make
 
 
+def text(content: str, encoding: str = "utf-8") -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / "a.csv").write_bytes(content.encode(encoding))
+        return folder / "a.csv"
+
+    return make
+
+
 def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape)
 
@@ -57,6 +65,18 @@ CASES = [
     Case("numbers that may be stereo", npy(normal(3, 2, 4000)), refused="--modality audio if it holds clips or --modality array if"),
     Case("many channels, said so", npy(normal(3, 28, 28)), {None: 3}, shape=(28, 28), options=NUMBERS),
     Case("bytes, said to be numbers", npy(np.ones((3, 8, 8), np.uint8)), {None: 3}, shape=(8, 8), options=NUMBERS),
+    # Tables.
+    Case("a table with names", text("a,b,c\n1,2,3\n4.5,-1e3,0\n"), {None: 2}, shape=(3,), options=NUMBERS),
+    Case("a table without names, of Excel", text("\ufeff1;2\r\n3;4\r\n\r\n5;6"), {None: 3}, shape=(2,), options=NUMBERS),
+    Case("a table with classes", text("x\tkind\ty\n1\tbig\t2\n3\tsmall\t4\n"), {"big": 1, "small": 1}, shape=(2,),
+         options=(*NUMBERS, "--label_column=kind")),
+    Case("a table with no such classes", text("x,kind\n1,2\n"), refused="no such column.*did you mean 'kind'",
+         options=(*NUMBERS, "--label_column=kinds")),
+    Case("a table with words", text("x,y\n1,2\n3,red\n"), refused="a.csv, line 3: 'red' is no number", options=NUMBERS),
+    Case("a table with a gap", text("x,y\n1,\n3,4\n"), refused="array 0 .*not finite", options=NUMBERS),
+    Case("a table with a short row", text("x,y\n1,2\n3\n"), refused="line 3: it has 1 numbers, and the first row 2", options=NUMBERS),
+    Case("an empty table", text("x,y\n"), refused="holds no rows of numbers", options=NUMBERS),
+    Case("no text", text("x", "utf-16"), refused="no text in UTF-8", options=NUMBERS),
     # What is bad.
     Case("a hole", npy(holed(np.nan)), refused=r"array 3 .*not finite \(NaN or infinity\)"),
     Case("a hole, left out", npy(holed(np.nan)), {None: 4}, options=("--bad=skip",), says=["skipped 1 arrays", "array 3"]),

@@ -46,6 +46,8 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     if options.modality:
         modalities.MODALITIES.check(options.modality, f"--modality {options.modality}")
         modalities.MODALITIES.use(options.modality, modalities.whole_making)
+    if kind == "listing" and options.modality and getattr(modalities.making(options.modality), "of_tables", False):
+        kind = "number_table"
     if kind in _HOLD and options.modality not in ("", _HOLD[kind]):
         units = modalities.making(_HOLD[kind]).units
         raise UserError(f"--modality {options.modality}: {name} holds {units}; leave it out")

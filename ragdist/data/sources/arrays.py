@@ -3,6 +3,7 @@
 Of a .npz whose arrays have other names, and none nearly these, the only one that holds no labels is taken.
 """
 
+import difflib
 import shutil
 import zipfile
 import zlib
@@ -73,7 +74,7 @@ def _member(name: str, members: Sequence[str]) -> str:
     if found := next((member for member in _MEMBERS if member in members), None):
         return found
     others = [member for member in members if member not in _LABELS]
-    if len(others) != 1 or nearest("images", others):
+    if len(others) != 1 or difflib.get_close_matches("images", others):
         raise UserError(f"{name} holds no array 'images' or 'samples'{nearest('images', members)}")
     return others[0]
 

@@ -21,6 +21,7 @@ payload = ("npy",)
 suffixes = frozenset((".npy",))
 rank = 1  # beside pictures and sounds they may be features of these
 guess_arrays = "alone"
+of_tables = True
 # Of networks: shift, scale. Of a source that knows them: obstacles [[x0, y0, x1, y1], ...], which no path may cross;
 # routes [[[x, y], ...], ...], the ways that there are; tolerance, how far from its route a path of it may be.
 spec = frozenset(("shift", "scale", "obstacles", "routes", "tolerance"))

@@ -48,18 +48,18 @@ def _routes(material: Material, found: Neighbours, result: Result) -> None:
     if not _plane(material) or not spec.get("routes"):
         return
     how = spec["routes"], spec["tolerance"], spec.get("obstacles", [])
-    count = min(len(material.fake_samples), len(material.real_samples))
-    fakes, reals = (
-        counted(paths.taken(x[:count].numpy(), *how), len(how[0]))
-        for x in (material.fake_samples, material.real_samples)
-    )
-    of = f"{count:,} + {count:,} {material.units}, {len(how[0])} routes"
-    for name, title, value, ideal in (
-        ("routes", "routes that are found", (fakes > 0).mean(), f"{(reals > 0).mean():.3g}"),
-        ("no_route", f"{material.units} on no route", 1 - fakes.sum() / count, f"{1 - reals.sum() / count:.2g}"),
-        ("js_routes", "JS divergence of routes, bits", shapes.js_divergence(fakes, reals), "less"),
-    ):
-        result.figures.append(Figure(name, title, float(value), None, ideal, of))
+    count, known = min(len(material.fake_samples), len(material.real_samples)), len(how[0])
+    fakes, reals = (paths.taken(x[:count].numpy(), *how) for x in (material.fake_samples, material.real_samples))
+    shares = counted(fakes, known), counted(reals, known)
+    first, second, half = (counted(x, known) for x in (reals[: count // 2], reals[count // 2 :], fakes[: count // 2]))
+    of = f"{count:,} + {count:,} {material.units}, {known} routes"
+    for name, title, (value, ideal), counts in (
+        ("routes", "routes that are found", [(x > 0).mean() for x in shares], of),
+        ("no_route", f"{material.units} on no route", [1 - x.sum() / count for x in shares], of),
+        ("js_routes", "JS divergence of routes, bits", [shapes.js_divergence(x, first) for x in (half, second)],
+         f"{count // 2:,} + {count // 2:,} {material.units}"),
+    ):  # fmt: skip
+        result.figures.append(Figure(name, title, float(value), None, f"{ideal:.3g}", counts))
 
 
 def counted(routes: np.ndarray, count: int) -> np.ndarray:
