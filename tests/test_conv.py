@@ -108,7 +108,7 @@ def test_one_axis_has_the_second_derivative_of_pytorch_with_any_rest(length, bia
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("family", ["dcgan", "resnet", "wavegan", "spectral"])
+@pytest.mark.parametrize("family", ["dcgan", "resnet", "wavegan", "spectral", "resnet1d"])
 @given(b=st.integers(1, 3), seed=st.integers(0, 99))
 @settings(max_examples=5, deadline=None)
 def test_a_penalty_has_the_gradients_of_pytorch(family, b, seed):
@@ -186,7 +186,7 @@ class Convolutions(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("family", ["resnet", "spectral"])
+@pytest.mark.parametrize("family", ["resnet", "spectral", "resnet1d"])
 def test_an_update_with_penalties_takes_no_more_convolutions_for_more_groups(family):
     counts, shape = [], small(family)
     for group_width in (8, 2):

@@ -18,7 +18,11 @@ def options(family: str, **more) -> dict:
 PICTURES = [(channels, size, size) for size in (8, 16, 32, 64, 128, 256) for channels in (1, 3)]
 CLIPS = [(1, 512), (1, 1024), (2, 2048), (1, 4096), (1, 8192), (2, 16384)]
 # Shapes of samples that a family takes, by the family; others take pictures. The first is the least.
-SHAPES = {"spectral": CLIPS, "wavegan": [(1, 64), (1, 128), *CLIPS]}
+SHAPES = {
+    "spectral": CLIPS,
+    "wavegan": [(1, 64), (1, 128), *CLIPS],
+    "resnet1d": [(1, 1), (2, 12), (3, 50), (2, 64), (65, 32)],
+}
 CASES = [(family, shape) for family in FAMILIES for shape in SHAPES.get(family, PICTURES)]
 
 
@@ -70,7 +74,7 @@ def test_other_shapes_are_refused_with_advice(family, shape):
             build(options(family), shape, 0)
 
 
-@pytest.mark.parametrize("family", SHAPES)
+@pytest.mark.parametrize("family", ["spectral", "wavegan"])
 @pytest.mark.parametrize("shape", [(1, 32), (1, 1000), (2, 3072), (1, 32, 32), (100,)])
 def test_other_lengths_are_refused_with_advice(family, shape):
     least = SHAPES[family][0][1]

@@ -9,6 +9,7 @@ import torch
 from hypothesis import example, given, settings
 
 from ragdist import shards, train
+from ragdist.config.run import ObjectiveOptions
 from ragdist.data import index as index_file
 from ragdist.data.reader import ShardReader
 from ragdist.data.shard_files import ShardFiles
@@ -20,7 +21,10 @@ from ragdist.modalities.text.options import TextOptions
 from ragdist.networks import HEADS
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.tools.errors import UserError
+from ragdist.training.batch import Batch
+from ragdist.training.update import Update
 from tests.conftest import refused_here
+from tests.test_update import error, gradients
 
 NETWORK = {
     "family": "resnet1d", "z_dim": 8, "g_width": 16, "d_width": 16, "max_width": 32, "blocks": 1, "expand": 2,
@@ -151,6 +155,21 @@ def test_texts_are_made_at_their_full_length_and_signals_from_a_few_steps():
     assert build_generator(NETWORK | {"head": "softmax"}, (6, 32), 0, head="identity").steps == 32
     with pytest.raises(ValueError, match=r"takes samples of .channels, length."):
         build_generator(NETWORK, (6,), 0)
+
+
+@pytest.mark.parametrize("head", ["softmax", "straight_through"])
+@pytest.mark.parametrize("penalty", [False, True])
+def test_one_pass_over_texts_equals_alternating(head, penalty):
+    networks = [build(NETWORK, (6, 32), 0, head=head) for build in (build_generator, build_discriminator)]
+    objective = ObjectiveOptions(lam=2.0, group=8, r1=0.3, r2=0.7)
+    update = Update(*networks, objective, batch_size=16, points=training.points)
+    real = torch.nn.functional.one_hot(torch.randint(6, (16, 32))).float().transpose(1, 2)
+    batch = Batch(torch.randn(16, 8), real, None)
+    one, _ = gradients(update, batch, ("both",), 2.0, penalty)
+    two, _ = gradients(update, batch, ("d", "g"), 2.0, penalty)
+    for player in ("generator", "discriminator"):
+        assert two[player].norm() > 1e-6
+        assert error(one[player], two[player]) < 1e-5
 
 
 def test_points_differ_by_every_token_and_are_differentiable():

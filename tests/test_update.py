@@ -83,6 +83,7 @@ def error(a: torch.Tensor, b: torch.Tensor) -> float:
     ("spectral", False, "feature"),
     ("wavegan", False, "points"),
     ("wavegan", True, "feature"),
+    ("resnet1d", False, "feature"),
 ])  # fmt: skip
 def test_one_pass_equals_alternating(adversarial, penalty, family, labels, space):
     shape = shape_of(family)

@@ -107,7 +107,7 @@ STUDIES = {
         Study("photographs, 20%", "photographs", 1_500, _PHOTOGRAPHS, share=0.2, cells=_PAIRS[:2], judged=3),
         Study("photographs, 100%", "photographs", 1_500, _PHOTOGRAPHS, share=1.0, cells=_PAIRS[:2], judged=3),
         Study("speech", "speech", _budget(12_800, _SPEECH), _SPEECH, cells=_SPOKEN, judged=2),
-        Study("text", "text", _budget(96_000, _TEXT), _TEXT, cells=_SPOKEN, judged=2),
+        Study("text", "text", _budget(64_000, _TEXT), _TEXT, cells=_SPOKEN, judged=2),
         Study("routes", "routes", 8_000, _ROUTES, cells=_ROUTES_CELLS, judged=2),
     )
 }  # fmt: skip

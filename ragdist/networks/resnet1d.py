@@ -112,7 +112,7 @@ class ResNet1dDiscriminator(Discriminator):
 
     def features(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # in bfloat16 a probability of 0.999 is 1
-            x = self.stem(x.float() * self.unit)
+            x = self.stem(x.to(self.stem.weight.dtype) * self.unit)
         for stage, change in zip(self.stages, self.change, strict=False):
             x = change(F.avg_pool1d(stage(x), 2))
         return leaky(self.read(leaky(self.stages[-1](x)).flatten(1)))
