@@ -127,6 +127,7 @@ def _next(out: "str | Path", index: "Index", plugin: str) -> str:
     making = modalities.making(index.codec)
     unlabelled = getattr(making, "begin_unlabelled", "")
     begin = making.begin if index.classes or not unlabelled else unlabelled
+    begin += getattr(making, "begin_with", lambda form: "")(index.form)
     words = ["--data", str(out), *(["--plugin", plugin] if plugin else []), "--out", "runs/mine"]
     return f"next: python -m ragdist.train {begin} {shlex.join(words)}"
 

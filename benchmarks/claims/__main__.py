@@ -3,7 +3,8 @@
     python -m benchmarks.claims [--studies grid stacked ...] [--seeds 5] [--jobs 2] [--page docs/claims.md]
 
 The results are lines of --out's claims.jsonl: started again, the command trains what is missing. --digits takes any
-shards of grey digits with ten labels (MNIST's, say), --photographs any RGB shards with labels, --speech any clips.
+shards of grey digits with ten labels (MNIST's, say), --photographs any RGB shards with labels, --speech any clips,
+--text any texts.
 """
 
 import statistics
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--digits", default="shards/digits8", help="shards of grey digits with ten labels")
     parser.add_argument("--photographs", default="shards/cifar16", help="shards of RGB images with labels")
     parser.add_argument("--speech", default="shards/spoken", help="shards of clips with labels")
+    parser.add_argument("--text", default="shards/lines", help="shards of texts")
     parser.add_argument("--out", type=Path, default=Path("claims"), help="folder of the results")
     parser.add_argument("--page", type=Path, default=None, help="Markdown page to write; its plots go to images/ there")
     options = parser.parse_args()
@@ -35,9 +37,14 @@ def main() -> None:
     found = run.read(results)
     planned = cells(options.studies, options.seeds)
     todo = [cell for cell in planned if cell not in found]
-    data = {"digits": options.digits, "photographs": options.photographs, "speech": options.speech}
+    data = {
+        "digits": options.digits,
+        "photographs": options.photographs,
+        "speech": options.speech,
+        "text": options.text,
+    }
     if todo:
-        for name in {STUDIES[cell.study].task for cell in todo} - {"toy:grid", "toy:ring"}:
+        for name in {STUDIES[cell.study].task for cell in todo} - {"toy:grid", "toy:ring", "routes"}:
             run.task(name, 1.0, data[{"stacked": "digits"}.get(name, name)])  # its classifier is trained once, here
         progress = Progress(len(planned), unit="trainings", done=len(planned) - len(todo))
 

@@ -46,6 +46,7 @@ def play(
     look: Callable[[int], None],
     classes: int = 0,
     points: Callable[[Tensor, int], Tensor] = flatten,
+    head: str = "tanh",
 ) -> Generator:
     """Train; the EMA generator.
 
@@ -58,14 +59,15 @@ def play(
         look: given the number of updates and the EMA generator.
         classes: of the reals, if G and D are conditioned on them.
         points: the space of the relative term.
+        head: G's output head, a name in `networks.HEADS`.
 
     Raises:
         Diverged: more updates were skipped for not being finite than a run may.
     """
     network, batch, seed = asdict(config.network), config.batch_size, config.seed
-    generator = build_generator(network, shape, classes, seed=seed)
-    ema = build_generator(network, shape, classes, seed=seed).eval().requires_grad_(False)
-    discriminator = build_discriminator(network, shape, classes, seed=seed)
+    generator = build_generator(network, shape, classes, seed=seed, head=head)
+    ema = build_generator(network, shape, classes, seed=seed, head=head).eval().requires_grad_(False)
+    discriminator = build_discriminator(network, shape, classes, seed=seed, head=head)
     update = Update(generator, discriminator, config.objective, batch_size=batch, points=points)
     optimizers = Optimizers(generator, discriminator, ema, config.optim, batch_size=batch)
     objective = config.objective

@@ -19,8 +19,22 @@ COLUMNS = {
         ("frechet", "Fréchet distance", 2), ("precision", "precision", 3), ("recall", "recall", 3),
         ("coverage", "coverage", 3), ("memorization", "memorization ratio", 2),
     ],
+    "text": [
+        ("js_3", "JS-3", 3), ("js_4", "JS-4", 3), ("known_words", "known words", 2),
+        ("unique_lines", "unique", 3), ("lm_score", "LM score", 2), ("reverse_lm_score", "reverse LM score", 2),
+    ],
+    "routes": [
+        ("routes", "routes found", 3), ("js", "JS of routes", 3), ("crossings", "crossings", 3),
+        ("precision", "precision", 3), ("recall", "recall", 3), ("coverage", "coverage", 3),
+    ],
 }  # fmt: skip
-MAIN = {"toy": "kl", "stacked": "kl", "scarce": "frechet"}  # what the spread over time and the plots are of
+MAIN = {
+    "toy": "kl",
+    "stacked": "kl",
+    "scarce": "frechet",
+    "text": "js_4",
+    "routes": "js",
+}  # what the spread over time and the plots are of
 
 
 def kind(study: Study) -> str:

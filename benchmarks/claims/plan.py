@@ -35,7 +35,7 @@ class Study:
     """A task, and the losses, variants and rates that are trained on it."""
 
     name: str
-    task: str  # toy:grid, toy:ring, stacked, digits, photographs or speech
+    task: str  # toy:grid, toy:ring, stacked, digits, photographs, speech, text or routes
     updates: int
     options: dict[str, Any] = field(default_factory=dict)
     share: float = 1.0  # of the training data
@@ -85,6 +85,7 @@ _DIGITS = {"network.family": "mlp", "network.g_width": 256, "network.d_width": 2
 _PHOTOGRAPHS = {"network.family": "dcgan", "network.g_width": 32, "network.d_width": 32, "network.max_width": 128,
                 "objective.r1": 1.0, "objective.r2": 1.0, "optim.g_lr": 5e-4, "optim.d_lr": 5e-4}  # fmt: skip
 _SPEECH = _preset("speech")
+_TEXT = _preset("text")
 _SPOKEN = tuple(("relativistic", variant) for variant in (NONE, DEFAULT, "cover, in D's features"))
 
 STUDIES = {
@@ -101,6 +102,7 @@ STUDIES = {
         Study("photographs, 20%", "photographs", 1_500, _PHOTOGRAPHS, share=0.2, cells=_PAIRS[:2], judged=3),
         Study("photographs, 100%", "photographs", 1_500, _PHOTOGRAPHS, share=1.0, cells=_PAIRS[:2], judged=3),
         Study("speech", "speech", _budget(12_800, _SPEECH), _SPEECH, cells=_SPOKEN, judged=2),
+        Study("text", "text", _budget(96_000, _TEXT), _TEXT, cells=_SPOKEN, judged=2),
     )
 }  # fmt: skip
 

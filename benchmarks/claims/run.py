@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.claims import game, scarce, stacked, toys
+from benchmarks.claims import game, lines, routes, scarce, stacked, toys
 from benchmarks.claims.plan import STUDIES, Cell
 from ragdist.evaluation.report.history import read_lines
 from ragdist.objective.relative import flatten
@@ -70,6 +70,12 @@ def task(name: str, share: float, where: str):
     if kind == "stacked":
         made = stacked.Stacked(where, folder)
         return made, made.shape, stacked.SAMPLES
+    if kind == "text":
+        made = lines.Lines(where, folder)
+        return made, made.shape, lines.SAMPLES
+    if kind == "routes":
+        made = routes.Routes()
+        return made, made.shape, made.count
     made = scarce.Scarce(where, share, folder)
     return made, made.shape, scarce.SAMPLES
 
@@ -89,8 +95,8 @@ def train(cell: Cell, data: dict[str, str]) -> dict[str, Any]:
     try:
         config = game.configured(cell.options(), cell.seed)
         classes = made.classes if config.network.labels else 0
-        points_of = getattr(made, "points", flatten)
-        generator = game.play(config, made.draw, shape, study.updates, study.looks, look, classes, points_of)
+        points_of, head = getattr(made, "points", flatten), getattr(made, "head", "tanh")
+        generator = game.play(config, made.draw, shape, study.updates, study.looks, look, classes, points_of, head)
         if isinstance(made, toys.Toy) and cell.seed == 0:  # for the page's picture
             points = [[round(x, 4) for x in point] for point in game.samples(generator, 1000, cell.seed)[:400].tolist()]
     except Diverged as error:

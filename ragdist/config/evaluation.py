@@ -19,6 +19,9 @@ METRICS = {
     "inception_score": (10, "Inception score (features inception)"),
     "clip_faults": (1, "clips that are cut off, silent, or click, beside the data's"),
     "text_scores": (8, "n-grams, known words, repeated and copied lines of texts, beside chains of characters"),
+    "trajectories": (4, "steps, turns, lengths, radii and end points of paths: JS divergence from the data's"),
+    "crossings": (1, "paths that cross an obstacle, where the data's index knows some"),
+    "routes": (1, "routes that are found and their shares, where the data's index knows all"),
 }
 
 CHEAP = ("frechet", "kid", "precision_recall", "density_coverage", "classes")  # those that suit are --metrics cheap
@@ -38,6 +41,8 @@ BEST = {
     "js_3": ("text_scores", "less"),
     "js_4": ("text_scores", "less"),
     "reverse_lm_score": ("text_scores", "less"),
+    "routes": ("routes", "more"),
+    "crossings": ("crossings", "less"),
 }
 
 
@@ -74,8 +79,8 @@ class EvaluateOptions:
     """seed of the latents; sample i of a seed is always the same"""
     features: str = common("auto")
     """what is compared: of images pixels, laplacian, classifier or inception, of clips log_mel, classifier or speaker,
-    of texts ngrams or classifier. auto: inception with --inception_weights, else what suits the data: a classifier
-    where they have labels, else pixels, of clips log_mel, of texts ngrams"""
+    of texts ngrams or classifier, of arrays numbers. auto: inception with --inception_weights, else what suits the
+    data: a classifier where they have labels, else pixels, of clips log_mel, of texts ngrams, of arrays numbers"""
     plugin: str = ""
     """Python files, separated by commas, with features, measures or modalities of your own; empty: the run's"""
     metrics: str = common("all")

@@ -292,8 +292,7 @@ def _check_alike(data: DataSet, held_out: DataSet | None) -> None:
         raise UserError(
             f"--held_out {held_out.where} is the training data itself: give data that it was not trained on"
         )
-    forms = [modalities.comparable(part.index.codec, part.index.form) for part in (held_out, data)]
-    if forms[0] != forms[1]:
+    if not modalities.alike(data.index.codec, held_out.index.form, data.index.form):
         raise UserError(
             f"--held_out {held_out.where} holds samples of shape {list(held_out.index.shape)}, and the training data "
             f"{list(data.index.shape)}"

@@ -67,7 +67,9 @@ class DataSet:
         for first in firsts if share is None else firsts[share.start : share.stop]:
             places = order[first : first + batch]
             if found := self.reader.read_batch(*self._located(numbers[places])):
-                yield Batch(torch.from_numpy(places), *found)
+                # Laid out as samples that are stacked: with other strides features have other bits.
+                samples = found[0].clone(memory_format=torch.contiguous_format)
+                yield Batch(torch.from_numpy(places), samples, found[1])
             elif rest := self._readable(numbers, places):
                 yield rest
 

@@ -72,7 +72,7 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
         files = FolderSamples(source, data.index.codec, data.index.form, options.seed)
         return Opened(files, data, held_out, None, out, files.notes)
     about, index = exported.about, data.index
-    if about["codec"] != index.codec or exported.form != modalities.comparable(index.codec, index.form):
+    if about["codec"] != index.codec or not modalities.alike(index.codec, exported.form, index.form):
         raise UserError(
             f"{shown} makes samples of shape {about['sample_shape']} ({about['codec']}), and those of {path} have "
             f"{list(index.shape)}: give the data that it was trained on, or like them"

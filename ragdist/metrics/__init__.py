@@ -18,6 +18,7 @@ FEATURES = Table(
         "log_mel": "ragdist.modalities.audio.features:LOG_MEL",
         "speaker": "ragdist.modalities.audio.speaker:SPEAKER",
         "ngrams": "ragdist.modalities.text.features:NGRAMS",
+        "numbers": "ragdist.modalities.array.features:NUMBERS",
     },
 )
 
@@ -37,5 +38,8 @@ MEASURES = Table(
         "inception_score": "ragdist.modalities.image.measures:INCEPTION_SCORE",
         "clip_faults": "ragdist.modalities.audio.measures:CLIP_FAULTS",
         "text_scores": "ragdist.modalities.text.measures:TEXT_SCORES",
+        "trajectories": "ragdist.modalities.array.measures:TRAJECTORIES",
+        "crossings": "ragdist.modalities.array.measures:CROSSINGS",
+        "routes": "ragdist.modalities.array.measures:ROUTES",
     },
 )

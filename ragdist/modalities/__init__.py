@@ -79,6 +79,13 @@ def comparable(name: str, form: Form) -> Form:
     return Form(form.shape, {key: value for key, value in form.spec.items() if key not in of_payloads})
 
 
+def alike(name: str, form: Form, other: Form) -> bool:
+    """Whether samples of two forms can be compared with each other."""
+    aside = {*getattr(making(name), "decoding", {}), *getattr(making(name), "of_networks", ())}
+    forms = [(one.shape, {key: value for key, value in one.spec.items() if key not in aside}) for one in (form, other)]
+    return forms[0] == forms[1]
+
+
 def beside(name: str, most: int) -> int:
     """How many samples a page shows beside each other, at most so many."""
     return min(getattr(judging(name), "beside", most), most)
@@ -103,6 +110,9 @@ def most_likely(where: str, counts: Mapping[str, int]) -> str:
     Raises:
         UserError: two are equally likely.
     """
+    there = [name for name, count in counts.items() if count]
+    first = min((getattr(making(name), "rank", 0) for name in there), default=0)  # those that others accompany
+    counts = {name: count for name, count in counts.items() if not there or getattr(making(name), "rank", 0) == first}
     found = [name for name, count in counts.items() if count == max(counts.values())]
     if len(found) > 1 and max(counts.values()):
         units = " or ".join(making(name).units for name in found)

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, SupportsIndex
 
 from ragdist.tools.errors import UserError
 
@@ -112,12 +112,18 @@ class Making(Protocol):
     # Those of them that say how payloads are decoded and nothing of samples, with what is taken for files outside of
     # an index, where it does not say it.
     decoding: Mapping[str, Any] = MappingProxyType({})
+    # Those of them that say how networks see samples, and nothing of samples as they are stored.
+    of_networks: frozenset[str] = frozenset()
     # Dataclasses whose fields join a command's options (`joined_options`):
     options: type = NoOptions  # how source items become samples; of `ragdist.shards SOURCE OUT`
     index_options: type = NoOptions  # how members of others' shards do; of `ragdist.shards index`
     depends: Mapping[str, str] = {}  # library -> version: what payloads' bytes depend on beside the options
     begin: str  # options that `ragdist.train` may begin with: "--config cifar10"
     begin_unlabelled: str = ""  # those for data without labels, where they differ
+
+    def begin_with(self, form: Form) -> str:
+        """Options that these need, for samples of this form, beside them: " --network.family mlp"."""
+        return ""
 
     def reading(self) -> AbstractContextManager[None]:
         """A context around many calls of `encode`."""
@@ -144,6 +150,9 @@ class Making(Protocol):
     #     ends the command, or with --bad skip `fit` is called anew without it, which takes long where there are many.
     #     So it should pass over what is bad: `encode` refuses it, and then it is named.
 
+    # index_fit(payloads, options) -> options that say what was learned, too, for `describe`: the same for members of
+    #     others' shards, given as bytes, a new pass each time; it passes over those that are no samples.
+
     def encode(self, item: bytes | Any, options: Any) -> Encoded:
         """Encode a file's bytes, or what a source hands over instead, as a payload. Raises ValueError for no sample.
 
@@ -154,8 +163,16 @@ class Making(Protocol):
         """An item for `encode` from a row of an array that `check_array` let pass."""
         return row
 
-    # Whether an array that `check_array` lets pass is taken for such samples though nobody said so.
-    guess_arrays: bool = True
+    # Files that may be samples of several modalities, as pictures with texts beside them, are those of the lowest.
+    rank: int = 0
+
+    # Whether an array that `check_array` lets pass is taken for such samples though nobody said so; "alone": where no
+    # other modality's are likely.
+    guess_arrays: bool | Literal["alone"] = True
+
+    def unlikely_array(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape, which `check_array` lets pass, is hardly of such samples."""
+        return False
 
     def check_array(self, shape: tuple[int, ...], dtype: np.dtype) -> str:
         """The reason why an array [N, ...] holds no samples, as the end of a sentence; empty: it does."""

@@ -8,13 +8,20 @@ from ragdist.networks import FAMILIES, HEADS
 from ragdist.networks.base import Discriminator, Generator
 
 # What of network.* a network may take; each takes those that its __init__ names.
-_SHARED = ("z_dim", "max_width", "blocks", "depth", "expand", "group_width", "window")
+_SHARED = ("z_dim", "max_width", "blocks", "depth", "expand", "group_width", "window", "head")
 
 
 def _build(kind: type, sample_shape, options: dict, width: int, num_classes: int):
     wanted = inspect.signature(kind.__init__).parameters
     picked = {name: options[name] for name in _SHARED if name in wanted}
     return kind(tuple(sample_shape), width=width, num_classes=num_classes, **picked)
+
+
+def _with_head(options: dict, head: str) -> dict:
+    """The options with the output head's name: theirs, or else the modality's."""
+    name, whose = (options["head"], "network.head") if options.get("head") else (head, "the modality")
+    HEADS.check(name, whose)
+    return options | {"head": name}
 
 
 def build_generator(options: dict, sample_shape, num_classes: int, *, seed: int = 0, head: str = "tanh") -> Generator:
@@ -30,18 +37,20 @@ def build_generator(options: dict, sample_shape, num_classes: int, *, seed: int 
     Raises:
         ValueError: the family cannot make samples of this shape; with what to do.
     """
+    options = _with_head(options, head)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2 * seed)
         kind = FAMILIES[options["family"]][0]
         network = _build(kind, sample_shape, options, options["g_width"], num_classes)
-    head, whose = (options["head"], "network.head") if options.get("head") else (head, "the modality")
-    HEADS.check(head, whose)
-    network.head = HEADS[head]
+    network.head = HEADS[options["head"]]
     return network.to(memory_format=torch.channels_last)
 
 
-def build_discriminator(options: dict, sample_shape, num_classes: int, *, seed: int = 0) -> Discriminator:
+def build_discriminator(
+    options: dict, sample_shape, num_classes: int, *, seed: int = 0, head: str = "tanh"
+) -> Discriminator:
     """Build D of the family and sizes in ``options``, initialized from the seed, on the CPU; see `build_generator`."""
+    options = _with_head(options, head)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2 * seed + 1)
         kind = FAMILIES[options["family"]][1]

@@ -1,9 +1,10 @@
-"""Residual networks of one dimension, for sequences [C, T]: texts as distributions over tokens, trajectories, signals.
+"""Residual networks of one dimension, for sequences [C, T]: texts, as distributions over tokens, trajectories, signals.
 
-The blocks are those of `resnet`, with longer kernels. What the first layer sees of a text is a weighted sum of tokens'
-embeddings, in float32: in bfloat16 a distribution that is all but sure would be a one-hot column.
+The blocks are those of `resnet`, with longer kernels. Signals are made from a few steps, doubled to all of them. Tokens
+that stand beside each other are not alike, as doubled steps would be: texts are made, and read, at their full length.
 """
 
+import math
 from itertools import pairwise
 
 import torch
@@ -12,13 +13,16 @@ from torch.nn import functional as F
 
 from ragdist.networks.base import Discriminator, Generator, leaky, variance_preserving
 from ragdist.networks.conv import Conv1d
+from ragdist.networks.heads import DISTRIBUTIONS
 from ragdist.networks.resnet import Block, double
 
 _KERNEL = 5
 _SHORTEST = 8  # steps at which G begins, and D ends, at least
 
 
-def _plan(sample_shape: tuple[int, ...], width: int, max_width: int, group_width: int) -> tuple[int, int, list[int]]:
+def _plan(
+    sample_shape: tuple[int, ...], width: int, max_width: int, group_width: int, head: str
+) -> tuple[int, int, list[int]]:
     """Channels of a sample, steps at the short end, and the widths at all steps, at half of them, ... down to there."""
     if len(sample_shape) != 2:
         raise ValueError(
@@ -27,7 +31,7 @@ def _plan(sample_shape: tuple[int, ...], width: int, max_width: int, group_width
         )
     channels, steps = sample_shape
     widths = [min(width, max_width)]
-    while steps % 2 == 0 and steps >= 2 * _SHORTEST:
+    while head not in DISTRIBUTIONS and steps % 2 == 0 and steps >= 2 * _SHORTEST:
         steps //= 2
         widths.append(min(2 * widths[-1], max_width))
     for w in widths:
@@ -62,10 +66,11 @@ class ResNet1dGenerator(Generator):
         blocks: int,
         expand: int,
         group_width: int,
+        head: str = "identity",
         num_classes: int = 0,
     ):
         super().__init__(z_dim, num_classes)
-        channels, self.steps, widths = _plan(sample_shape, width, max_width, group_width)
+        channels, self.steps, widths = _plan(sample_shape, width, max_width, group_width, head)
         widths = widths[::-1]
         total = blocks * len(widths)
         self.base = variance_preserving(nn.Linear(self.code_dim, widths[0] * self.steps), gain=1.0)
@@ -92,19 +97,22 @@ class ResNet1dDiscriminator(Discriminator):
         blocks: int,
         expand: int,
         group_width: int,
+        head: str = "identity",
         num_classes: int = 0,
     ):
-        channels, steps, widths = _plan(sample_shape, width, max_width, group_width)
+        channels, steps, widths = _plan(sample_shape, width, max_width, group_width, head)
         super().__init__(widths[-1], num_classes)
         total = blocks * len(widths)
+        # One-hot columns have one one, and other samples' channels numbers of about one each.
+        self.unit = math.sqrt(channels) if head in DISTRIBUTIONS else 1.0
         self.stem = variance_preserving(Conv1d(channels, widths[0], 1, bias=False), gain=1.0)
         self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
         self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
         self.read = variance_preserving(nn.Linear(widths[-1] * steps, widths[-1]))
 
     def features(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            x = self.stem(x.float())
+        with torch.autocast(x.device.type, enabled=False):  # in bfloat16 a probability of 0.999 is 1
+            x = self.stem(x.float() * self.unit)
         for stage, change in zip(self.stages, self.change, strict=False):
             x = change(F.avg_pool1d(stage(x), 2))
         return leaky(self.read(leaky(self.stages[-1](x)).flatten(1)))

@@ -45,7 +45,9 @@ class TrainingState:
             self.generator = build_generator(network, shape, self.classes, seed=config.seed, head=modality.head).to(
                 device
             )
-            self.discriminator = build_discriminator(network, shape, self.classes, seed=config.seed).to(device)
+            self.discriminator = build_discriminator(
+                network, shape, self.classes, seed=config.seed, head=modality.head
+            ).to(device)
         except ValueError as error:
             raise UserError(self._misfit(shape, error)) from error
         self.ema = build_generator(network, shape, self.classes, seed=config.seed, head=modality.head).to(device).eval()

@@ -63,7 +63,7 @@ CASES = [
     listing("a.csv", "path,label\n0.png,k\xe4tzchen\n".encode("latin-1"), refused="no text in UTF-8"),
     listing("a.csv", "path,label\n0.png\n1.png\n", taken={None: 2}),
     listing("a.csv", "path\n" + "x" * 200_000, refused="cannot be read as a CSV file"),
-    listing("a.txt", "what is this?", refused="no column 'path'"),
+    listing("a.csv", "what is this?", refused="no column 'path'"),
     listing("a.json", "[]", refused="lists no images"),
 ]  # fmt: skip
 

@@ -119,7 +119,7 @@ BOTH = (("", lambda name, data, **what: Case(name, files(a_png=data), **what)), 
 
 CASES = [
     Case("RGB in a PNG", plain("a.png", "RGB", ORANGE), taken={None: 1}, colours=[ORANGE], never=["composed"]),
-    Case("a picture called .txt", plain("a.txt", "RGB", 0, format="png"), refused="holds no images"),
+    Case("a picture called .txt", plain("a.txt", "RGB", 0, format="png"), refused="a.txt cannot be read as a text .it is no text in UTF-8"),
     Case("a pointer of Git LFS", files(a_png=b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), refused="a.png .*git lfs pull"),
     Case("a page of the web", files(a_png=b"<!DOCTYPE html>\n<html>"), refused="a.png .*page of the web"),
     # Of several frames or pages the first is read, which is said.

@@ -165,14 +165,14 @@ CASES = [
          {"x": 2, "y": 1}, options=(*OPTIONS, "--slice=windows")),
     # Arrays.
     Case("an array that may be anything", lambda folder: array(folder, tone()[:, 0][None]),
-         refused=r"holds numbers \[1, 1024\], which may be anything: give --modality audio if it holds clips", options=OPTIONS),
+         refused=r"holds numbers \[1, 1024\], which may be anything: give --modality audio or --modality array if", options=OPTIONS),
     Case("an array", lambda folder: array(folder, tone()[:, 0][None]), {None: 1}, peaks=(PEAK,),
          options=(*OPTIONS, "--modality=audio")),
     Case("an array of stereo, int16", lambda folder: array(folder, (stereo_array() * 32767).astype(np.int16)), {None: 1},
          shape=(2, FRAMES), options=(*OPTIONS, "--modality=audio", "--channels=2")),
     Case("an array of bytes", lambda folder: array(folder, np.zeros((2, 9), np.uint8)), refused="holds uint8: clips are int16",
          options=(*OPTIONS, "--modality=audio")),
-    Case("one recording and no folder", in_file("a.flac", sound("FLAC")), refused="is one recording: give the folder that it is in"),
+    Case("one recording and no folder", in_file("a.flac", sound("FLAC")), {None: 1}, says=["a.flac is taken for clips"], options=OPTIONS),
 ]  # fmt: skip
 
 

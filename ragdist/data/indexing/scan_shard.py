@@ -8,7 +8,8 @@ import json
 import mmap
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,6 +127,8 @@ def make_plan(found: list[Tar], scratch: Path, options: IndexOptions, own: Calla
                     f"{tar.place}: some samples have several {making.units}, and there is no extension that all have: "
                     f"say which to read with --payload, such as --payload {making.payload[0]}"
                 )
+            if fit := getattr(making, "index_fit", None):
+                mine = _fitted(fit, found, scratch, payloads, chosen, mine)
             for sample in samples:
                 try:
                     member = payloads.of(sample, chosen)
@@ -138,6 +141,30 @@ def make_plan(found: list[Tar], scratch: Path, options: IndexOptions, own: Calla
                 first, look = f"{printable(sample.key)} of {tar.place}", making.loses(form, mine)
                 return Plan(modality, chosen, form.shape, first, look, dict(form.spec))
     raise UserError(f"no sample can be read: {why or 'there is none in the shards'}")
+
+
+def _fitted(
+    fit: Callable[[Iterable[bytes], Any], Any],
+    found: list[Tar],
+    scratch: Path,
+    payloads: Payloads,
+    chosen: str,
+    options: Any,
+) -> Any:
+    """The modality's options with what `Making.index_fit` learned of the payloads of all shards."""
+
+    class Members:
+        def __iter__(self) -> Iterator[bytes]:
+            for tar in found:
+                with mapped(tar, scratch, keep=True) as data:
+                    for sample in _samples(tar.place, data)[0]:
+                        with suppress(ValueError):  # what is wrong with it is said when it is read
+                            yield bytes(_bytes(data, payloads.of(sample, chosen)))
+
+    try:
+        return fit(Members(), options)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def survey(job: Job, advance: Advance) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ragdist import modalities
 from ragdist.config.shards import SOURCES, ShardOptions
+from ragdist.data.sources import listing, single
 from ragdist.data.sources.source import Source
 from ragdist.data.sources.tables import ENDINGS as TABLES
 from ragdist.tools.errors import UserError, nearest
@@ -17,9 +18,15 @@ from ragdist.tools.errors import UserError, nearest
 # What each way of naming a source is opened by: the functions take (the rest of the name, options, scratch).
 _PREFIXES = {"torchvision": "torchvision_set", "hf": "huggingface"}
 _ENDINGS = dict.fromkeys(TABLES, "listing") | {".npy": "arrays", ".npz": "arrays"}
-_NAMED = ("digits", "speech")  # what is at hand, or made on the spot
+_NAMED = ("digits", "speech", "text", "paths")  # what is at hand, or made on the spot
 # What these hold is certain.
-_HOLD = {"digits": "image", "torchvision_set": "image", "speech": "audio"}
+_HOLD = {
+    "digits": "image",
+    "torchvision_set": "image",
+    "speech": "audio",
+    "text": "text",
+    "paths": "array",
+}
 _TAKE_SPLIT = ("folder", "archive", "torchvision_set", "huggingface")
 _HAVE_FILES = ("folder", "archive")
 
@@ -35,7 +42,7 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     Raises:
         UserError: there is nothing to read there.
     """
-    kind, rest = _kind(name)
+    kind, rest = _kind(name, options)
     if options.modality:
         modalities.MODALITIES.check(options.modality, f"--modality {options.modality}")
         modalities.MODALITIES.use(options.modality, modalities.whole_making)
@@ -57,13 +64,17 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
         raise UserError(f"{name} cannot be read ({error.strerror or error})") from error
 
 
-def _kind(name: str) -> tuple[str, str]:
+def _kind(name: str, options: ShardOptions) -> tuple[str, str]:
     """The module for a source's name, and what it opens."""
     path = Path(name)
     if path.is_dir():
         return "folder", name
     if path.is_file():
-        return _ENDINGS.get(path.suffix.lower(), "archive"), name
+        kind = _ENDINGS.get(path.suffix.lower(), "archive")
+        lists_files = kind == "listing" and (options.modality != "text" and listing.names_files(path))
+        if single.modality_of(path, options.modality) and not lists_files and kind != "arrays":
+            kind = "single"
+        return kind, name
     if name in _NAMED:
         return name, name
     prefix, colon, rest = name.partition(":")

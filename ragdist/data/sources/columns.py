@@ -30,6 +30,10 @@ LABELS = (
     ),
     *("class_id", "classid", "label_id", "labelid", "category_id", "category_name", "y", "cls", "species", "breed"),
 )
+TEXTS = (
+    *("text", "texts", "sentence", "content", "line", "document", "body", "review", "comment", "message", "tweet"),
+    *("title", "headline", "abstract", "caption", "description", "quote", "lyrics", "poem"),
+)
 _ONE_HOT = ({"0": 0, "1": 1, "0.0": 0, "1.0": 1}, {0: 0, 1: 1})  # as text; as numbers, and as what equals them
 
 
@@ -53,6 +57,25 @@ def path_column(table: Table, options: ShardOptions, ids: bool = False) -> str:
             f"{table.name} has no column 'path' in its first line but {joined(columns) or 'nothing'}"
             f"{nearest(plain(columns[0]), PATHS[:4]) if columns else ''}"
         )
+    return found
+
+
+def text_column(table: Table, options: ShardOptions) -> str:
+    """The column whose cells are texts themselves; empty: there is none.
+
+    Raises:
+        UserError: texts are asked for, and there is none.
+    """
+    if options.modality not in ("", "text") or (options.image_column and not options.modality):
+        return ""
+    if options.image_column:
+        return _said(table, options.image_column, "--image_column")
+    if not options.modality and any(name in table.columns for name in PATHS):
+        return ""
+    found = next((name for name in TEXTS if name in table.columns), "")
+    if options.modality and not found:
+        columns = joined(list(table.columns.values())) or "nothing"
+        raise UserError(f"{table.name} has no column 'text' but {columns}: give --image_column")
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from ragdist import modalities
 from ragdist.config.shards import ShardOptions
 from ragdist.data.labels import numbered
-from ragdist.data.sources.columns import LABELS
+from ragdist.data.sources.columns import LABELS, TEXTS
 from ragdist.data.sources.source import Numbered, Remarks, Source
 from ragdist.data.sources.tables import joined, plain
 from ragdist.tools.errors import UserError, nearest
@@ -19,6 +19,7 @@ _LABEL_TYPES = frozenset(
 
 # The library's type of a column with samples' files, by their modality; and the keys of one where they are decoded.
 _TYPES = {"image": "Image", "audio": "Audio"}
+_TEXT = ("string", "large_string")
 _DECODED = {"audio": ("array", "sampling_rate")}
 
 
@@ -32,7 +33,7 @@ class RowReader:
         value = self.rows[place][self.column]
         if value is None:
             raise ValueError(f"the row has no {self.unit}")
-        if "bytes" not in value:
+        if isinstance(value, str) or "bytes" not in value:
             return value
         return value["bytes"] if value["bytes"] is not None else Path(value["path"]).read_bytes()
 
@@ -54,7 +55,9 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     label = label or _by_name(where, rows.features, column, remarks)
     labels, classes = _labels(where, rows, label) if label else ([], [])
     making, encoded = modalities.making(modality), rows.select_columns([column])
-    if _is_decoded(rows.features[column], modality):
+    if modality == "text":
+        remarks.say(f"{where}: texts are those of the column '{column}'")
+    elif _is_decoded(rows.features[column], modality):
         encoded = encoded.with_format("numpy")
     else:
         try:
@@ -79,6 +82,13 @@ def _samples(where: str, features: dict, options: ShardOptions) -> tuple[str, st
     """The modality of the samples, and their column: of a type that holds such samples, or the one that is named."""
     import datasets
 
+    texts = [plain(name) for name, feature in features.items() if getattr(feature, "dtype", "") in _TEXT]
+    if options.modality == "text":
+        if options.image_column:
+            return "text", options.image_column
+        if found := next((name for name in TEXTS if name in texts), ""):
+            return "text", next(name for name in features if plain(name) == found)
+        raise UserError(f"{where} has no column 'text' but {', '.join(features)}: give --image_column")
     if options.modality and options.modality not in _TYPES:
         units = modalities.making(options.modality).units
         raise UserError(f"--modality {options.modality}: {where} can hold no {units} that are read here")
@@ -93,6 +103,8 @@ def _samples(where: str, features: dict, options: ShardOptions) -> tuple[str, st
     for name in asked:
         if column := next((column for column, feature in features.items() if _is_decoded(feature, name)), ""):
             return name, column
+    if not options.modality and (found := next((name for name in TEXTS if name in texts), "")):
+        return "text", next(name for name in features if plain(name) == found)
     units = " or ".join(modalities.making(name).units for name in asked)
     raise UserError(f"{where} has no column of {units} but {', '.join(features)}")
 

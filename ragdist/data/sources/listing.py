@@ -1,5 +1,6 @@
 """Listings: tables with a sample's path, and perhaps its label, in each row."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -10,7 +11,7 @@ from typing import Any
 from ragdist import modalities
 from ragdist.config.shards import ShardOptions
 from ragdist.data.labels import numbered
-from ragdist.data.sources import columns, tables
+from ragdist.data.sources import cells, columns, tables
 from ragdist.data.sources.archive import stamp
 from ragdist.data.sources.folder import FileReader
 from ragdist.data.sources.grouping import most_of
@@ -18,7 +19,26 @@ from ragdist.data.sources.source import Remarks, Source
 from ragdist.tools.errors import UserError
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+_WORDS = re.compile(r"[,;\t|]|\s+(?=\S+$)")  # of a row: what stands between separators, or before a label
 _WINDOWS = re.compile(r"[a-zA-Z]:[\\/]|\\\\")
+
+
+def names_files(path: Path, looked_at: int = 1 << 16) -> bool:
+    """Whether a table's first lines name files: a column is called so, or they have samples' endings or are there."""
+    with open(path, "rb") as file:
+        head = file.read(looked_at)
+    endings = frozenset().union(*(making.suffixes for making in modalities.all_making().values()))
+    rows = [_WORDS.split(os.fsdecode(line).strip()) for line in head.splitlines() if line.strip()][:20]
+    if not rows or (len(rows[0]) > 1 and any(tables.plain(word) in columns.PATHS for word in rows[0])):
+        return True
+    for row in rows:
+        words = [word.strip(" \"'") for word in row]
+        if any(Path(word).suffix.lower() in endings for word in words):
+            return True
+        with contextlib.suppress(OSError, ValueError):
+            if words[0] and (path.parent / words[0]).is_file():
+                return True
+    return False
 
 
 def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
@@ -26,6 +46,8 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     path, remarks = Path(name).absolute(), Remarks()
     making = modalities.making(options.modality or next(iter(modalities.MODALITIES)))  # for what is said of no file
     table = tables.read(name, path.read_bytes())
+    if cell := columns.text_column(table, options):
+        return cells.of_column(table, cell, stamp(path), *_labels(table, cell, options, remarks), remarks)
     by_line = not table.columns or path.suffix.lower() in (".json", ".jsonl", ".ndjson")  # rows may have other columns
     column = "" if by_line and not options.image_column else columns.path_column(table, options)
     if not table.rows:

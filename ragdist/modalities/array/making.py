@@ -5,33 +5,104 @@ Functions without a docstring are those of `modalities.base.Making`.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ragdist.modalities.array.channels import Channels, Statistics
 from ragdist.modalities.array.options import ArrayOptions
-from ragdist.modalities.base import Encoded, Form
+from ragdist.modalities.base import Encoded, Form, NoOptions
 
 unit, units = "array", "arrays"
 payload = ("npy",)
 suffixes = frozenset((".npy",))
-guess_arrays = False
-spec = frozenset(("shift", "scale"))
-options = ArrayOptions
+rank = 1  # beside pictures and sounds they may be features of these
+guess_arrays = "alone"
+# Of networks: shift, scale. Of a source that knows them: obstacles [[x0, y0, x1, y1], ...], which no path may cross;
+# routes [[[x, y], ...], ...], the ways that there are; tolerance, how far from its route a path of it may be.
+spec = frozenset(("shift", "scale", "obstacles", "routes", "tolerance"))
+of_networks = frozenset(("shift", "scale"))
+options, index_options = ArrayOptions, NoOptions
 begin = "--config paths"
+depends: Mapping[str, str] = {}
+reading = nullcontext
+
+_FEW = 4  # channels of a sequence; of [N, more, more] numbers it cannot be told that they are no pictures
+
+
+class Described(NamedTuple):
+    """A sample of a source that knows more of all of its samples, which is equal for them: for the index's spec."""
+
+    numbers: np.ndarray
+    about: Mapping[str, Any]
+
+
+@dataclass
+class Learned(ArrayOptions):
+    """Options with what was learned from all samples."""
+
+    channels: Channels = field(default_factory=lambda: Channels((), ()))
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def row_type(form: Form) -> np.dtype:
     return np.dtype("<f4")
 
 
-def encode(item: Any, options: ArrayOptions) -> Encoded:
-    raise NotImplementedError
+def fit(items: Iterable[np.ndarray | Described], options: ArrayOptions) -> Learned:
+    found, about, shape = Statistics(), {}, None
+    for item in items:
+        numbers, about = item if isinstance(item, Described) else (item, about)
+        with np.errstate(over="ignore"):
+            numbers = numbers.astype(np.float32)
+        if np.isfinite(numbers).all() and shape in (None, numbers.shape):
+            shape = numbers.shape
+            found.add(numbers)
+    return Learned(options.scaling, found.channels(options.scaling), about)
+
+
+def encode(item: np.ndarray | Described, options: Learned) -> Encoded:
+    """Encode a sample [C, T] or [D]. Raises ValueError for numbers that are not finite."""
+    given = item.numbers if isinstance(item, Described) else item
+    if not np.isfinite(given).all():
+        raise ValueError("it holds numbers that are not finite (NaN or infinity)")
+    with np.errstate(over="ignore"):
+        numbers = given.astype("<f4", order="C")
+    if not np.isfinite(numbers).all():
+        raise ValueError("it holds numbers beyond 3.4e38, which float32 has not")
+    notes = () if given.dtype == np.float32 or (numbers.astype(given.dtype) == given).all() else ("rounded to float32",)
+    said = {"shift": list(options.channels.shift), "scale": list(options.channels.scale), **options.about}
+    return Encoded(numbers.tobytes(), "npy", numbers.shape, said, notes)
+
+
+def from_array(row: np.ndarray) -> np.ndarray:
+    return np.array(row)  # of a mapped file, whose memory would stay
 
 
 def check_array(shape: tuple[int, ...], dtype: np.dtype) -> str:
+    if len(shape) not in (2, 3) or 0 in shape:
+        return f"has the shape {list(shape)}: arrays are [N, channels, steps], or vectors [N, numbers]"
+    if dtype.kind not in "iufb":
+        return f"holds {dtype}: arrays are of floats or integers"
     return ""
 
 
+def unlikely_array(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[1] > _FEW
+
+
+def begin_with(form: Form) -> str:
+    return " --network.family mlp" if len(form.shape) == 1 else ""
+
+
+def describe(payload: memoryview, options: Any) -> Form:
+    raise ValueError("single .npy files in shards are not read; put them into one .npz, of which shards are made")
+
+
 def in_words(form: Form) -> str:
-    return f"float32 {list(form.shape)}"
+    if len(form.shape) == 1:
+        return f"vectors of {form.shape[0]:,} numbers"
+    return f"{form.shape[0]:,} channel{'s' if form.shape[0] > 1 else ''} of {form.shape[1]:,} steps"

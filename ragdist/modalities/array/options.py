@@ -10,5 +10,6 @@ from ragdist.config.option import common
 class ArrayOptions:
     """How rows of numbers become samples."""
 
-    scale: Literal["deviation", "range", "none"] = common("deviation")
-    """each channel is shifted and scaled for the networks: to mean 0 and deviation 1, to -1 to 1, or not at all"""
+    scaling: Literal["deviation", "range", "none"] = common("deviation")
+    """how networks see each channel, or number of a vector, shifted and scaled: to mean 0 and deviation 1, to -1 to 1,
+    or as it is"""

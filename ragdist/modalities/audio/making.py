@@ -31,6 +31,7 @@ others = frozenset((
 ))  # fmt: skip
 convert = "as with ffmpeg -i a.m4a a.flac"
 guess_arrays = False  # [N, frames] are numbers like any
+_LEAST_FRAMES = 1_000  # that clips in an array have as a rule: a second at the lowest rate
 spec = frozenset(("rate",))
 options = AudioOptions
 index_options = AudioIndexOptions
@@ -113,6 +114,10 @@ def check_array(shape: tuple[int, ...], dtype: np.dtype) -> str:
     if dtype != np.int16 and dtype.kind != "f":
         return f"holds {dtype}: clips are int16, or floats from -1 to 1"
     return ""
+
+
+def unlikely_array(shape: tuple[int, ...]) -> bool:
+    return max(shape[1:]) < _LEAST_FRAMES
 
 
 def from_array(row: np.ndarray) -> Recording:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ragdist.config.option import common
+from ragdist.config.option import common, option
+
+MOST_TOKENS = 1 << 15  # numbers that an int16 holds
 
 
 @dataclass
@@ -13,6 +15,18 @@ class TextOptions:
     tokens: int = common(32, at_least=1, at_most=65_536)
     """length of the texts, in tokens; shorter ones are padded, longer ones cut"""
     per: Literal["line", "paragraph", "window", "file"] = common("line")
-    """what is a sample: a line, what stands between empty lines, so many tokens anywhere, a file"""
+    """what is a text: a line, what stands between empty lines, so many tokens of a file, or the file"""
     vocabulary: str = common("chars")
-    """chars: the data's characters; bpe:512: so many frequent groups of them (byte-pair encoding)"""
+    """chars: the data's characters, the most frequent 254, or of chars:1000 so many; bpe:512: so many frequent groups
+    of them (byte-pair encoding)"""
+
+
+@dataclass
+class TextIndexOptions:
+    """How texts in shards that others wrote become samples."""
+
+    tokens: int = option(0, at_least=0, at_most=65_536)
+    """length of the samples, in tokens; shorter texts are padded, longer ones cut; 0: the longest text's"""
+    vocabulary: str = "chars"
+    """chars: the data's characters, the most frequent 254, or of chars:1000 so many; bpe:512: so many frequent groups
+    of them"""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import unicodedata
-from itertools import pairwise
-
-import numpy as np
 
 from ragdist.modalities.base import Form
 from ragdist.modalities.text import making
-from ragdist.modalities.text.strings import UNKNOWN, marks, whole
+from ragdist.modalities.text.placing import CUT, UNKNOWN_NOTE, place
+from ragdist.modalities.text.strings import marks, whole
 from ragdist.tools.errors import UserError
 
 
@@ -37,24 +34,11 @@ def objects(file: bytes, form: Form) -> list[bytes]:
 
 def payload(file: bytes, form: Form) -> tuple[bytes, tuple[str, ...]]:
     """A text as token numbers, cut or padded to the form's length, and what was done to it."""
-    kind = making.row_type(form)
-    if kind is None:  # members of others' shards are texts themselves
+    if making.row_type(form) is None:  # members of others' shards are texts themselves
         return file, ()
-    text = unicodedata.normalize("NFC", _decoded(file))
-    tokens, length = form.spec["tokens"], form.shape[0]
-    numbers = {token: number for number, token in enumerate(tokens)}
-    pieces = _pieces(text, form.spec.get("merges", ()))
-    notes = []
-    if any(piece not in numbers for piece in pieces):
-        notes.append("with characters that the data do not have")
-    other = [numbers[UNKNOWN]] if UNKNOWN in numbers else []
-    found = [number for piece in pieces for number in ([numbers[piece]] if piece in numbers else other)]
-    if len(found) > length:
-        notes.append(f"cut to {length} tokens")
-    if len(found) < length and "" not in numbers:
-        raise ValueError(f"it has {len(found)} of {length} tokens")
-    row = [*found[:length], *([numbers[""]] * (length - len(found)) if len(found) < length else [])]
-    return np.array(row, kind).tobytes(), tuple(notes)
+    row, notes = place(_decoded(file), form)
+    said = {CUT: f"cut to {form.shape[0]} tokens", UNKNOWN_NOTE: "with characters that the data do not have"}
+    return row.tobytes(), tuple(said[note] for note in notes if note in said)
 
 
 def _decoded(file: bytes) -> str:
@@ -62,15 +46,3 @@ def _decoded(file: bytes) -> str:
         return file.decode()
     except UnicodeDecodeError as error:
         raise ValueError("it is no UTF-8") from error
-
-
-def _pieces(text: str, merges: list[list[str]]) -> list[str]:
-    """Characters, joined by byte-pair encoding's merges, the earliest first."""
-    ranks = {tuple(pair): rank for rank, pair in enumerate(merges)}
-    pieces = list(text)
-    while ranks and len(pieces) > 1:
-        rank, place = min((ranks.get(pair, len(ranks)), i) for i, pair in enumerate(pairwise(pieces)))
-        if rank == len(ranks):
-            break
-        pieces[place : place + 2] = [pieces[place] + pieces[place + 1]]
-    return pieces

@@ -5,6 +5,7 @@ Functions without a docstring are those of `modalities.base.Training`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,15 @@ from torch.nn import functional as F
 
 from ragdist.modalities import rows
 from ragdist.modalities.base import Form
-from ragdist.modalities.text import making
+from ragdist.modalities.text import foreign
+from ragdist.modalities.text.placing import place
+from ragdist.modalities.text.vocabulary import row_type
 from ragdist.tools import noise
 
 if TYPE_CHECKING:
     from ragdist.config.run import DataOptions
 
-head = "softmax"
+head = "straight_through"
 families = ("resnet1d", "mlp")
 
 _EMBEDDED = 32  # length of a token's embedding in the space of the relative term
@@ -29,15 +32,21 @@ _WINDOWS = (1, 2, 4)  # tokens that are averaged there
 
 
 def decode(data: Tensor, form: Form) -> Tensor:
-    return torch.from_numpy(np.frombuffer(data.numpy(), making.row_type(form)).reshape(form.shape).copy())
+    return decode_all([memoryview(data.numpy())], form)[0]
 
 
-def decode_all(payloads: list[memoryview], form: Form) -> Tensor:
-    return rows.decode_all(payloads, making.row_type(form), form.shape)
+def decode_all(payloads: Sequence[memoryview], form: Form) -> Tensor:
+    if form.spec.get("payload"):
+        return torch.from_numpy(np.stack([place(foreign.content(payload), form)[0] for payload in payloads]))
+    numbers = rows.decode_all(payloads, row_type(len(form.spec["tokens"])), form.shape)
+    low, high = numbers.aminmax()
+    if low < 0 or high >= len(form.spec["tokens"]):
+        raise ValueError(f"it has token {int(low if low < 0 else high)}, and there are {len(form.spec['tokens'])}")
+    return numbers
 
 
 def blank(count: int, form: Form) -> Tensor:
-    return torch.from_numpy(np.zeros((count, *form.shape), making.row_type(form)))
+    return torch.from_numpy(np.zeros((count, *form.shape), row_type(len(form.spec["tokens"]))))
 
 
 def network_shape(form: Form) -> tuple[int, ...]:
@@ -50,7 +59,7 @@ def to_network(samples: Tensor, form: Form) -> Tensor:
 
 
 def from_network(samples: Tensor, form: Form) -> Tensor:
-    return samples.argmax(1).to(torch.uint8 if making.row_type(form) == np.uint8 else torch.int16)
+    return samples.argmax(1).to(torch.uint8 if row_type(len(form.spec["tokens"])) == np.uint8 else torch.int16)
 
 
 def check_transforms(options: DataOptions, form: Form) -> str:

@@ -1,0 +1,66 @@
+"""Files of arrays: .npz and .csv of many, .npy of one."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from ragdist.modalities.base import Form
+from ragdist.storage.files import write_whole
+
+
+def save_npz(samples: np.ndarray, out: Path) -> None:
+    """Write samples as the array ``samples`` of a .npz file, of which shards can be made again."""
+    data = io.BytesIO()
+    np.savez_compressed(data, samples=samples)
+    write_whole(out, data.getvalue())
+
+
+def save_npy(sample: np.ndarray, out: Path) -> None:
+    """Write one array as a .npy file."""
+    data = io.BytesIO()
+    np.save(data, sample)
+    write_whole(out, data.getvalue())
+
+
+def save_csv(samples: np.ndarray, out: Path) -> None:
+    """Write a table: of vectors a row each, of sequences one a step, with the sample's number and the step's.
+
+    Numbers have as many digits as tell them from any other float32.
+    """
+    lines = []
+    if samples.ndim == 2:
+        lines.append(",".join(f"x{i}" for i in range(samples.shape[1])))
+        lines += [",".join(map(str, row)) for row in samples]
+    else:
+        lines.append(",".join(["sample", "step", *(f"x{i}" for i in range(samples.shape[1]))]))
+        for number, sample in enumerate(samples):
+            lines += [",".join([str(number), str(step), *map(str, row)]) for step, row in enumerate(sample.T)]
+    write_whole(out, "\n".join([*lines, ""]).encode())
+
+
+def row_of(file: bytes, form: Form) -> tuple[bytes, tuple[str, ...]]:
+    """The numbers of a .npy file as a row of this form; and what was done to them.
+
+    Raises:
+        ValueError: it is none, or one of another shape, or of what are no numbers.
+    """
+    try:
+        array = np.load(io.BytesIO(file), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError("it is no .npy file of numbers") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
+        raise ValueError("it is no .npy file of floats or integers")
+    notes = []
+    if array.shape != form.shape and array.ndim == 2 and array.T.shape == form.shape:
+        array = array.T
+        notes.append("transposed to [channels, steps]")
+    if array.shape != form.shape:
+        raise ValueError(f"it has the shape {list(array.shape)}, not {list(form.shape)}")
+    with np.errstate(over="ignore"):
+        numbers = array.astype("<f4", order="C")
+    if not np.isfinite(numbers).all():
+        raise ValueError("it holds numbers that are not finite (NaN or infinity)")
+    return numbers.tobytes(), tuple(notes)

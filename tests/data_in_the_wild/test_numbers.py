@@ -1,0 +1,91 @@
+"""Arrays of numbers as people save them: .npy and .npz files of trajectories, tables and vectors."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data_in_the_wild.cases import Case, check
+
+NUMBERS = ("--modality=array",)
+
+
+def npz(**arrays) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        np.savez(folder / "a.npz", **arrays)
+        return folder / "a.npz"
+
+    return make
+
+
+def npy(array) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        np.save(folder / "a.npy", array, allow_pickle=True)
+        return folder / "a.npy"
+
+    return make
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape)
+
+
+def holed(value: float) -> np.ndarray:
+    rows = normal(5, 2, 8)
+    rows[3, 1, 4] = value
+    return rows
+
+
+CASES = [
+    # What can be nothing else.
+    Case("tracks, called so", npz(tracks=normal(4, 2, 64)), {None: 4}, shape=(2, 64),
+         says=["is taken for 2 channels of 64 steps", "rounded to float32: 4 of 4", "--config paths --data"]),
+    Case("one channel", npy(normal(4, 1, 64)), {None: 4}, shape=(1, 64), says=["is taken for 1 channel of 64 steps"]),
+    Case("vectors", npz(x=normal(6, 7), y=np.arange(6) % 2), {"0": 3, "1": 3}, shape=(7,),
+         says=["is taken for vectors of 7 numbers", "--network.family mlp"]),
+    Case("a table of whole numbers", npz(data=np.arange(40).reshape(8, 5)), {None: 8}, shape=(5,),
+         never=["rounded"]),
+    Case("steps that are whole numbers", npy(np.arange(48, dtype=np.int32).reshape(3, 2, 8)), {None: 3}, shape=(2, 8)),
+    Case("names of classes", npz(samples=normal(3, 2, 8), labels=np.array(["a", "b", "a"])), {"a": 2, "b": 1}),
+    Case("big-endian, in columns", npy(np.asfortranarray(normal(4, 2, 8).astype(">f4"))), {None: 4}, never=["rounded"]),
+    Case("true and false", npy(normal(4, 9) > 0), {None: 4}, shape=(9,)),
+    Case("whole numbers beyond float32", npy(np.full((3, 4), 2**24 + 1)), {None: 3}, says=["rounded to float32: 3 of 3"]),
+    # What might be something else.
+    Case("numbers that may be pictures", npy(normal(3, 28, 28)), refused="may be anything: give --modality array if it holds arrays"),
+    Case("pictures of floats, called so", npz(images=normal(3, 28, 28)), refused="float64 and not uint8", never=["array if"]),
+    Case("numbers that may be stereo", npy(normal(3, 2, 4000)), refused="--modality audio if it holds clips or --modality array if"),
+    Case("many channels, said so", npy(normal(3, 28, 28)), {None: 3}, shape=(28, 28), options=NUMBERS),
+    Case("bytes, said to be numbers", npy(np.ones((3, 8, 8), np.uint8)), {None: 3}, shape=(8, 8), options=NUMBERS),
+    # What is bad.
+    Case("a hole", npy(holed(np.nan)), refused=r"array 3 .*not finite \(NaN or infinity\)"),
+    Case("a hole, left out", npy(holed(np.nan)), {None: 4}, options=("--bad=skip",), says=["skipped 1 arrays", "array 3"]),
+    Case("infinity", npy(holed(-np.inf)), refused="array 3 .*not finite"),
+    Case("more than float32 has", npy(holed(1e39)), refused="array 3 .*beyond 3.4e38"),
+    Case("nothing but holes", npy(np.full((3, 2, 8), np.nan)), refused="not finite"),
+    Case("pickled objects", npz(tracks=np.array([{}, {}], object)), refused="without pickled objects"),
+    Case("paths among pickled objects", npy(np.array([[{}, normal(2, 3)]], object)), refused="without pickled objects"),
+    Case("complex numbers", npy(normal(4, 2, 8) * 1j), refused="holds complex128: arrays are of floats or integers"),
+    Case("complex numbers, said to be arrays", npy(normal(4, 9) * 1j), refused="holds complex128", options=NUMBERS),
+    Case("strings", npy(np.full((4, 3), "x")), refused="holds <U1: arrays are of floats or integers"),
+    Case("dates", npy(np.zeros((4, 3), "M8[s]")), refused=r"holds datetime64\[s\]"),
+    Case("no rows", npy(np.zeros((0, 2, 8))), refused=r"has the shape \[0, 2, 8\]: arrays are \[N, channels, steps\]"),
+    Case("no steps", npy(np.zeros((4, 2, 0))), refused=r"has the shape \[4, 2, 0\]"),
+    Case("one number each", npy(normal(4)), refused=r"has the shape \[4\]: arrays are"),
+    Case("one number", npy(np.float64(3)), refused=r"has the shape \[\]: arrays are"),
+    Case("four axes", npy(normal(4, 2, 3, 4)), refused=r"has the shape \[4, 2, 3, 4\]", options=NUMBERS),
+    Case("two arrays", npz(tracks=normal(4, 2, 8), other=normal(4, 2, 8)), refused="holds no array 'images' or 'samples'"),
+    Case("no array", npz(), refused="holds no array 'images' or 'samples'"),
+    Case("too few labels", npz(tracks=normal(4, 2, 8), labels=np.arange(3)), refused="for each of the 4 arrays"),
+    Case("cut off", lambda folder: cut(npy(normal(4, 2, 8))(folder)), refused="cannot be read as NumPy arrays"),
+]  # fmt: skip
+
+
+def cut(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[:-40])
+    return path
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_numbers(case, tmp_path, capsys):
+    check(case, tmp_path, capsys)

@@ -1,0 +1,186 @@
+"""Texts: documents, alphabets, the way into shards and back, the networks and heads that make them."""
+
+import unicodedata
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+
+from ragdist import shards, train
+from ragdist.data import index as index_file
+from ragdist.data.reader import ShardReader
+from ragdist.data.shard_files import ShardFiles
+from ragdist.evaluation.reference_data import DataSet
+from ragdist.modalities.base import Form
+from ragdist.modalities.text import making, strings, training
+from ragdist.modalities.text.document import Document
+from ragdist.modalities.text.options import TextOptions
+from ragdist.networks import HEADS
+from ragdist.networks.build import build_discriminator, build_generator
+from ragdist.tools.errors import UserError
+from tests.conftest import refused_here
+
+NETWORK = {
+    "family": "resnet1d", "z_dim": 8, "g_width": 16, "d_width": 16, "max_width": 32, "blocks": 1, "expand": 2,
+    "group_width": 16, "head": "",
+}  # fmt: skip
+
+
+def made(texts: list[str], **options) -> list[str]:
+    """Texts after their way to token numbers, as samples, and back."""
+    documents, options = [Document(text) for text in texts], TextOptions(**options)
+    fitted = making.fit(documents, options)
+    found = []
+    for document in documents:
+        for part in range((making.parts(fitted) or (lambda document: 1))(document)):
+            encoded = making.encode(document, fitted, part)
+            payload = torch.frombuffer(bytearray(encoded.data), dtype=torch.uint8)
+            found += strings.strings(training.decode(payload, encoded.form)[None], encoded.form)
+    return found
+
+
+LINES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), min_size=1, max_size=12)
+
+
+@example(["שלום", "e\u0301", "👩\u200d👩\u200d👧", "\0", "\ufffd"])
+@given(st.lists(LINES.filter(str.strip), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=60)
+def test_lines_come_back_as_they_were_but_for_their_normal_form(lines):
+    expected = [unicodedata.normalize("NFC", line) for line in lines]
+    assert made(lines, tokens=40) == expected
+
+
+@given(st.text("ab \n", min_size=1, max_size=60).filter(str.strip), st.integers(1, 9))
+@settings(deadline=None, max_examples=60)
+def test_windows_are_all_of_a_text_but_its_end(text, tokens):
+    windows = made([text], tokens=tokens, per="window")
+    assert text.startswith("".join(windows))
+    assert len(windows) == max(len(text) // tokens, 1)
+
+
+def test_the_vocabulary_is_the_most_frequent_characters_and_what_else_is_needed():
+    fitted = making.fit([Document("aaab\nbc")], TextOptions(tokens=4, vocabulary="chars:2"))
+    assert fitted.learned.tokens == ("", "\ufffd", "a", "b")
+    assert making.fit([Document("aaab\nbccd")], TextOptions(tokens=4)).learned.tokens == ("a", "b", "c", "d")
+    assert made(["aaab\nbc"], tokens=4, vocabulary="chars:2") == ["aaab", "b\ufffd"]
+    for wrong in ("chars:0", "chars:x", "words", "bpe", "bpe:0"):
+        with pytest.raises(UserError, match=f"--vocabulary {wrong}: give chars"):
+            making.fit([Document("a")], TextOptions(vocabulary=wrong))
+
+
+@given(st.lists(LINES.filter(str.strip), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=30)
+def test_groups_of_characters_join_to_the_same_lines(lines):
+    pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
+    assert made(lines, tokens=40, vocabulary="bpe:300") == [unicodedata.normalize("NFC", line) for line in lines]
+
+
+def test_frequent_groups_are_tokens():
+    pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
+    text = "the cat and the hat and the mat " * 8
+    fitted = making.fit([Document(text)], TextOptions(tokens=6, per="window", vocabulary="bpe:40"))
+    assert " the" in fitted.learned.tokens
+    assert making.encode(Document(text), fitted).spec == fitted.learned.spec
+    windows = made([text], tokens=6, per="window", vocabulary="bpe:40")
+    assert text.startswith("".join(windows))
+    assert len(windows[0]) > 6
+    assert making.fit([Document(text)], TextOptions(vocabulary="bpe:40")) == making.fit(
+        [Document(text)], TextOptions(vocabulary="bpe:40")
+    )
+    with pytest.raises(UserError, match="bpe:5: the data's characters alone are 10 tokens"):
+        making.fit([Document(text)], TextOptions(vocabulary="bpe:5"))
+
+
+def test_many_characters_take_two_bytes_each():
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
+    assert made([text], tokens=300, vocabulary="chars:1000") == [text]
+    assert made([text], tokens=300)[0].count("\ufffd") == 300 - 254
+
+
+def test_shards_of_texts_are_packed_and_read_as_they_were_written(tmp_path):
+    lines = [f"line {number % 7} of {number}" for number in range(300)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    shards.main([str(tmp_path / "a.txt"), str(tmp_path / "out"), "--tokens=16", "--processes=1"])
+    index = index_file.load(tmp_path / "out")
+    assert (index.codec, index.shape, index.classes, len(index.shards)) == ("text", (16,), (), 1)
+    assert ShardReader(ShardFiles(tmp_path / "out", index)).read(0, 0)[0].dtype == torch.uint8
+    samples, there = DataSet(str(tmp_path / "out"), tmp_path).samples(np.arange(300))
+    assert there.all()
+    assert sorted(strings.strings(samples, index.form)) == sorted(line[:16] for line in lines)
+
+
+def test_a_payload_that_is_no_row_of_tokens_is_refused():
+    form = Form((4,), {"tokens": ["", "a", "b"]})
+    with pytest.raises(ValueError, match="3 bytes"):
+        training.decode(torch.zeros(3, dtype=torch.uint8), form)
+    with pytest.raises(ValueError, match="token 7"):
+        training.decode(torch.tensor([0, 1, 2, 7], dtype=torch.uint8), form)
+
+
+def test_networks_see_one_hot_columns_and_their_likeliest_tokens_are_stored():
+    form = Form((4,), {"tokens": ["", "a", "b"]})
+    samples = torch.tensor([[0, 1, 2, 1], [2, 2, 0, 0]], dtype=torch.uint8)
+    seen = training.to_network(samples, form)
+    assert seen.shape == (2, *training.network_shape(form)) == (2, 3, 4)
+    assert (seen.sum(1) == 1).all()
+    assert training.from_network(seen, form).equal(samples)
+    assert training.from_network(seen * 0.4 + 0.2, form).equal(samples)
+
+
+@pytest.mark.parametrize("head", ["softmax", "straight_through"])
+def test_generated_columns_are_distributions_with_the_gradient_of_the_softmax(head):
+    logits = torch.randn(2, 5, 3, requires_grad=True)
+    columns, weights = HEADS[head](logits), torch.randn(2, 5, 3)
+    assert torch.allclose(columns.sum(1), torch.ones(2, 3))
+    assert head == "softmax" or ((columns.round() - columns).abs() < 1e-6).all()
+    (found,) = torch.autograd.grad((columns * weights).sum(), logits, retain_graph=True)
+    (soft,) = torch.autograd.grad((HEADS["softmax"](logits) * weights).sum(), logits)
+    assert torch.allclose(found, soft)
+
+
+def test_texts_are_made_at_their_full_length_and_signals_from_a_few_steps():
+    text, signal = (build_generator(NETWORK, (6, 32), 0, head=head) for head in ("straight_through", "identity"))
+    assert (text.steps, signal.steps) == (32, 8)
+    for generator, head in ((text, "straight_through"), (signal, "identity")):
+        fakes = generator(torch.randn(3, 8))
+        assert fakes.shape == (3, 6, 32)
+        logits = build_discriminator(NETWORK, (6, 32), 0, head=head)(fakes)
+        assert logits.shape == (3,)
+    assert build_generator(NETWORK | {"head": "softmax"}, (6, 32), 0, head="identity").steps == 32
+    with pytest.raises(ValueError, match=r"takes samples of .channels, length."):
+        build_generator(NETWORK, (6,), 0)
+
+
+def test_points_differ_by_every_token_and_are_differentiable():
+    form = Form((8,), {"tokens": list("abcd")})
+    samples = torch.randint(4, (5, 8), dtype=torch.uint8)
+    other = samples.clone()
+    other[:, 3] = (other[:, 3] + 1) % 4
+    seen = training.to_network(samples, form).requires_grad_()
+    points = training.points(seen, 32)
+    assert (points - training.points(training.to_network(other, form), 32)).norm(dim=1).min() > 0.1
+    points.square().sum().backward()
+    assert seen.grad.abs().sum() > 0
+
+
+def test_a_preset_trains_on_the_text_that_comes_with_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ["--network.g_width=16", "--network.d_width=16", "--network.group_width=16", "--network.blocks=1"]
+    train.main(
+        [
+            "--config=text",
+            "--workers=0",
+            "--samples=128",
+            "--batch_size=32",
+            "--objective.group=32",
+            "--out=run",
+            *small,
+        ]
+    )
+    index = index_file.load(tmp_path / "shards/text")
+    assert (index.codec, index.shape) == ("text", (32,))
+    assert (tmp_path / "run/generator.safetensors").is_file()
+    line = refused_here(train.main, "--config=text", "--workers=0", "--network.family=resnet", "--out=other")
+    assert "use network.family 'resnet1d' or 'mlp'" in line or "resnet1d" in line
