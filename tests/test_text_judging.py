@@ -18,7 +18,7 @@ from ragdist.generate import main as draw
 from ragdist.metrics.frechet import frechet_distance
 from ragdist.metrics.moments import Moments
 from ragdist.modalities.base import Form
-from ragdist.modalities.text import chains, judging, making, measures, reading
+from ragdist.modalities.text import chains, judging, measures, reading
 from ragdist.modalities.text.features import NGramFeatures
 from ragdist.modalities.text.ngrams import NGrams
 from ragdist.modalities.text.scores import SCORES
@@ -46,8 +46,6 @@ def lines(seed: int, count: int) -> list[str]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with texts of two classes, shards of them and of others, and a run of two updates that judged itself."""
-    if not hasattr(making, "fit"):
-        pytest.skip("texts cannot be made yet")
     cwd = tmp_path_factory.mktemp("texts")
     for name, found in (("texts", lines(0, 240)), ("others", lines(1, 80))):
         for i, line in enumerate(found):

@@ -152,3 +152,23 @@ def test_held_out_text_and_chains_have_the_figures_that_are_known_of_them(shakes
         written = chains.sample(training.grams, order, 3000, 32)
         assert divergences(written, training.grams)[3] == pytest.approx(js_4, abs=0.012), order
         assert words.known_words(written, training.known, begins=False) == pytest.approx(known, abs=0.02), order
+
+
+def test_planted_defects_show_in_the_figures_that_are_for_them(shakespeare):
+    held, training = shakespeare
+    others, half = training.texts[:1500], held[:1500]
+    natural = training.scores(half, others)
+    collapsed = training.scores(half[:15] * 100, others)
+    shuffled = training.scores(
+        ["".join(np.random.default_rng(i).permutation(list(t))) for i, t in enumerate(half)], others
+    )
+    copied = training.scores(training.texts[3000:4500], others)
+    assert collapsed["unique_lines"] == 0.01
+    assert collapsed["lm_score"] == pytest.approx(natural["lm_score"], rel=0.2)  # which it does not see
+    assert collapsed["reverse_lm_score"] > natural["reverse_lm_score"] + 1
+    assert collapsed["self_bleu"] > 0.9 > 0.2 > natural["self_bleu"]
+    assert collapsed["js_4"] > shuffled["js_2"] > 0.2 > natural["js_4"] > 10 * natural["js_1"]
+    assert shuffled["js_1"] < 0.001
+    assert shuffled["lm_score"] > 2 * natural["lm_score"]
+    assert (copied["copied_lines"], natural["copied_lines"]) == (1, 0)
+    assert copied["lm_score"] < 0.8 * natural["lm_score"]

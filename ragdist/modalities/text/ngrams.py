@@ -118,7 +118,7 @@ def divergences(samples: Sequence[str], training: NGrams) -> list[float]:
     for n, (table, number) in enumerate(zip(training.tables, numbers, strict=True), 1):
         here = number[place >= n]  # a gram that begins at a text's first character ends at place n
         known = np.bincount(here[here >= 0], minlength=len(table.keys))
-        real = np.where(table.whole & (table.count > 0), table.count, 0)
+        real = np.where(table.whole, table.count, 0)
         if not (len(here) and real.sum()):
             continue
         p, q = known / len(here), real / real.sum()
