@@ -92,8 +92,8 @@ def test_others_files_are_judged(place, tmp_path):
 
 
 @pytest.mark.parametrize(("array", "says"), [
-    (np.array([{}], object), "no .npy file of numbers"), (np.full((2, 16), np.nan), "not finite"),
-    (np.full((2, 16), 1j), "floats or integers"), (np.full((2, 16), "a"), "floats or integers"),
+    (np.array([{}], object), "holds object"), (np.full((2, 16), np.nan), "not finite"),
+    (np.full((2, 16), 1j), "floats or integers"), (np.full((2, 16), "a"), "floats or integers"), (np.ones((2, 16, 1)), r"has the shape \[2, 16, 1\]"),
 ])  # fmt: skip
 def test_files_of_others_that_are_no_arrays(tmp_path, array, says):
     np.save(tmp_path / "a.npy", array, allow_pickle=True)

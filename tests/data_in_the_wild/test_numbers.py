@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.data_in_the_wild.cases import Case, check
+from tests.data_in_the_wild.making import tar_of
 
 NUMBERS = ("--modality=array",)
 
@@ -31,6 +32,19 @@ def text(content: str, encoding: str = "utf-8") -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         (folder / "a.csv").write_bytes(content.encode(encoding))
         return folder / "a.csv"
+
+    return make
+
+
+def shard(*rows: np.ndarray) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        files = []
+        for number, row in enumerate(rows):
+            np.save(folder / "row.npy", row, allow_pickle=True)
+            files.append((f"{number:04d}.npy", (folder / "row.npy").read_bytes()))
+        (folder / "row.npy").unlink()
+        (folder / "a.tar").write_bytes(tar_of(files))
+        return folder / "a.tar"
 
     return make
 
@@ -79,6 +93,14 @@ CASES = [
     Case("an empty table", text("x,y\n"), refused="holds no rows of numbers", options=NUMBERS),
     Case("a cell without an end", text("1,2\n" + "3" * 200_000), refused="is no table of numbers", options=NUMBERS),
     Case("no text", text("x", "utf-16"), refused="no text in UTF-8", options=NUMBERS),
+    # Shards of others.
+    Case("a shard of .npy files", shard(normal(2, 8), normal(2, 8), normal(2, 8)[::-1]), {None: 3}, shape=(2, 8), index=True,
+         says=["rounded to float32: 3 of 3"]),
+    Case("in columns", shard(np.asfortranarray(normal(2, 8).astype("f4"))), {None: 1}, index=True, never=["rounded"]),
+    Case("a shard with another shape", shard(normal(2, 8), normal(8, 2)), refused="sample 0001 .* 8 channels of 2 steps, and the first sample, 0000 .*, 2 channels of 8 steps", index=True),
+    Case("a shard with a hole", shard(normal(2, 8), holed(np.nan)[3]), refused="not finite", index=True),
+    Case("a shard with a hole, left out", shard(normal(2, 8), holed(np.nan)[3]), {None: 1}, index=True, options=("--bad=skip",)),
+    Case("a shard with pickled objects", shard(np.array([{}], object)), refused="holds object: arrays are", index=True),
     # What is bad.
     Case("a hole", npy(holed(np.nan)), refused=r"array 3 .*not finite \(NaN or infinity\)"),
     Case("a hole, left out", npy(holed(np.nan)), {None: 4}, options=("--bad=skip",), says=["skipped 1 arrays", "array 3"]),

@@ -165,7 +165,7 @@ CASES = [
          {"x": 2, "y": 1}, options=(*OPTIONS, "--slice=windows")),
     # Arrays.
     Case("an array that may be anything", lambda folder: array(folder, tone()[:, 0][None]),
-         refused=r"holds numbers \[1, 1024\], which may be anything: give --modality audio or --modality array if", options=OPTIONS),
+         refused=r"holds numbers \[1, 1024\], which may be anything: give --modality audio if it holds clips", options=OPTIONS),
     Case("an array", lambda folder: array(folder, tone()[:, 0][None]), {None: 1}, peaks=(PEAK,),
          options=(*OPTIONS, "--modality=audio")),
     Case("an array of stereo, int16", lambda folder: array(folder, (stereo_array() * 32767).astype(np.int16)), {None: 1},

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ragdist.modalities.array import foreign
 from ragdist.modalities.base import Form
 from ragdist.storage.files import write_whole
 
@@ -42,25 +43,21 @@ def save_csv(samples: np.ndarray, out: Path) -> None:
 
 
 def row_of(file: bytes, form: Form) -> tuple[bytes, tuple[str, ...]]:
-    """The numbers of a .npy file as a row of this form; and what was done to them.
+    """The numbers of a .npy file as a payload of this form; and what was done to them.
 
     Raises:
         ValueError: it is none, or one of another shape, or of what are no numbers.
     """
-    try:
-        array = np.load(io.BytesIO(file), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError("it is no .npy file of numbers") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
-        raise ValueError("it is no .npy file of floats or integers")
+    array = foreign.content(file)
     notes = []
     if array.shape != form.shape and array.ndim == 2 and array.T.shape == form.shape:
         array = array.T
         notes.append("transposed to [channels, steps]")
     if array.shape != form.shape:
         raise ValueError(f"it has the shape {list(array.shape)}, not {list(form.shape)}")
-    with np.errstate(over="ignore"):
-        numbers = array.astype("<f4", order="C")
-    if not np.isfinite(numbers).all():
-        raise ValueError("it holds numbers that are not finite (NaN or infinity)")
-    return numbers.tobytes(), tuple(notes)
+    numbers = foreign.finite(array)
+    if not form.spec.get("payload"):
+        return numbers.tobytes(), tuple(notes)
+    data = io.BytesIO()
+    np.save(data, numbers)
+    return data.getvalue(), tuple(notes)

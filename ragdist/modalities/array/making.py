@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ragdist.modalities.array import foreign
 from ragdist.modalities.array.channels import Channels, Statistics
 from ragdist.modalities.array.options import ArrayOptions
 from ragdist.modalities.base import Encoded, Form, NoOptions
@@ -24,12 +25,16 @@ guess_arrays = "alone"
 of_tables = True
 # Of networks: shift, scale. Of a source that knows them: obstacles [[x0, y0, x1, y1], ...], which no path may cross;
 # routes [[[x, y], ...], ...], the ways that there are; tolerance, how far from its route a path of it may be.
-spec = frozenset(("shift", "scale", "obstacles", "routes", "tolerance"))
+spec = frozenset(("shift", "scale", "obstacles", "routes", "tolerance", "payload"))
+decoding = {"payload": ""}  # npy: of others' shards; else rows of numbers
 of_networks = frozenset(("shift", "scale"))
 options, index_options = ArrayOptions, NoOptions
 begin = "--config paths"
 depends: Mapping[str, str] = {}
 reading = nullcontext
+index_fit, describe, notes = foreign.index_fit, foreign.describe, foreign.notes
+
+NUMBERS = np.dtype("<f4")
 
 _FEW = 4  # channels of a sequence; of [N, more, more] numbers it cannot be told that they are no pictures
 
@@ -49,8 +54,8 @@ class Learned(ArrayOptions):
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
-def row_type(form: Form) -> np.dtype:
-    return np.dtype("<f4")
+def row_type(form: Form) -> np.dtype | None:
+    return None if form.spec.get("payload") else NUMBERS
 
 
 def fit(items: Iterable[np.ndarray | Described], options: ArrayOptions) -> Learned:
@@ -68,15 +73,9 @@ def fit(items: Iterable[np.ndarray | Described], options: ArrayOptions) -> Learn
 def encode(item: np.ndarray | Described, options: Learned) -> Encoded:
     """Encode a sample [C, T] or [D]. Raises ValueError for numbers that are not finite."""
     given = item.numbers if isinstance(item, Described) else item
-    if not np.isfinite(given).all():
-        raise ValueError("it holds numbers that are not finite (NaN or infinity)")
-    with np.errstate(over="ignore"):
-        numbers = given.astype("<f4", order="C")
-    if not np.isfinite(numbers).all():
-        raise ValueError("it holds numbers beyond 3.4e38, which float32 has not")
-    notes = () if given.dtype == np.float32 or (numbers.astype(given.dtype) == given).all() else ("rounded to float32",)
+    numbers = foreign.finite(given)
     said = {"shift": list(options.channels.shift), "scale": list(options.channels.scale), **options.about}
-    return Encoded(numbers.tobytes(), "npy", numbers.shape, said, notes)
+    return Encoded(numbers.tobytes(), "npy", numbers.shape, said, foreign.rounded(given))
 
 
 def from_array(row: np.ndarray) -> np.ndarray:
@@ -99,8 +98,18 @@ def begin_with(form: Form) -> str:
     return " --network.family mlp" if len(form.shape) == 1 else ""
 
 
-def describe(payload: memoryview, options: Any) -> Form:
-    raise ValueError("single .npy files in shards are not read; put them into one .npz, of which shards are made")
+def loses(form: Form, options: Any) -> bool:
+    return False
+
+
+def refusal(first: tuple[str, Form], other: tuple[str, Form], *, writing: bool) -> str:
+    (name, form), (odd, odd_form) = first, other
+    if form.shape == odd_form.shape:  # the rest of the spec is learned of all of them
+        return ""
+    words, others = in_words(form), in_words(odd_form)
+    if writing:
+        return f"arrays of different shapes: {name} is {words}, {odd} is {others}; all must be alike"
+    return f"it is {others}, and the first sample, {name}, {words}: all must be alike"
 
 
 def in_words(form: Form) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ragdist.modalities import rows
-from ragdist.modalities.array import making
+from ragdist.modalities.array import foreign, making
 from ragdist.modalities.base import Form
 from ragdist.objective.relative import flatten
 
@@ -24,11 +24,16 @@ families = ("resnet1d", "mlp")
 
 
 def decode(data: Tensor, form: Form) -> Tensor:
-    return torch.from_numpy(np.frombuffer(data.numpy(), np.float32).reshape(form.shape).copy())
+    return decode_all([memoryview(data.numpy())], form)[0]
 
 
 def decode_all(payloads: list[memoryview], form: Form) -> Tensor:
-    return rows.decode_all(payloads, making.row_type(form), form.shape)
+    if not form.spec.get("payload"):
+        return rows.decode_all(payloads, making.NUMBERS, form.shape)
+    found = [foreign.content(payload) for payload in payloads]
+    if odd := next((array.shape for array in found if array.shape != form.shape), None):
+        raise ValueError(f"it has the shape {list(odd)}, not {list(form.shape)}")
+    return torch.from_numpy(np.stack([foreign.finite(array) for array in found]))
 
 
 def blank(count: int, form: Form) -> Tensor:
