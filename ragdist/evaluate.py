@@ -23,7 +23,8 @@ def main(argv: list[str] | None = None) -> None:
         epilog="Measures: " + "; ".join(f"{name}: {what}" for name, (_, what) in METRICS.items()) + ".",
     )
     parser.add_argument(
-        "source", help="a run, a generator.safetensors, by path or URL, a folder of samples, or a file of texts"
+        "source",
+        help="a run, a generator.safetensors, by path or URL, a folder of samples or of shards, or a file of texts",
     )
     parser.add_class_arguments(EvaluateOptions, None, as_group=False)
     values = parser.parse_args(cli.load_plugins(cli.arguments() if argv is None else argv))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from ragdist import shards
 from ragdist.config.evaluation import METRICS, EvaluateOptions
 from ragdist.evaluation.evaluate import gather, measure
 from ragdist.evaluation.reference_data import Batch, DataSet
@@ -127,6 +128,18 @@ def test_a_file_and_a_folder_of_its_images_give_the_runs_figures(place, tmp_path
         assert value == pytest.approx(other[name], rel=0.02, abs=0.01), name
     page = (tmp_path / "images-evaluation/evaluation.html").read_text()
     assert "Between latents" not in page
+
+
+def test_a_data_set_is_judged_by_another(place, tmp_path):
+    found = run(place, "digits", "--data=digits", *FEW, f"--out={tmp_path / 'report'}")
+    assert found.returncode == 0, found.stderr
+    values, content = figures(tmp_path / "report"), json.loads((tmp_path / "report/evaluation.json").read_text())
+    assert (content["judged"]["kind"], values["copies"]) == ("data", 1)
+    assert values["precision"] == values["recall"] == 1
+    np.save(tmp_path / "small.npy", np.zeros((4, 4, 4), np.uint8))
+    shards.main([str(tmp_path / "small.npy"), str(tmp_path / "small"), "--processes=1"])
+    line = refused(run(place, str(tmp_path / "small"), "--data=digits", *FEW))
+    assert "small holds samples of shape [1, 4, 4] (image), and those of digits have [1, 8, 8]" in line
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,14 @@ import torch
 from ragdist import modalities
 from ragdist.config import identity, settings
 from ragdist.config.evaluation import EvaluateOptions
+from ragdist.data.index import INDEX
+from ragdist.evaluation.data_samples import DataSamples
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.evaluation.samples import FolderSamples, GeneratorSamples, Samples
 from ragdist.generation import generator_file
 from ragdist.generation.generator_file import Exported
 from ragdist.metrics import classes
+from ragdist.modalities.base import Form
 from ragdist.runs.folder import RunFolder
 from ragdist.storage.store import scheme
 from ragdist.tools.errors import UserError
@@ -31,7 +34,7 @@ class Opened:
 
 
 def open_source(source: Path, options: EvaluateOptions, device: torch.device, *, where: str = "") -> Opened:
-    """Open a run, an exported generator, a folder of samples, or a file of many.
+    """Open a run, an exported generator, a data set, a folder of samples, or a file of many.
 
     Args:
         source: the path.
@@ -68,17 +71,27 @@ def open_source(source: Path, options: EvaluateOptions, device: torch.device, *,
     data = data or DataSet(path, cache, cache_gb)
     held_out = DataSet(options.held_out, cache, cache_gb) if options.held_out else None
     out = source if run and not remote else Path(f"{_name(source, remote)}-evaluation")
+    if exported is None and (source / INDEX).is_file():
+        other = DataSet(str(source), cache, cache_gb)
+        _check_alike(f"{shown} holds", list(other.index.shape), other.index.codec, other.index.form, data)
+        return Opened(DataSamples(other, data.index.classes), data, held_out, None, out)
     if exported is None:
         files = FolderSamples(source, data.index.codec, data.index.form, options.seed)
         return Opened(files, data, held_out, None, out, files.notes)
-    about, index = exported.about, data.index
-    if about["codec"] != index.codec or not modalities.alike(index.codec, exported.form, index.form):
-        raise UserError(
-            f"{shown} makes samples of shape {about['sample_shape']} ({about['codec']}), and those of {path} have "
-            f"{list(index.shape)}: give the data that it was trained on, or like them"
-        )
+    about = exported.about
+    _check_alike(f"{shown} makes", about["sample_shape"], about["codec"], exported.form, data)
     samples = _drawn(exported, data, f"{shown}/{generator.name}" if run else shown, options.seed)
     return Opened(samples, data, held_out, run, out, identity.changed(about))
+
+
+def _check_alike(what: str, shape: list[int], codec: str, form: Form, data: DataSet) -> None:
+    """Refuse samples of another form than the data's: raises UserError. ``what`` begins the line."""
+    index = data.index
+    if codec != index.codec or not modalities.alike(codec, form, index.form):
+        raise UserError(
+            f"{what} samples of shape {shape} ({codec}), and those of {data.where} have {list(index.shape)}: give the "
+            "data that it was trained on, or like them"
+        )
 
 
 def _drawn(exported: Exported, data: DataSet, name: str, seed: int) -> GeneratorSamples:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ragdist import modalities
 from ragdist.evaluation.report import history, page
@@ -46,16 +47,8 @@ def protocol_lines(found: Evaluation) -> list[str]:
     """The protocol in lines."""
     samples, protocol = found.samples, found.protocol
     features, data = protocol["features"], protocol["data"]
-    what = f"{samples['path']}: "
-    what += (
-        f"generator after {samples['seen']:,} {modalities.making(found.data.index.codec).units}"
-        if samples["kind"] == "generator"
-        else f"{samples['files']:,} file" + "s" * (samples["files"] > 1)
-    )
-    if held := samples.get("held"):
-        what += f" of {held:,} {modalities.making(found.data.index.codec).units}"
     lines = [
-        what,
+        f"{samples['path']}: {_judged(samples, modalities.making(found.data.index.codec).units)}",
         f"samples   {protocol['samples']:,}, seed {protocol['seed']}, labels: {samples.get('labels', 'unknown')}, "
         f"{protocol['quantization']}",
         f"reals     {protocol['reals']:,} of {protocol['of_reals']:,} ({data['split']}) of {data['where']} "
@@ -70,6 +63,16 @@ def protocol_lines(found: Evaluation) -> list[str]:
     if held := protocol["held_out"]:
         lines.append(f"held out  {held['samples']:,} of {held['where']} {held['digest'][:8]}")
     return lines
+
+
+def _judged(samples: dict[str, Any], units: str) -> str:
+    """What was judged, in words."""
+    if samples["kind"] == "generator":
+        return f"generator after {samples['seen']:,} {units}"
+    if samples["kind"] == "data":
+        return f"data set {samples['digest'][:8]}"
+    files = f"{samples['files']:,} file" + "s" * (samples["files"] > 1)
+    return f"{files} of {held:,} {units}" if (held := samples.get("held")) else files
 
 
 def write(folder: Path, found: Evaluation, opened: Opened) -> Path:
