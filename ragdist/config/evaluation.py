@@ -18,10 +18,10 @@ METRICS = {
     "classes": (1, "classes covered and their shares, by the classifier"),
     "inception_score": (10, "Inception score (features inception)"),
     "clip_faults": (1, "clips that are cut off, silent, or click, beside the data's"),
-    "text_scores": (8, "n-grams, known words, repeated and copied lines of texts, beside chains of characters"),
-    "trajectories": (4, "steps, turns, lengths, radii and end points of paths: JS divergence from the data's"),
-    "crossings": (1, "paths that cross an obstacle, where the data's index knows some"),
-    "routes": (1, "routes that are found and their shares, where the data's index knows all"),
+    "text_scores": (8, "n-grams, words and a language model of texts, beside chains of characters"),
+    "trajectories": (4, "steps, turns, lengths and ends of paths"),
+    "crossings": (1, "paths through obstacles that the index knows"),
+    "routes": (1, "routes that are found, of those that it knows"),
 }
 
 CHEAP = ("frechet", "kid", "precision_recall", "density_coverage", "classes")  # those that suit are --metrics cheap
@@ -70,7 +70,7 @@ class EvaluateOptions:
     held_out: str = ""
     """shards of the same kind that the generator was not trained on: what distance to the training data is natural"""
     samples: int = common(10_000, at_least=1)
-    """samples to judge; of a folder at most as many as it holds"""
+    """samples to judge, at most"""
     reals: int = option(50_000, at_least=0)
     """training samples to judge them by, drawn at random where there are more; 0: all"""
     neighbours: int = option(10_000, at_least=1)
@@ -79,8 +79,8 @@ class EvaluateOptions:
     """seed of the latents; sample i of a seed is always the same"""
     features: str = common("auto")
     """what is compared: of images pixels, laplacian, classifier or inception, of clips log_mel, classifier or speaker,
-    of texts ngrams or classifier, of arrays numbers. auto: inception with --inception_weights, else what suits the
-    data: a classifier where they have labels, else pixels, of clips log_mel, of texts ngrams, of arrays numbers"""
+    of texts ngrams or classifier, of arrays numbers; auto: what suits the data, or inception with
+    --inception_weights"""
     plugin: str = ""
     """Python files, separated by commas, with features, measures or modalities of your own; empty: the run's"""
     metrics: str = common("all")
@@ -93,8 +93,8 @@ class EvaluateOptions:
     batch: int = option(256, at_least=1)
     """samples computed at a time"""
     device: str = common("auto")
-    """cpu, cuda, ...; auto: a GPU where there is one"""
+    """cpu, cuda, ...; auto: a GPU if there is any"""
     workers: int = common(1, at_least=1)
-    """processes of this machine that share the samples; where there are GPUs each takes one of its own"""
+    """processes of this machine that share the samples, and its GPUs"""
     cache: str = "~/.cache/ragdist"
     """folder for what is computed once: the reals' features, a classifier that the data's folder has no room for"""

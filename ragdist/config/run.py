@@ -51,8 +51,8 @@ class NetworkOptions:
     """Generator and discriminator."""
 
     family: str = common("resnet", of=FAMILIES)
-    """mlp: fully connected, any samples; for images dcgan: strided convolutions, resnet: residual, grouped ones; for
-    clips wavegan: strided, spectral: residual, over spectra; for texts and trajectories resnet1d: residual"""
+    """mlp: fully connected, any samples; for images dcgan: strided convolutions, resnet: residual ones; for clips
+    wavegan: strided, spectral: residual, over spectra; for texts and trajectories resnet1d"""
     z_dim: int = option(64, at_least=1)
     """length of the latent z"""
     g_width: int = common(64, at_least=1)

@@ -7,7 +7,7 @@ from ragdist.config.option import common, option
 
 SOURCES = (
     "a folder of class folders or of files, a .tar, .tar.gz or .zip of one, a .csv, .tsv, .txt, .json or .jsonl "
-    "listing, a .npy or .npz array, torchvision:NAME, hf:NAME, 'digits', 'speech', 'text', or 'paths'"
+    "table, a .npy or .npz array, torchvision:NAME, hf:NAME, 'digits', 'speech', 'text', 'paths'"
 )
 
 
@@ -16,8 +16,7 @@ class ShardOptions:
     """Options of writing shards, whatever the samples are; a modality's own (`modalities.image.options`) join them."""
 
     modality: str = common("")
-    """what the samples are: image, audio, text, array, or one of a plugin; empty: what most of the source's
-    files are"""
+    """what the samples are: image, audio, text, array, or a plugin's; empty: as most files of the source"""
     plugin: str = ""
     """Python files, separated by commas, that add modalities of your own"""
     shard_samples: int = option(10_000, at_least=1, at_most=2**32)
@@ -54,7 +53,7 @@ class IndexOptions:
     out: str = ""
     """folder of the index; empty: the shards' own"""
     modality: str = ""
-    """what the samples are: image, audio, or one of a plugin; empty: what most samples have a member of"""
+    """what the samples are: image, audio, text, array, or a plugin's; empty: what most samples have a member of"""
     plugin: str = ""
     """Python files, separated by commas, that add modalities of your own"""
     payload: str = ""

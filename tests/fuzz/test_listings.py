@@ -91,6 +91,8 @@ def test_listings(rounds, tmp_path, name, make, counts):
             source = open_source(str(path), ShardOptions(bad="skip"), tmp_path)
         except UserError:
             continue
+        if source.names == ["a.txt"]:  # nothing in it is like a file's name any more: it is a text
+            continue
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
         assert len(source.places) in counts(text)
         assert len(source.labels) in (0, len(source.places))

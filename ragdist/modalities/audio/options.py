@@ -19,7 +19,7 @@ class AudioOptions:
     """length of the clips, rounded up to a power of two of samples"""
     channels: Literal[0, 1, 2] = common(1, shared=True)
     """1: mono, mixed down; 2: stereo, or mono twice; 0: as they are"""
-    slice: Literal["first", "center", "energy", "windows"] = common("energy")
+    slice: Literal["first", "center", "energy", "windows"] = "energy"
     """of a longer recording: its beginning, middle, loudest part, or all of it in several clips"""
     gain: Literal["peak", "rms", "keep"] = "peak"
     """peak: as loud as fits, rms: equally loud as far as that fits, keep: as they are"""

@@ -16,7 +16,7 @@ class ImageOptions:
     size: int = common(0, at_least=0, at_most=2**15)
     """side of the samples in pixels: images are made square as --fit says and resized; 0: as they are, all alike"""
     fit: Literal["crop", "pad"] = common("crop")
-    """what --size does with an image that is no square: crop: its centre, pad: all of it, with black beside"""
+    """of an image that is no square crop: its centre, pad: all of it, with black beside"""
     channels: Literal[0, 1, 3] = common(0)
     """1: grey, 3: RGB; 0: as they are, all alike"""
     format: Literal["keep", "png", "jpg"] = "keep"

@@ -13,10 +13,10 @@ class TextOptions:
     """How files become texts."""
 
     tokens: int = common(32, at_least=1, at_most=65_536)
-    """length of the texts, in tokens; shorter ones are padded, longer ones cut"""
+    """length of the texts, padded or cut to it"""
     per: Literal["line", "paragraph", "window", "file"] = common("line")
-    """what is a text: a line, what stands between empty lines, so many tokens of a file, or the file"""
-    vocabulary: str = common("chars")
+    """what is a text; window: so many tokens of a file"""
+    vocabulary: str = "chars"
     """chars: the data's characters, the most frequent 254, or of chars:1000 so many; bpe:512: so many frequent groups
     of them (byte-pair encoding)"""
 
