@@ -52,7 +52,7 @@ class NetworkOptions:
 
     family: str = common("resnet", of=FAMILIES)
     """mlp: fully connected, any samples; for images dcgan: strided convolutions, resnet: residual ones; for clips
-    wavegan: strided, spectral: residual, over spectra; for texts and trajectories resnet1d"""
+    strided wavegan, spectral: residual, over spectra; for texts and trajectories resnet1d"""
     z_dim: int = option(64, at_least=1)
     """length of the latent z"""
     g_width: int = common(64, at_least=1)
