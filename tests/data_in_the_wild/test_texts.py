@@ -38,6 +38,7 @@ CASES = [
     lone("a.txt", "a\nb\n\n \nc\n", taken={None: 1}, options=(*EIGHT, "--per=file"), says=["cut: 1 of 1"]),
     lone("a.txt", "aab\nabc\n", taken={None: 2}, options=(*EIGHT, "--vocabulary=chars:2"),
          says=["with unknown characters: 1 of 2"]),
+    lone("a.txt", "abcdefghZZZ\nhgfedcba\n", taken={None: 2}, says=["cut: 1 of 2"], never=["unknown"]),
     lone("a.txt", "a\n", refused="--vocabulary words: give chars", options=(*EIGHT, "--vocabulary=words")),
     lone("a.txt", "path,label\n0.png,a\n", refused="0.png cannot be read", options=()),  # a listing, as ever
     lone("a.csv", 'text,label\n"one, two",x\nthree,y\n', taken={"x": 1, "y": 1}, says=["texts are those of the column 'text'"]),

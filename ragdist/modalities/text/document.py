@@ -42,7 +42,7 @@ class Document:
     def numbers(self, vocabulary: Vocabulary) -> list[int]:
         """The numbers of all tokens."""
         if self._numbers is None:
-            self._numbers = vocabulary.encode(self.text)[0]
+            self._numbers = vocabulary.encode(self.text)
         return self._numbers
 
     @property

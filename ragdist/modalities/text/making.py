@@ -103,11 +103,11 @@ def encode(item: bytes | str | BinaryIO | Document, options: Fitted, part: int =
         with open_item(item) as document:
             return encode(document, options, part)
     learned, length, notes = options.learned, options.tokens, []
-    numbers, unknown = _numbers(item, options, part)
+    numbers = _numbers(item, options, part)
     if len(numbers) > length:
         numbers = numbers[:length]
         notes.append(CUT)
-    if unknown:
+    if learned.unknown in numbers:
         notes.append(UNKNOWN_NOTE)
     if len(numbers) < length:
         notes.append(PADDED)
@@ -116,16 +116,15 @@ def encode(item: bytes | str | BinaryIO | Document, options: Fitted, part: int =
     return Encoded(data, "npy", (length,), learned.spec, tuple(notes))
 
 
-def _numbers(document: Document, options: Fitted, part: int) -> tuple[list[int], int]:
-    """The numbers of a text's tokens, and how many are of unknown characters."""
+def _numbers(document: Document, options: Fitted, part: int) -> list[int]:
+    """The numbers of a text's tokens."""
     learned, length = options.learned, options.tokens
     start = part * length
     if options.per != "window":
         return learned.encode(_texts(document, options)[part])
     if not learned.merges:
         return learned.encode(document.text[start : start + length])
-    found = document.numbers(learned)[start : start + length]
-    return found, found.count(learned.unknown)
+    return document.numbers(learned)[start : start + length]
 
 
 def check_array(shape: tuple[int, ...], dtype: np.dtype) -> str:

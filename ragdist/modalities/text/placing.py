@@ -20,10 +20,10 @@ def place(text: str, form: Form) -> tuple[np.ndarray, tuple[str, ...]]:
         ValueError: it is shorter than samples are, and the data have no token that pads.
     """
     vocabulary, length = of_spec(form), form.shape[0]
-    numbers, unknown = vocabulary.encode(normal(text))
+    numbers = vocabulary.encode(normal(text))
+    notes, unknown = [CUT] if len(numbers) > length else [], vocabulary.unknown in numbers[:length]
     if vocabulary.unknown < 0:  # there is nothing that could stand for them
         numbers = [number for number in numbers if number >= 0]
-    notes = [CUT] if len(numbers) > length else []
     if unknown:
         notes.append(UNKNOWN_NOTE)
     if missing := max(length - len(numbers), 0):

@@ -48,16 +48,14 @@ class Vocabulary:
         """The number of the token of unknown characters; -1: there are none."""
         return self._numbers.get(UNKNOWN, -1)
 
-    def encode(self, text: str) -> tuple[list[int], int]:
-        """The numbers of a text's tokens, and how many of them are of unknown characters."""
-        numbers, unknown = self._numbers, self.unknown
+    def encode(self, text: str) -> list[int]:
+        """The numbers of a text's tokens; `unknown` for characters that are none."""
         if self.merges:
             from ragdist.modalities.text import byte_pairs
 
-            found = byte_pairs.encoder(self.tokens, self.merges).encode(text).ids
-        else:
-            found = [numbers.get(character, unknown) for character in text]
-        return found, found.count(unknown)
+            return byte_pairs.encoder(self.tokens, self.merges).encode(text).ids
+        numbers, unknown = self._numbers, self.unknown
+        return [numbers.get(character, unknown) for character in text]
 
 
 def row_type(tokens: int) -> np.dtype:
