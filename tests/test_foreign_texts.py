@@ -108,5 +108,6 @@ def test_a_run_on_their_texts_writes_and_judges_such(theirs, tmp_path, capsys):
     generate.main([run, "--n=3", "--class=1"])
     assert len(capsys.readouterr().out.splitlines()) >= 3
     generate.main([run, "--n=20", f"--out={tmp_path / 'lines.txt'}"])
-    evaluate.main([str(tmp_path / "lines.txt"), f"--data={theirs}", "--samples=20", "--features=ngrams"])
+    report = f"--out={tmp_path / 'report'}"
+    evaluate.main([str(tmp_path / "lines.txt"), f"--data={theirs}", "--samples=20", "--features=ngrams", report])
     assert "JS-4" in capsys.readouterr().out
