@@ -134,12 +134,12 @@ def test_a_data_set_is_judged_by_another(place, tmp_path):
     found = run(place, "digits", "--data=digits", *FEW, f"--out={tmp_path / 'report'}")
     assert found.returncode == 0, found.stderr
     values, content = figures(tmp_path / "report"), json.loads((tmp_path / "report/evaluation.json").read_text())
-    assert (content["judged"]["kind"], values["copies"]) == ("data", 1)
-    assert values["precision"] == values["recall"] == 1
+    assert content["judged"]["kind"] == "data"
+    assert [values[name] for name in ("copies", "precision", "recall")] == [1, 1, 1]
     np.save(tmp_path / "small.npy", np.zeros((4, 4, 4), np.uint8))
     shards.main([str(tmp_path / "small.npy"), str(tmp_path / "small"), "--processes=1"])
-    line = refused(run(place, str(tmp_path / "small"), "--data=digits", *FEW))
-    assert "small holds samples of shape [1, 4, 4] (image), and those of digits have [1, 8, 8]" in line
+    said = "small holds samples of shape [1, 4, 4] (image), and those of digits have [1, 8, 8]"
+    assert said in refused(run(place, str(tmp_path / "small"), "--data=digits", *FEW))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, SupportsIndex
 
+from ragdist.modalities import untransformed
 from ragdist.tools.errors import UserError
 
 if TYPE_CHECKING:  # the processes that write shards need no PyTorch
@@ -253,9 +254,7 @@ class Training(Protocol):
 
     def check_transforms(self, options: Any, form: Form) -> str:
         """The reason against random transforms (`config.run.DataOptions`), a sentence; empty: they can be made."""
-        if options.flip or options.crop_padding:
-            return "--data.flip and --data.crop_padding are for images: leave them out"
-        return ""
+        return untransformed.check_transforms(options, form)
 
     def draws(self, options: Any) -> int:
         """How many uniform numbers `transform` takes for a sample; 0: no transform is asked for."""

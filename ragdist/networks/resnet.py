@@ -38,24 +38,30 @@ class Block(nn.Module):
         return x + self.narrow(leaky(self.spatial(leaky(self.widen(x)))))
 
 
-def _plan(sample_shape, width: int, max_width: int, group_width: int) -> tuple[int, list[int]]:
+def _plan(sample_shape, width: int, max_width: int) -> tuple[int, list[int]]:
     """Channels of a sample, and the widths at the full size, at half of it, ... down to 4x4."""
     channels, doublings = stages(sample_shape, "resnet")
     widths = [min(width << i, max_width) for i in range(doublings + 1)]
-    for w in widths:
-        if w % min(group_width, w):
-            raise ValueError(f"network.group_width {group_width} does not divide the width {w}: use a power of two")
     return channels, widths
 
 
-def _change(before: int, after: int) -> nn.Module:
-    return variance_preserving(Conv2d(before, after, 1, bias=False), gain=1.0) if before != after else nn.Identity()
+def change_of_width(before: int, after: int, conv: type = Conv2d) -> nn.Module:
+    """A change of width, by a linear layer at each place."""
+    return variance_preserving(conv(before, after, 1, bias=False), gain=1.0) if before != after else nn.Identity()
 
 
-def _blocks(count: int, width: int, expand: int, group_width: int, total: int) -> nn.Sequential:
-    return nn.Sequential(
-        *(Block(width, expand=expand, group_width=group_width, num_blocks=total) for _ in range(count))
-    )
+def blocks_at(
+    count: int, width: int, expand: int, group_width: int, total: int, conv: type = Conv2d, kernel: int = 3
+) -> nn.Sequential:
+    """The blocks at one size; arguments as of `Block`, of which the network has ``total``.
+
+    Raises:
+        ValueError: the groups do not fit the width.
+    """
+    if width % min(group_width, width):
+        raise ValueError(f"network.group_width {group_width} does not divide the width {width}: use a power of two")
+    how = {"expand": expand, "group_width": group_width, "num_blocks": total, "conv": conv, "kernel": kernel}
+    return nn.Sequential(*(Block(width, **how) for _ in range(count)))
 
 
 def _double(x: Tensor) -> Tensor:
@@ -124,12 +130,12 @@ class ResNetGenerator(Generator):
         num_classes: int = 0,
     ):
         super().__init__(z_dim, num_classes)
-        channels, widths = _plan(sample_shape, width, max_width, group_width)
+        channels, widths = _plan(sample_shape, width, max_width)
         widths = widths[::-1]
         total = blocks * len(widths)
         self.base = variance_preserving(nn.Linear(self.code_dim, widths[0] * 16), gain=1.0)
-        self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
-        self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
+        self.change = nn.ModuleList(change_of_width(a, b) for a, b in pairwise(widths))
+        self.stages = nn.ModuleList(blocks_at(blocks, w, expand, group_width, total) for w in widths)
         self.out = variance_preserving(nn.Conv2d(widths[-1], channels, 1), gain=1.0)
 
     def synthesize(self, code: Tensor) -> Tensor:
@@ -155,12 +161,12 @@ class ResNetDiscriminator(Discriminator):
         group_width: int,
         num_classes: int = 0,
     ):
-        channels, widths = _plan(sample_shape, width, max_width, group_width)
+        channels, widths = _plan(sample_shape, width, max_width)
         super().__init__(widths[-1], num_classes)
         total = blocks * len(widths)
         self.stem = variance_preserving(Conv2d(channels, widths[0], 1), gain=1.0)
-        self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
-        self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
+        self.stages = nn.ModuleList(blocks_at(blocks, w, expand, group_width, total) for w in widths)
+        self.change = nn.ModuleList(change_of_width(a, b) for a, b in pairwise(widths))
         self.read = variance_preserving(Conv2d(widths[-1], widths[-1], 4, groups=widths[-1]), gain=1.0)
 
     def features(self, x: Tensor) -> Tensor:

@@ -14,15 +14,13 @@ from torch.nn import functional as F
 from ragdist.networks.base import Discriminator, Generator, leaky, variance_preserving
 from ragdist.networks.conv import Conv1d
 from ragdist.networks.heads import DISTRIBUTIONS
-from ragdist.networks.resnet import Block, double
+from ragdist.networks.resnet import blocks_at, change_of_width, double
 
 _KERNEL = 5
 _SHORTEST = 8  # steps at which G begins, and D ends, at least
 
 
-def _plan(
-    sample_shape: tuple[int, ...], width: int, max_width: int, group_width: int, head: str
-) -> tuple[int, int, list[int]]:
+def _plan(sample_shape: tuple[int, ...], width: int, max_width: int, head: str) -> tuple[int, int, list[int]]:
     """Channels of a sample, steps at the short end, and the widths at all steps, at half of them, ... down to there."""
     if len(sample_shape) != 2:
         raise ValueError(
@@ -34,23 +32,7 @@ def _plan(
     while head not in DISTRIBUTIONS and steps % 2 == 0 and steps >= 2 * _SHORTEST:
         steps //= 2
         widths.append(min(2 * widths[-1], max_width))
-    for w in widths:
-        if w % min(group_width, w):
-            raise ValueError(f"network.group_width {group_width} does not divide the width {w}: use a power of two")
     return channels, steps, widths
-
-
-def _change(before: int, after: int) -> nn.Module:
-    return variance_preserving(Conv1d(before, after, 1, bias=False), gain=1.0) if before != after else nn.Identity()
-
-
-def _blocks(count: int, width: int, expand: int, group_width: int, total: int) -> nn.Sequential:
-    return nn.Sequential(
-        *(
-            Block(width, expand=expand, group_width=group_width, num_blocks=total, conv=Conv1d, kernel=_KERNEL)
-            for _ in range(count)
-        )
-    )
 
 
 class ResNet1dGenerator(Generator):
@@ -70,12 +52,12 @@ class ResNet1dGenerator(Generator):
         num_classes: int = 0,
     ):
         super().__init__(z_dim, num_classes)
-        channels, self.steps, widths = _plan(sample_shape, width, max_width, group_width, head)
+        channels, self.steps, widths = _plan(sample_shape, width, max_width, head)
         widths = widths[::-1]
         total = blocks * len(widths)
         self.base = variance_preserving(nn.Linear(self.code_dim, widths[0] * self.steps), gain=1.0)
-        self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
-        self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
+        self.change = nn.ModuleList(change_of_width(a, b, Conv1d) for a, b in pairwise(widths))
+        self.stages = nn.ModuleList(blocks_at(blocks, w, expand, group_width, total, Conv1d, _KERNEL) for w in widths)
         self.out = variance_preserving(nn.Conv1d(widths[-1], channels, 1), gain=1.0)
 
     def synthesize(self, code: Tensor) -> Tensor:
@@ -100,14 +82,14 @@ class ResNet1dDiscriminator(Discriminator):
         head: str = "identity",
         num_classes: int = 0,
     ):
-        channels, steps, widths = _plan(sample_shape, width, max_width, group_width, head)
+        channels, steps, widths = _plan(sample_shape, width, max_width, head)
         super().__init__(widths[-1], num_classes)
         total = blocks * len(widths)
         # One-hot columns have one one, and other samples' channels numbers of about one each.
         self.unit = math.sqrt(channels) if head in DISTRIBUTIONS else 1.0
         self.stem = variance_preserving(Conv1d(channels, widths[0], 1, bias=False), gain=1.0)
-        self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
-        self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
+        self.stages = nn.ModuleList(blocks_at(blocks, w, expand, group_width, total, Conv1d, _KERNEL) for w in widths)
+        self.change = nn.ModuleList(change_of_width(a, b, Conv1d) for a, b in pairwise(widths))
         self.read = variance_preserving(nn.Linear(widths[-1] * steps, widths[-1]))
 
     def features(self, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ragdist.networks import stft
 from ragdist.networks.base import Discriminator, Generator, leaky, lengths, variance_preserving
 from ragdist.networks.conv import Conv1d
-from ragdist.networks.resnet import Block, double
+from ragdist.networks.resnet import blocks_at, change_of_width, double
 
 _SHORTEST = 4  # frames at which G begins, and D ends
 _FRAMES = 64  # of a clip, where the window is chosen by its length
@@ -42,21 +42,6 @@ def _plan(sample_shape: tuple[int, ...], width: int, max_width: int, window: int
     return channels, window, [min(width << i, max_width) for i in range(halvings + 1)]
 
 
-def _change(before: int, after: int) -> nn.Module:
-    return variance_preserving(Conv1d(before, after, 1, bias=False), gain=1.0) if before != after else nn.Identity()
-
-
-def _blocks(count: int, width: int, expand: int, group_width: int, total: int) -> nn.Sequential:
-    if width % min(group_width, width):
-        raise ValueError(f"network.group_width {group_width} does not divide the width {width}: use a power of two")
-    return nn.Sequential(
-        *(
-            Block(width, expand=expand, group_width=group_width, num_blocks=total, conv=Conv1d, kernel=_KERNEL)
-            for _ in range(count)
-        )
-    )
-
-
 class SpectralGenerator(Generator):
     """From 4 frames, doubled to all of them, to magnitudes and phases, and an inverse Fourier transform."""
 
@@ -78,8 +63,8 @@ class SpectralGenerator(Generator):
         widths = widths[::-1]
         total = blocks * len(widths)
         self.base = variance_preserving(nn.Linear(self.code_dim, widths[0] * _SHORTEST), gain=1.0)
-        self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
-        self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
+        self.change = nn.ModuleList(change_of_width(a, b, Conv1d) for a, b in pairwise(widths))
+        self.stages = nn.ModuleList(blocks_at(blocks, w, expand, group_width, total, Conv1d, _KERNEL) for w in widths)
         bins = self.window // 2 + 1
         self.out = variance_preserving(nn.Conv1d(widths[-1], 2 * bins * self.channels, 1), gain=1.0)
 
@@ -117,8 +102,8 @@ class SpectralDiscriminator(Discriminator):
         self.of_waveform = variance_preserving(
             Conv1d(channels * self.hop, widths[0], 3, padding=1, bias=False), gain=math.sqrt(0.5)
         )
-        self.stages = nn.ModuleList(_blocks(blocks, w, expand, group_width, total) for w in widths)
-        self.change = nn.ModuleList(_change(a, b) for a, b in pairwise(widths))
+        self.stages = nn.ModuleList(blocks_at(blocks, w, expand, group_width, total, Conv1d, _KERNEL) for w in widths)
+        self.change = nn.ModuleList(change_of_width(a, b, Conv1d) for a, b in pairwise(widths))
         self.read = variance_preserving(Conv1d(widths[-1], widths[-1], _SHORTEST, groups=widths[-1]), gain=1.0)
 
     def features(self, x: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def _kind(name: str, options: ShardOptions) -> tuple[str, str]:
         return "folder", name
     if path.is_file():
         kind = _ENDINGS.get(path.suffix.lower(), "archive")
-        lists_files = kind == "listing" and (options.modality != "text" and listing.names_files(path))
+        lists_files = kind == "listing" and not options.modality and listing.names_files(path)
         if single.modality_of(path, options.modality) and not lists_files and kind != "arrays":
             kind = "single"
         return kind, name

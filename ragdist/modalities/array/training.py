@@ -5,8 +5,6 @@ Functions without a docstring are those of `modalities.base.Training`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,10 +12,8 @@ from torch import Tensor
 from ragdist.modalities import rows
 from ragdist.modalities.array import foreign, making
 from ragdist.modalities.base import Form
+from ragdist.modalities.untransformed import check_transforms, draws, transform  # noqa: F401 - of this face
 from ragdist.objective.relative import flatten
-
-if TYPE_CHECKING:
-    from ragdist.config.run import DataOptions
 
 head = "identity"
 families = ("resnet1d", "mlp")
@@ -58,20 +54,6 @@ def _channels(samples: Tensor, form: Form) -> tuple[Tensor, Tensor]:
     """Shift and scale of each channel, to be broadcast over samples [b, C, ...]."""
     shape = (1, -1, *(1 for _ in form.shape[1:]))
     return tuple(samples.new_tensor(form.spec[key], dtype=torch.float32).view(shape) for key in ("shift", "scale"))
-
-
-def check_transforms(options: DataOptions, form: Form) -> str:
-    if options.flip or options.crop_padding:
-        return "--data.flip and --data.crop_padding are for images: leave them out"
-    return ""
-
-
-def draws(options: DataOptions) -> int:
-    return 0
-
-
-def transform(samples: Tensor, uniform: np.ndarray, options: Any) -> Tensor:
-    return samples
 
 
 def points(samples: Tensor, pool: int) -> Tensor:

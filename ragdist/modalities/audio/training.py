@@ -5,18 +5,13 @@ Functions without a docstring are those of `modalities.base.Training`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from ragdist.modalities.audio import decoding
 from ragdist.modalities.base import Form
+from ragdist.modalities.untransformed import check_transforms, draws, transform  # noqa: F401 - of this face
 from ragdist.networks import stft
-
-if TYPE_CHECKING:
-    from ragdist.config.run import DataOptions
 
 head = "tanh"
 families = ("spectral", "wavegan", "mlp")
@@ -46,20 +41,6 @@ def to_network(samples: Tensor, form: Form) -> Tensor:
 
 def from_network(samples: Tensor, form: Form) -> Tensor:
     return samples.detach().float().mul(_FULL).round().clamp(-_FULL, _FULL - 1).short()
-
-
-def check_transforms(options: DataOptions, form: Form) -> str:
-    if options.flip or options.crop_padding:
-        return "--data.flip and --data.crop_padding are for images: leave them out"
-    return ""
-
-
-def draws(options: DataOptions) -> int:
-    return 0
-
-
-def transform(samples: Tensor, uniform: np.ndarray, options: Any) -> Tensor:
-    return samples
 
 
 def points(samples: Tensor, pool: int) -> Tensor:

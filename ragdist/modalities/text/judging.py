@@ -21,7 +21,8 @@ from ragdist.modalities.base import Form, Interpolation, Statistic
 from ragdist.modalities.text import listing, reading
 from ragdist.modalities.text.classified import SEES, classified, vary  # noqa: F401 - they are of this face
 from ragdist.modalities.text.picture import tiles
-from ragdist.modalities.text.strings import UNKNOWN, marks, one_line, shown, strings
+from ragdist.modalities.text.strings import marks, one_line, shown, strings
+from ragdist.modalities.text.vocabulary import UNKNOWN
 from ragdist.storage.files import write_whole
 
 features = ("ngrams", "classifier")

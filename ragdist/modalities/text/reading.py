@@ -6,6 +6,7 @@ import json
 
 from ragdist.modalities.base import Form
 from ragdist.modalities.text import making
+from ragdist.modalities.text.document import decoded
 from ragdist.modalities.text.placing import CUT, UNKNOWN_NOTE, place
 from ragdist.modalities.text.strings import marks, whole
 from ragdist.tools.errors import UserError
@@ -17,14 +18,14 @@ def lines(file: bytes, form: Form) -> list[bytes]:
         endings = marks(form)
     except UserError:  # these data have the marks as characters
         endings = {}
-    found = _decoded(file.removeprefix(b"\xef\xbb\xbf")).split("\n")
+    found = decoded(file).split("\n")
     return [whole(line.removesuffix("\r"), endings).encode() for line in found if line.strip()]
 
 
 def objects(file: bytes, form: Form) -> list[bytes]:
     """The texts of a file of JSON lines, each an object with the key "text"."""
     found = []
-    for number, line in enumerate(_decoded(file).splitlines(), 1):
+    for number, line in enumerate(decoded(file).splitlines(), 1):
         try:
             found.append(json.loads(line)["text"].encode())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -36,13 +37,6 @@ def payload(file: bytes, form: Form) -> tuple[bytes, tuple[str, ...]]:
     """A text as token numbers, cut or padded to the form's length, and what was done to it."""
     if making.row_type(form) is None:  # members of others' shards are texts themselves
         return file, ()
-    row, notes = place(_decoded(file), form)
+    row, notes = place(decoded(file), form)
     said = {CUT: f"cut to {form.shape[0]} tokens", UNKNOWN_NOTE: "with characters that the data do not have"}
     return row.tobytes(), tuple(said[note] for note in notes if note in said)
-
-
-def _decoded(file: bytes) -> str:
-    try:
-        return file.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError("it is no UTF-8") from error

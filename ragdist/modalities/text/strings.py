@@ -8,9 +8,8 @@ import numpy as np
 
 from ragdist.modalities.base import Form
 from ragdist.modalities.text.ngrams import END
+from ragdist.modalities.text.vocabulary import UNKNOWN
 from ragdist.tools.errors import UserError
-
-UNKNOWN = "\ufffd"
 
 # Characters that end a line, and what stands for them on one: RETURN SYMBOL and SYMBOL FOR CARRIAGE RETURN.
 _MARKS = {"\n": "\u23ce", "\r": "\u240d"}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,10 +18,8 @@ from ragdist.modalities.base import Form
 from ragdist.modalities.text import foreign
 from ragdist.modalities.text.placing import place
 from ragdist.modalities.text.vocabulary import row_type
+from ragdist.modalities.untransformed import check_transforms, draws, transform  # noqa: F401 - of this face
 from ragdist.tools import noise
-
-if TYPE_CHECKING:
-    from ragdist.config.run import DataOptions
 
 head = "straight_through"
 families = ("resnet1d", "mlp")
@@ -60,20 +57,6 @@ def to_network(samples: Tensor, form: Form) -> Tensor:
 
 def from_network(samples: Tensor, form: Form) -> Tensor:
     return samples.argmax(1).to(torch.uint8 if row_type(len(form.spec["tokens"])) == np.uint8 else torch.int16)
-
-
-def check_transforms(options: DataOptions, form: Form) -> str:
-    if options.flip or options.crop_padding:
-        return "--data.flip and --data.crop_padding are for images: leave them out"
-    return ""
-
-
-def draws(options: DataOptions) -> int:
-    return 0
-
-
-def transform(samples: Tensor, uniform: np.ndarray, options: Any) -> Tensor:
-    return samples
 
 
 def points(samples: Tensor, pool: int) -> Tensor:
