@@ -59,6 +59,20 @@ def test_weights_do_not_depend_on_what_was_built_before(family):
     assert set(discriminator.state_dict()) == {name for name, _ in discriminator.named_parameters()}
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("classes", [0, 5])
+def test_a_latents_first_number_chooses_a_code(family, classes):
+    """All codes alike often; latents of one code, and no others, see its embedding."""
+    generator = build_generator(options(family, codes=4), small(family), classes)
+    numbers = torch.tensor([-9.0, -0.7, -0.6, -0.1, 0.1, 0.6, 0.7, 9.0])  # a normal number's quartiles are at 0.674
+    z = torch.cat([numbers[:, None], torch.zeros(8, 7)], 1)
+    labels = torch.zeros(8, dtype=torch.int64) if classes else None
+    code = generator.code(z, labels)
+    assert code.shape == (8, generator.code_dim) == (8, 8 * (3 if classes else 2))
+    assert torch.equal(code[:, -8:], generator.codes.weight[[0, 0, 1, 1, 2, 2, 3, 3]])
+    assert generator(z, labels).shape == (8, *small(family))
+
+
 @pytest.mark.parametrize("shape", [(7,), (2, 50), (1, 12, 20)])
 def test_mlp_takes_any_sample_shape(shape):
     fake = build_generator(options("mlp"), shape, 0)(torch.randn(3, 8))

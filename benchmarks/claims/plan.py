@@ -87,10 +87,11 @@ _PHOTOGRAPHS = {"network.family": "dcgan", "network.g_width": 32, "network.d_wid
 _SPEECH = _preset("speech")
 _TEXT = _preset("text")
 _SPOKEN = tuple(("relativistic", variant) for variant in (NONE, DEFAULT, "cover, in D's features"))
-# A continuous generator takes long to be sharp between routes; the penalties are weak, as in the plane.
-_ROUTES = {"network.family": "mlp", "network.z_dim": 32, "network.g_width": 256, "network.d_width": 256,
+# A continuous generator passes between routes, which a discrete latent spares; the penalties are weak, as in the plane.
+_ROUTES = {"network.family": "mlp", "network.z_dim": 32, "network.codes": 160, "network.g_width": 256,
+           "network.d_width": 256, "batch_size": 128,
            "objective.group": 64, "objective.r1": 0.01, "objective.r2": 0.01, "optim.g_lr": 1e-3, "optim.d_lr": 1e-3,
-           "optim.lr_schedule": "linear", "optim.lr_samples": 512_000, "optim.ema_samples": 10_000}  # fmt: skip
+           "optim.lr_schedule": "linear", "optim.lr_samples": 1_024_000, "optim.ema_samples": 10_000}  # fmt: skip
 _ROUTES_CELLS = (("relativistic", NONE), ("relativistic", DEFAULT))
 
 STUDIES = {

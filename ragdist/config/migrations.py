@@ -168,6 +168,7 @@ OPTIONS = Table(
         Renamed("0.2.0", "optim.ema_images", "optim.ema_samples"),
         Added("0.3.0", "network.window", 0),
         Added("0.3.0", "network.head", ""),
+        Added("0.3.0", "network.codes", 0),
     )
 )
 

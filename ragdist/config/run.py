@@ -73,6 +73,8 @@ class NetworkOptions:
     """hidden layers (mlp)"""
     head: str = ""
     """what makes samples of G's last layer: tanh, identity, softmax, straight_through; empty: what suits the data"""
+    codes: int = option(0, at_least=0)
+    """values of a discrete latent beside z, for data of separate kinds, between which a continuous G passes; 0: none"""
     labels: bool = common(False)
     """condition G and D on the labels of the data"""
 

@@ -13,20 +13,26 @@ class Generator(nn.Module):
     """G: latents z [B, z_dim] float32, labels [B] int64 or None -> samples [B, *sample_shape], float32.
 
     ``head`` makes samples of what the last layer gives; it is the modality's.
+
+    With ``codes`` the latent's first number chooses one of so many codes, all alike often: a latent with a discrete
+    part (as ClusterGAN's, Mukherjee et al. 2019). A continuous G passes between kinds of samples; this one jumps.
     """
 
-    def __init__(self, z_dim: int, num_classes: int = 0):
+    def __init__(self, z_dim: int, num_classes: int = 0, codes: int = 0):
         super().__init__()
         self.z_dim = z_dim
         self.num_classes = num_classes
         self.head = tanh
         # A label is a second latent, of the same length and scale.
         self.embed = nn.Embedding(num_classes, z_dim) if num_classes else None
+        self.codes = nn.Embedding(codes, z_dim) if codes else None
+        if self.codes is not None:
+            nn.init.normal_(self.codes.weight, std=2.0)  # apart from the beginning
 
     @property
     def code_dim(self) -> int:
-        """The length of a code: the latent, and the label's embedding behind it."""
-        return self.z_dim * (2 if self.num_classes else 1)
+        """The length of a code: the latent, behind it the label's embedding and that of the discrete code."""
+        return self.z_dim * (1 + (self.embed is not None) + (self.codes is not None))
 
     def synthesize(self, code: Tensor) -> Tensor:
         """Codes [B, code_dim] -> samples before the head. A family implements this."""
@@ -34,10 +40,15 @@ class Generator(nn.Module):
 
     def code(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """The code of latents and labels: [B, code_dim]."""
-        if self.embed is None:
-            return z
-        assert labels is not None, "this generator was built with labels"
-        return torch.cat([z, self.embed(labels)], 1)
+        parts = [z]
+        if self.embed is not None:
+            assert labels is not None, "this generator was built with labels"
+            parts.append(self.embed(labels))
+        if self.codes is not None:
+            share = (1 + torch.erf(z[:, 0].float() / math.sqrt(2))) / 2  # of all latents, that are below: uniform
+            number = (share * self.codes.num_embeddings).long()
+            parts.append(self.codes(number.clamp(max=self.codes.num_embeddings - 1)))
+        return torch.cat(parts, 1)
 
     def render(self, code: Tensor) -> Tensor:
         """Codes [B, code_dim] -> samples, float32."""

@@ -8,7 +8,7 @@ from ragdist.networks import FAMILIES, HEADS
 from ragdist.networks.base import Discriminator, Generator
 
 # What of network.* a network may take; each takes those that its __init__ names.
-_SHARED = ("z_dim", "max_width", "blocks", "depth", "expand", "group_width", "window", "head")
+_SHARED = ("z_dim", "max_width", "blocks", "depth", "expand", "group_width", "window", "head", "codes")
 
 
 def _build(kind: type, sample_shape, options: dict, width: int, num_classes: int):
@@ -41,6 +41,8 @@ def build_generator(options: dict, sample_shape, num_classes: int, *, seed: int 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2 * seed)
         kind = FAMILIES[options["family"]][0]
+        if options.get("codes") and "codes" not in inspect.signature(kind.__init__).parameters:
+            raise ValueError(f"network.family '{options['family']}' takes no network.codes: leave it out")
         network = _build(kind, sample_shape, options, options["g_width"], num_classes)
     network.head = HEADS[options["head"]]
     return network.to(memory_format=torch.channels_last)

@@ -28,8 +28,8 @@ def normalize(x: Tensor) -> Tensor:
 class DCGANGenerator(Generator):
     """A linear layer to 4x4, then a transposed convolution for each doubling of the size."""
 
-    def __init__(self, sample_shape, *, z_dim: int, width: int, max_width: int, num_classes: int = 0):
-        super().__init__(z_dim, num_classes)
+    def __init__(self, sample_shape, *, z_dim: int, width: int, max_width: int, num_classes: int = 0, codes: int = 0):
+        super().__init__(z_dim, num_classes, codes)
         channels, doublings = stages(sample_shape, "dcgan")
         widths = _widths(width, doublings, max_width)[::-1]
         self.base = variance_preserving(nn.Linear(self.code_dim, widths[0] * 16))

@@ -23,8 +23,10 @@ def _layers(widths: list[int]) -> nn.Sequential:
 class MLPGenerator(Generator):
     """``depth`` hidden layers, each twice as wide as the one before, the last ``width`` wide."""
 
-    def __init__(self, sample_shape: tuple[int, ...], *, z_dim: int, width: int, depth: int, num_classes: int = 0):
-        super().__init__(z_dim, num_classes)
+    def __init__(
+        self, sample_shape: tuple[int, ...], *, z_dim: int, width: int, depth: int, num_classes: int = 0, codes: int = 0
+    ):
+        super().__init__(z_dim, num_classes, codes)
         self.sample_shape = tuple(sample_shape)
         widths = [max(width >> i, 1) for i in reversed(range(depth))]
         self.body = _layers([self.code_dim, *widths])

@@ -128,8 +128,9 @@ class ResNetGenerator(Generator):
         expand: int,
         group_width: int,
         num_classes: int = 0,
+        codes: int = 0,
     ):
-        super().__init__(z_dim, num_classes)
+        super().__init__(z_dim, num_classes, codes)
         channels, widths = _plan(sample_shape, width, max_width)
         widths = widths[::-1]
         total = blocks * len(widths)

@@ -50,8 +50,9 @@ class ResNet1dGenerator(Generator):
         group_width: int,
         head: str = "identity",
         num_classes: int = 0,
+        codes: int = 0,
     ):
-        super().__init__(z_dim, num_classes)
+        super().__init__(z_dim, num_classes, codes)
         channels, self.steps, widths = _plan(sample_shape, width, max_width, head)
         widths = widths[::-1]
         total = blocks * len(widths)

@@ -57,8 +57,9 @@ class SpectralGenerator(Generator):
         group_width: int,
         window: int,
         num_classes: int = 0,
+        codes: int = 0,
     ):
-        super().__init__(z_dim, num_classes)
+        super().__init__(z_dim, num_classes, codes)
         self.channels, self.window, widths = _plan(sample_shape, width, max_width, window)
         widths = widths[::-1]
         total = blocks * len(widths)

@@ -27,8 +27,8 @@ def _plan(sample_shape: tuple[int, ...], width: int, max_width: int) -> tuple[in
 class WaveGANGenerator(Generator):
     """A linear layer to 16 steps (or 32), then a transposed convolution for each quadrupling of the length."""
 
-    def __init__(self, sample_shape, *, z_dim: int, width: int, max_width: int, num_classes: int = 0):
-        super().__init__(z_dim, num_classes)
+    def __init__(self, sample_shape, *, z_dim: int, width: int, max_width: int, num_classes: int = 0, codes: int = 0):
+        super().__init__(z_dim, num_classes, codes)
         channels, self.steps, widths = _plan(sample_shape, width, max_width)
         widths = widths[::-1]
         self.base = variance_preserving(nn.Linear(self.code_dim, widths[0] * self.steps))
