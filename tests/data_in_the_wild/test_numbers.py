@@ -36,6 +36,22 @@ def text(content: str, encoding: str = "utf-8") -> Callable[[Path], Path]:
     return make
 
 
+def files(**arrays: np.ndarray | bytes) -> Callable[[Path], Path]:
+    """Writes a folder of .npy files, in sub-folders where a name has two underscores."""
+
+    def make(folder: Path) -> Path:
+        for name, array in arrays.items():
+            path = folder / f"{name.replace('__', '/')}.npy"
+            path.parent.mkdir(exist_ok=True)
+            if isinstance(array, bytes):
+                path.write_bytes(array)
+            else:
+                np.save(path, array)
+        return folder
+
+    return make
+
+
 def shard(*rows: np.ndarray) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         files = []
@@ -93,6 +109,15 @@ CASES = [
     Case("an empty table", text("x,y\n"), refused="holds no rows of numbers", options=NUMBERS),
     Case("a cell without an end", text("1,2\n" + "3" * 200_000), refused="is no table of numbers", options=NUMBERS),
     Case("no text", text("x", "utf-16"), refused="no text in UTF-8", options=NUMBERS),
+    # Files of an array each.
+    Case("a folder of arrays", files(a=normal(2, 8), b=np.asfortranarray(normal(2, 8)), c=normal(2, 8).astype(">f4")),
+         {None: 3}, shape=(2, 8), says=["rounded to float32: 2 of 3"]),
+    Case("arrays in class folders", files(walk__0=normal(2, 8), run__0=normal(2, 8), run__1=normal(2, 8)), {"run": 2, "walk": 1}),
+    Case("vectors, a file each", files(a=normal(7), b=normal(7)), {None: 2}, shape=(7,), options=NUMBERS),
+    Case("a folder with a file of another shape", files(a=normal(2, 8), b=normal(2, 9)), refused="arrays of different shapes"),
+    Case("a folder with a file that is none", files(a=normal(2, 8), b=b"no"), refused="b.npy .*it is no .npy file"),
+    Case("a folder with such files, left out", files(a=normal(2, 8), b=b"no", c=holed(np.nan)[3], d=np.array(["x"])), {None: 1},
+         options=("--bad=skip",), says=["skipped 3 arrays"]),
     # Shards of others.
     Case("a shard of .npy files", shard(normal(2, 8), normal(2, 8), normal(2, 8)[::-1]), {None: 3}, shape=(2, 8), index=True,
          says=["rounded to float32: 3 of 3"]),
