@@ -185,7 +185,7 @@ def test_a_file_of_lines_is_judged_and_by_held_out_texts(place, tmp_path):
     assert json.loads((tmp_path / "both/evaluation.json").read_text())["judged"]["held"] == 44
     (folder / "more.jsonl").write_text('{"line": "lu se"}\n')
     assert 'line 1 is no JSON object with a string "text"' in refused_here(judge, folder, *words)
-    source.write_bytes(b"\xff\xfe")
+    source.write_bytes(b"\xe9\n")
     assert "it is no text in UTF-8" in refused_here(judge, source, *words)
     source.write_text("\n\n")
     assert refused_here(judge, source, *words) == f"{source} holds no texts"
