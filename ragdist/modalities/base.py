@@ -150,6 +150,7 @@ class Making(Protocol):
     #     that can be read, in the source's order. Raises ValueError about the item of which it was last given: this
     #     ends the command, or with --bad skip `fit` is called anew without it, which takes long where there are many.
     #     So it should pass over what is bad: `encode` refuses it, and then it is named.
+    # remarks(options) -> lines for the summary about what was learned, or left out.
 
     # index_fit(payloads, options) -> options that say what was learned, too, for `describe`: the same for members of
     #     others' shards, given as bytes, a new pass each time; it passes over those that are no samples.

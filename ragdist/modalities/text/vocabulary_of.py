@@ -40,7 +40,8 @@ def learn(texts: Callable[[], Iterable[str]], counts: Counter[str], option: str,
         UserError: the option is wrong, or leaves no room for groups.
     """
     kind, size = asked(option)
-    kept = vocabulary.most_frequent(counts, size if kind == "chars" else _CHARACTERS)
+    able = counts if kind == "chars" else Counter({one: counts[one] for one in counts if byte_pairs.is_character(one)})
+    kept = vocabulary.most_frequent(able, size if kind == "chars" else _CHARACTERS)
     special = vocabulary.special(counts, kept, padded=padded or kind == "bpe")
     if kind == "chars":
         return Vocabulary((*special, *kept))
