@@ -176,6 +176,7 @@ def test_a_file_of_lines_is_judged_and_by_held_out_texts(place, tmp_path):
     notes = "\n".join(content["notes"])
     assert f"cut to {T} tokens: 1 of 43 samples" in notes
     assert "with characters that the data do not have: 1 of 43 samples" in notes
+    assert "blank lines, left out: 1; whether they are empty texts" in notes
     assert "43 texts" in (tmp_path / "out/evaluation.html").read_text()
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -189,6 +190,12 @@ def test_a_file_of_lines_is_judged_and_by_held_out_texts(place, tmp_path):
     assert "it is no text in UTF-8" in refused_here(judge, source, *words)
     source.write_text("\n\n")
     assert refused_here(judge, source, *words) == f"{source} holds no texts"
+
+
+def test_any_character_but_a_line_feed_may_stand_in_a_line_of_json():
+    form = Form((4,), {"tokens": ["", "\x85", "\u2028", "a", "\x0c"]})
+    content = '{"text": "a\x85a"}\r\n{"text": "\u2028"}\n\n{"text": ""}\n'
+    assert reading.objects(content.encode(), form) == ["a\x85a".encode(), "\u2028".encode(), b""]
 
 
 def test_a_classifier_of_texts_names_the_class_that_was_asked_for(place, tmp_path):

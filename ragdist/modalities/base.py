@@ -349,7 +349,8 @@ class Judging(Protocol):
     #
     # show(samples, form) -> samples as lines of text.
     # several: ending, with the dot, -> function of the content of a file with that ending, which holds any number of
-    #     samples, and of a form: the contents of a file for each, for `brought`. Raises ValueError where it holds none.
+    #     samples, and of a form: the contents of a file for each, for `brought`, and None for each blank line, which is
+    #     counted and left out. Raises ValueError where it holds none.
     # html_pairs(samples, others, form) -> each sample beside another one inside of a page, with what differs marked.
 
     def classified(self, samples: Tensor, form: Form) -> Tensor:
