@@ -145,6 +145,21 @@ def test_generated_columns_are_distributions_with_the_gradient_of_the_softmax(he
     assert torch.allclose(found, soft)
 
 
+def test_a_head_that_makes_no_distributions_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("abc\nabd\n" * 20)
+    shards.main([str(tmp_path / "a.txt"), str(tmp_path / "data"), "--tokens=4", "--processes=1"])
+    given = [
+        "--config=text",
+        f"--data={tmp_path / 'data'}",
+        f"--out={tmp_path / 'run'}",
+        "--workers=0",
+        "--batch_size=32",
+    ]
+    for head in ("tanh", "identity"):
+        with pytest.raises(UserError, match=f"--network.head {head}: .* give softmax or straight_through"):
+            train.main([*given, f"--network.head={head}"])
+
+
 def test_texts_are_made_at_their_full_length_and_signals_from_a_few_steps():
     text, signal = (build_generator(NETWORK, (6, 32), 0, head=head) for head in ("straight_through", "identity"))
     assert (text.steps, signal.steps) == (32, 8)
@@ -268,5 +283,4 @@ def test_a_file_that_changed_after_its_alphabet_was_learned_is_no_sample(options
         pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
     fitted = making.fit([Document("abc\nabc")], TextOptions(tokens=3, **options))
     with pytest.raises(ValueError, match="it was changed meanwhile"):
-        for part in (0, 1):
-            making.encode(Document(then), fitted, part)
+        [making.encode(Document(then), fitted, part) for part in (0, 1)]

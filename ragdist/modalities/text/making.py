@@ -135,7 +135,8 @@ def encode(item: bytes | str | BinaryIO | Document, options: Fitted, part: int =
 
 
 def _window(document: Document, options: Fitted, part: int) -> tuple[str, list[int], bool]:
-    """What a window begins with, where that is asked for; its tokens' numbers; whether it is the last, before a rest."""
+    """The text from a window on, needed for unknown tokens alone; its tokens' numbers; whether it is the last before a
+    rest."""
     learned, length = options.learned, options.tokens
     start, stop = part * length, (part + 1) * length
     if learned.merges:

@@ -37,8 +37,7 @@ def place(text: str, form: Form) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def has_unknown(vocabulary: Vocabulary, numbers: Sequence[int], text: str) -> bool:
-    """Whether numbers, of the tokens that a text begins with, have one of an unknown character. U+FFFD may be a known one.
-    """
+    """Whether the numbers of a text's first tokens have one of an unknown character; U+FFFD may be a known one."""
     if vocabulary.unknown not in numbers:
         return False
     return vocabulary.unknown < 0 or vocabulary.lacks(text[: len(vocabulary.text(numbers))])
