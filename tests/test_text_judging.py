@@ -291,3 +291,13 @@ def test_features_tell_chains_of_low_orders_from_texts_best():
     assert all(one > 1.1 * other for one, other in pairwise(distances)), distances
     assert torch.equal(*(extractor(torch.ones(2, 2 * T, dtype=dtype))[0] for dtype in (torch.uint8, torch.int16)))
     assert NGramFeatures(Form((1,), {"tokens": alphabet}))(torch.ones(2, 1))[0].isfinite().all()
+
+
+def test_held_out_texts_of_another_alphabet_are_told_how_to_be_made(place, tmp_path):
+    (tmp_path / "a.txt").write_text("zz\nxx\n")
+    command("ragdist.shards", "a.txt", "held", f"--tokens={T}", cwd=tmp_path)
+    words = [*FEW, f"--data={place / 'data'}", f"--cache={tmp_path}", f"--out={tmp_path / 'out'}"]
+    held = tmp_path / "held"
+    assert refused_here(judge, place / "run", *words, f"--held_out={held}") == (
+        f"--held_out {held} has other tokens than the training data: make them with --vocabulary of:{place / 'data'}"
+    )

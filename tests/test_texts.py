@@ -282,5 +282,21 @@ def test_a_file_that_changed_after_its_alphabet_was_learned_is_no_sample(options
     if options.get("vocabulary") == "bpe:20":
         pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
     fitted = making.fit([Document("abc\nabc")], TextOptions(tokens=3, **options))
-    with pytest.raises(ValueError, match="it was changed meanwhile"):
+    with pytest.raises(ValueError, match="it was changed meanwhile, after all were looked at"):
         [making.encode(Document(then), fitted, part) for part in (0, 1)]
+
+
+@pytest.mark.parametrize("how", ["chars", "bpe:12"])
+def test_held_out_texts_take_the_vocabulary_of_others(tmp_path, capsys, how):
+    if how != "chars":
+        pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
+    written(b"abcab\nabdab\nab\n", tmp_path, capsys, "--tokens=5", f"--vocabulary={how}")
+    (tmp_path / "out").rename(tmp_path / "data")
+    words = ("--tokens=5", f"--vocabulary=of:{tmp_path / 'data'}")
+    with pytest.raises(UserError, match="text 2 cannot be read .*it has characters that the vocabulary lacks.: remove"):
+        written(b"dcba\nabz\n", tmp_path, capsys, *words)
+    assert "1 samples" in written(b"dcba\nabz\n", tmp_path, capsys, *words, "--bad=skip")
+    assert index_file.load(tmp_path / "out").form == index_file.load(tmp_path / "data").form
+    for wrong in ("of:", "of:nowhere"):
+        with pytest.raises(UserError, match=f"--vocabulary {wrong}"):
+            written(b"a\n", tmp_path, capsys, f"--vocabulary={wrong}", "--overwrite")

@@ -122,6 +122,8 @@ class Making(Protocol):
     begin: str  # options that `ragdist.train` may begin with: "--config cifar10"
     begin_unlabelled: str = ""  # those for data without labels, where they differ
 
+    make_alike: str = ""  # option of `ragdist.shards` for data like others, which stand for {}
+
     def begin_with(self, form: Form) -> str:
         """Options that these need, for samples of this form, beside them: " --network.family mlp"."""
         return ""

@@ -24,7 +24,7 @@ from ragdist.modalities.text.vocabulary import PAD, Vocabulary
 from ragdist.modalities.text.vocabulary_of import asked, learn
 
 REST = "before a rest of a file that fills no window, left out"
-_CHANGED = "it is no longer what it was when the alphabet was learned: it was changed meanwhile"
+_CHANGED = "it was changed meanwhile, after all were looked at"
 
 unit, units = "text", "texts"
 payload = ("txt",)
@@ -35,6 +35,7 @@ spec = frozenset(("tokens", "merges", "payload"))
 decoding = {"payload": ""}  # txt: of others' shards; else rows of numbers
 options = TextOptions
 begin = "--config text"
+make_alike = "--vocabulary of:{}"
 reading = nullcontext
 depends = {"unicodedata": unicodedata.unidata_version}  # of normalizing
 index_options = TextIndexOptions
@@ -118,13 +119,16 @@ def encode(item: bytes | str | BinaryIO | Document, options: Fitted, part: int =
         notes += [REST] if rest else []
     else:
         if part >= len(texts := _texts(item, options)):
-            raise ValueError(_CHANGED)
+            raise ValueError(f"it has {len(texts):,} texts; {_CHANGED}")
         text, numbers = texts[part], learned.encode(texts[part])
     if len(numbers) > length:
         numbers = numbers[:length]
         notes.append(CUT)
-    if -1 in numbers or not numbers or (len(numbers) < length and PAD not in learned.tokens[:1]):
-        raise ValueError(_CHANGED)
+    why = "" if asked(options.vocabulary)[0] == "of" else f"; {_CHANGED}"
+    if -1 in numbers:
+        raise ValueError(f"it has characters that the vocabulary lacks{why}")
+    if len(numbers) < length and PAD not in learned.tokens[:1]:
+        raise ValueError(f"it has {len(numbers)} of {length} tokens, and none is there that pads{why}")
     if has_unknown(learned, numbers, text):
         notes.append(UNKNOWN_NOTE)
     if len(numbers) < length:
