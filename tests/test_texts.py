@@ -293,7 +293,9 @@ def test_held_out_texts_take_the_vocabulary_of_others(tmp_path, capsys, how):
     written(b"abcab\nabdab\nab\n", tmp_path, capsys, "--tokens=5", f"--vocabulary={how}")
     (tmp_path / "out").rename(tmp_path / "data")
     words = ("--tokens=5", f"--vocabulary=of:{tmp_path / 'data'}")
-    with pytest.raises(UserError, match="text 2 cannot be read .*it has characters that the vocabulary lacks.: remove"):
+    with pytest.raises(
+        UserError, match=r"text 2 cannot be read .*it has characters that the vocabulary lacks.: remove"
+    ):
         written(b"dcba\nabz\n", tmp_path, capsys, *words)
     assert "1 samples" in written(b"dcba\nabz\n", tmp_path, capsys, *words, "--bad=skip")
     assert index_file.load(tmp_path / "out").form == index_file.load(tmp_path / "data").form
