@@ -301,3 +301,13 @@ def test_held_out_texts_of_another_alphabet_are_told_how_to_be_made(place, tmp_p
     assert refused_here(judge, place / "run", *words, f"--held_out={held}") == (
         f"--held_out {held} has other tokens than the training data: make them with --vocabulary of:{place / 'data'}"
     )
+
+
+@pytest.mark.parametrize(("tokens", "name"), [
+    (["", "a", "b"], "with unknown characters"), (["", "\ufffd", "a"], "with unknown characters"), (["\ufffd", "a"], "with unknown characters"),
+    (["a", "\ufffd"], "with U+FFFD"), (["", "a", "\ufffd"], "with U+FFFD"),
+])  # fmt: skip
+def test_statistics_call_a_replacement_character_of_the_data_so(tokens, name):
+    form, rows = Form((2,), {"tokens": tokens}), torch.tensor([[0, 1]], dtype=torch.uint8)
+    found = {statistic.name: statistic.values for statistic in judging.statistics([], rows, form)}
+    assert found[name] == ["\ufffd" in tokens[:2]]
