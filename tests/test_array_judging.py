@@ -14,7 +14,7 @@ from ragdist.data.sources import paths as grid_world
 from ragdist.evaluate import main as judge
 from ragdist.generate import main as draw
 from ragdist.metrics.measure import Material, Result
-from ragdist.modalities.array import files, judging, shapes
+from ragdist.modalities.array import files, foreign, judging, shapes
 from ragdist.modalities.array.features import Numbers
 from ragdist.modalities.array.measures import CROSSINGS, ROUTES, TRAJECTORIES
 from ragdist.modalities.array.picture import SIDE
@@ -78,6 +78,25 @@ def test_a_run_is_judged_beside_data_of_another_scale(place, tmp_path):
     assert "data:image/png" in (tmp_path / "a/evaluation.html").read_text()
 
 
+def test_a_measure_that_is_asked_for_says_that_it_finds_nothing(place, tmp_path):
+    words = ["--samples=40", f"--cache={place / 'cache'}", "--device=cpu", f"--data={place / 'data'}"]
+    judge([str(place / "run"), *words, f"--out={tmp_path / 'a'}", "--metrics=crossings,trajectories,routes"])
+    notes = json.loads((tmp_path / "a/evaluation.json").read_text())["notes"]
+    assert notes == [f"--metrics {name}: there is nothing of it in these data" for name in ("crossings", "routes")]
+
+
+def test_a_file_of_many_arrays_is_judged(place, tmp_path):
+    draw([str(place / "run"), "--n=20", f"--out={tmp_path / 'a.npz'}"])
+    words = ["--samples=40", f"--cache={place / 'cache'}", "--device=cpu", f"--data={place / 'data'}"]
+    judge([str(tmp_path / "a.npz"), *words, f"--out={tmp_path / 'a'}"])
+    content = json.loads((tmp_path / "a/evaluation.json").read_text())
+    assert (content["judged"]["files"], content["judged"]["held"]) == (1, 20)
+    np.savez(tmp_path / "two.npz", a=np.ones((2, 2, 16)), b=np.ones(3))
+    assert "holds no arrays: it holds no array 'samples' but a, b" in refused_here(judge, tmp_path / "two.npz", *words)
+    (tmp_path / "two.npz").write_bytes(b"PK")
+    assert "it is no .npz file, or damaged" in refused_here(judge, tmp_path / "two.npz", *words)
+
+
 def test_others_files_are_judged(place, tmp_path):
     (tmp_path / "theirs").mkdir()
     for i, circle in enumerate(circles(40, 2)):
@@ -99,6 +118,22 @@ def test_files_of_others_that_are_no_arrays(tmp_path, array, says):
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(ValueError, match=says):
         files.row_of((tmp_path / "a.npy").read_bytes(), FORM)
+
+
+@pytest.mark.parametrize("shape", ["(True, True)", "(-2, -2)", "(4, -1)"])
+def test_a_header_with_a_shape_that_is_none(shape):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117)
+    numbers = bytes(16 if "-2" in shape else 4)
+    with pytest.raises(ValueError, match="its header says"):
+        foreign.content(b"\x93NUMPY\x01\x00v\x00" + header.encode() + b"\n" + numbers)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["i8", "u8", "i4", "u4"])
+def test_the_largest_whole_numbers_are_rounded(kind):
+    largest = np.iinfo(kind).max
+    assert foreign.rounded(np.array([largest, 1], kind)) == ("rounded to float32",)
+    assert foreign.rounded(np.array([largest // 2 + 1, np.iinfo(kind).min], kind)) == ()
 
 
 def test_shapes_of_a_square():

@@ -16,7 +16,7 @@ from ragdist.data.reader import ShardReader
 from ragdist.data.shard_files import ShardFiles
 from ragdist.data.sources import paths as grid_world
 from ragdist.data.writing.writer import write_shards
-from ragdist.modalities.array import making, paths, training
+from ragdist.modalities.array import channels, making, paths, training
 from ragdist.modalities.array.options import ArrayOptions
 from ragdist.modalities.base import Form
 
@@ -79,6 +79,15 @@ def test_the_pass_over_all_samples_is_sound_far_from_zero():
     channels = making.fit(rows, ArrayOptions()).channels
     assert channels.shift[0] == pytest.approx(rows.astype(np.float64).mean(), abs=1e-6)
     assert channels.scale[0] == pytest.approx(rows.astype(np.float64).std(), rel=1e-9)
+
+
+def test_the_pass_over_large_samples_holds_few_of_them(monkeypatch):
+    monkeypatch.setattr(channels, "_NUMBERS", 64)
+    found, rows = channels.Statistics(), np.random.default_rng(0).normal(size=(9, 1, 17)).astype(np.float32)
+    for row in rows:
+        found.add(row)
+        assert len(found._rows) < 3
+    assert found.channels("deviation").scale[0] == pytest.approx(rows.astype(np.float64).std(), rel=1e-12)
 
 
 def test_a_bad_row_is_named_or_left_out(tmp_path, capsys):

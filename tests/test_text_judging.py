@@ -176,6 +176,7 @@ def test_a_file_of_lines_is_judged_and_by_held_out_texts(place, tmp_path):
     notes = "\n".join(content["notes"])
     assert f"cut to {T} tokens: 1 of 43 samples" in notes
     assert "with characters that the data do not have: 1 of 43 samples" in notes
+    assert "blank lines, left out: 1; whether they are empty texts" in notes
     assert "43 texts" in (tmp_path / "out/evaluation.html").read_text()
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -185,10 +186,16 @@ def test_a_file_of_lines_is_judged_and_by_held_out_texts(place, tmp_path):
     assert json.loads((tmp_path / "both/evaluation.json").read_text())["judged"]["held"] == 44
     (folder / "more.jsonl").write_text('{"line": "lu se"}\n')
     assert 'line 1 is no JSON object with a string "text"' in refused_here(judge, folder, *words)
-    source.write_bytes(b"\xff\xfe")
+    source.write_bytes(b"\xe9\n")
     assert "it is no text in UTF-8" in refused_here(judge, source, *words)
     source.write_text("\n\n")
     assert refused_here(judge, source, *words) == f"{source} holds no texts"
+
+
+def test_any_character_but_a_line_feed_may_stand_in_a_line_of_json():
+    form = Form((4,), {"tokens": ["", "\x85", "\u2028", "a", "\x0c"]})
+    content = '{"text": "a\x85a"}\r\n{"text": "\u2028"}\n\n{"text": ""}\n'
+    assert reading.objects(content.encode(), form) == ["a\x85a".encode(), "\u2028".encode(), b""]
 
 
 def test_a_classifier_of_texts_names_the_class_that_was_asked_for(place, tmp_path):
@@ -284,3 +291,23 @@ def test_features_tell_chains_of_low_orders_from_texts_best():
     assert all(one > 1.1 * other for one, other in pairwise(distances)), distances
     assert torch.equal(*(extractor(torch.ones(2, 2 * T, dtype=dtype))[0] for dtype in (torch.uint8, torch.int16)))
     assert NGramFeatures(Form((1,), {"tokens": alphabet}))(torch.ones(2, 1))[0].isfinite().all()
+
+
+def test_held_out_texts_of_another_alphabet_are_told_how_to_be_made(place, tmp_path):
+    (tmp_path / "a.txt").write_text("zz\nxx\n")
+    command("ragdist.shards", "a.txt", "held", f"--tokens={T}", cwd=tmp_path)
+    words = [*FEW, f"--data={place / 'data'}", f"--cache={tmp_path}", f"--out={tmp_path / 'out'}"]
+    held = tmp_path / "held"
+    assert refused_here(judge, place / "run", *words, f"--held_out={held}") == (
+        f"--held_out {held} has other tokens than the training data: make them with --vocabulary of:{place / 'data'}"
+    )
+
+
+@pytest.mark.parametrize(("tokens", "name"), [
+    (["", "a", "b"], "with unknown characters"), (["", "\ufffd", "a"], "with unknown characters"), (["\ufffd", "a"], "with unknown characters"),
+    (["a", "\ufffd"], "with U+FFFD"), (["", "a", "\ufffd"], "with U+FFFD"),
+])  # fmt: skip
+def test_statistics_call_a_replacement_character_of_the_data_so(tokens, name):
+    form, rows = Form((2,), {"tokens": tokens}), torch.tensor([[0, 1]], dtype=torch.uint8)
+    found = {statistic.name: statistic.values for statistic in judging.statistics([], rows, form)}
+    assert found[name] == ["\ufffd" in tokens[:2]]

@@ -1,5 +1,6 @@
 """Texts: documents, alphabets, the way into shards and back, the networks and heads that make them."""
 
+import re
 import unicodedata
 
 import hypothesis.strategies as st
@@ -144,6 +145,21 @@ def test_generated_columns_are_distributions_with_the_gradient_of_the_softmax(he
     assert torch.allclose(found, soft)
 
 
+def test_a_head_that_makes_no_distributions_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("abc\nabd\n" * 20)
+    shards.main([str(tmp_path / "a.txt"), str(tmp_path / "data"), "--tokens=4", "--processes=1"])
+    given = [
+        "--config=text",
+        f"--data={tmp_path / 'data'}",
+        f"--out={tmp_path / 'run'}",
+        "--workers=0",
+        "--batch_size=32",
+    ]
+    for head in ("tanh", "identity"):
+        with pytest.raises(UserError, match=f"--network.head {head}: .* give softmax or straight_through"):
+            train.main([*given, f"--network.head={head}"])
+
+
 def test_texts_are_made_at_their_full_length_and_signals_from_a_few_steps():
     text, signal = (build_generator(NETWORK, (6, 32), 0, head=head) for head in ("straight_through", "identity"))
     assert (text.steps, signal.steps) == (32, 8)
@@ -203,3 +219,86 @@ def test_a_preset_trains_on_the_text_that_comes_with_python(tmp_path, monkeypatc
     assert (tmp_path / "run/generator.safetensors").is_file()
     line = refused_here(train.main, "--config=text", "--workers=0", "--network.family=resnet", "--out=other")
     assert "use network.family 'resnet1d' or 'mlp'" in line or "resnet1d" in line
+
+
+def written(content: bytes, tmp_path, capsys, *options: str) -> str:
+    """What the command says of a file of text."""
+    (tmp_path / "a.txt").write_bytes(content)
+    shards.main([str(tmp_path / "a.txt"), str(tmp_path / "out"), "--processes=1", "--modality=text", *options])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_mark_says_the_encoding(tmp_path, capsys, encoding):
+    written("one\ntwö\n".encode(encoding), tmp_path, capsys, "--tokens=4")
+    index = index_file.load(tmp_path / "out")
+    assert index.samples == 2
+    assert set(index.spec["tokens"]) == set("onetwö") | {""}
+
+
+def test_a_text_in_utf_16_without_a_mark_is_refused(tmp_path, capsys):
+    for encoding in ("utf-16le", "utf-16be"):
+        with pytest.raises(UserError, match=f"every second byte is 0, .* iconv -f {encoding} -t utf-8"):
+            written("one line of text\n".encode(encoding), tmp_path, capsys)
+    assert "2 samples" in written(b"a\0b\0\0c and more\nnext\0\n", tmp_path, capsys)
+
+
+def test_blank_lines_and_rests_of_files_are_counted(tmp_path, capsys):
+    said = written(b"one\n\n  \ntwo\n\n", tmp_path, capsys, "--tokens=4")
+    assert "blank lines, left out: 3\n" in said
+    for more in ("--per=paragraph", "--per=window"):
+        said = written(b"one\n\n  \ntwo\n\n", tmp_path, capsys, "--tokens=6", "--overwrite", more)
+        assert "blank lines" not in said
+        assert ("before a rest of a file that fills no window, left out: 1 of 2" in said) == (more == "--per=window")
+    said = written(b"abcdef", tmp_path, capsys, "--tokens=3", "--overwrite", "--per=window")
+    assert "left out" not in said
+
+
+@pytest.mark.parametrize("per", ["line", "window"])
+@pytest.mark.parametrize("vocabulary", ["chars:4", "bpe:6"])
+def test_a_replacement_character_of_the_data_is_a_character(tmp_path, capsys, per, vocabulary):
+    if vocabulary.startswith("bpe"):
+        pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
+    given = (f"--per={per}", "--tokens=4", f"--vocabulary={vocabulary}")
+    assert "unknown" not in written("aab\ufffd\naba\ufffd\n".encode(), tmp_path, capsys, *given)
+    if vocabulary == "chars:4":
+        said = written("aab\ufffd\naba\ufffd\ncc\naaz".encode(), tmp_path, capsys, *given, "--overwrite")
+        assert re.search("with unknown characters: 1 of [34]", said)
+
+
+def test_groups_of_characters_and_halves_of_surrogate_pairs(tmp_path, capsys):
+    pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
+    (tmp_path / "a.jsonl").write_text('{"text": "half \\ud83d of a pair"}\n{"text": "of a pair"}\n')
+    shards.main([str(tmp_path / "a.jsonl"), str(tmp_path / "out"), "--vocabulary=bpe:20", "--processes=1"])
+    assert "with unknown characters: 1 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "then"),
+    [({}, "abc\nabd\n"), ({"vocabulary": "chars:300"}, "abc\nab\n"), ({}, "abc\n"), ({"per": "window"}, "abz"),
+     ({"per": "window"}, "a"), ({"per": "window"}, "abc"), ({"vocabulary": "bpe:20"}, "abd\nabc")],
+)  # fmt: skip
+def test_a_file_that_changed_after_its_alphabet_was_learned_is_no_sample(options, then):
+    if options.get("vocabulary") == "bpe:20":
+        pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
+    fitted = making.fit([Document("abc\nabc")], TextOptions(tokens=3, **options))
+    with pytest.raises(ValueError, match="it was changed meanwhile, after all were looked at"):
+        [making.encode(Document(then), fitted, part) for part in (0, 1)]
+
+
+@pytest.mark.parametrize("how", ["chars", "bpe:12"])
+def test_held_out_texts_take_the_vocabulary_of_others(tmp_path, capsys, how):
+    if how != "chars":
+        pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
+    written(b"abcab\nabdab\nab\n", tmp_path, capsys, "--tokens=5", f"--vocabulary={how}")
+    (tmp_path / "out").rename(tmp_path / "data")
+    words = ("--tokens=5", f"--vocabulary=of:{tmp_path / 'data'}")
+    with pytest.raises(
+        UserError, match=r"text 2 cannot be read .*it has characters that the vocabulary lacks.: remove"
+    ):
+        written(b"dcba\nabz\n", tmp_path, capsys, *words)
+    assert "1 samples" in written(b"dcba\nabz\n", tmp_path, capsys, *words, "--bad=skip")
+    assert index_file.load(tmp_path / "out").form == index_file.load(tmp_path / "data").form
+    for wrong in ("of:", "of:nowhere"):
+        with pytest.raises(UserError, match=f"--vocabulary {wrong}"):
+            written(b"a\n", tmp_path, capsys, f"--vocabulary={wrong}", "--overwrite")

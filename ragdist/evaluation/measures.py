@@ -10,14 +10,19 @@ from ragdist.metrics.measure import Figure, Material, Measure, Neighbours, Resul
 from ragdist.metrics.neighbours import nearest
 
 
-def measured(material: Material, names: list[str], result: Result) -> Iterator[None]:
-    """Add the named measures (of `metrics.MEASURES`) to the result, one with each step of the iterator."""
+def measured(material: Material, names: list[str], result: Result, *, asked: bool = False) -> Iterator[None]:
+    """Add the named measures (of `metrics.MEASURES`) to the result, one with each step of the iterator.
+
+    ``asked``: for each by its name, so that one without a figure needs a note.
+    """
     found = Neighbours(material)
     for name in names:
         start, before = time.perf_counter(), len(result.figures)
         MEASURES[name].take(material, found, result)
         for figure in result.figures[before:]:
             figure.code = MEASURES.code(name)
+        if asked and len(result.figures) == before:
+            result.notes.append(f"--metrics {name}: there is nothing of it in these data")
         result.seconds[name] = round(time.perf_counter() - start, 3)
         yield
 

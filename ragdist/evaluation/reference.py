@@ -1,5 +1,6 @@
 """The reference of evaluations: features and measures that suit the data, and what is computed once of the reals."""
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import fields
@@ -293,7 +294,13 @@ def _check_alike(data: DataSet, held_out: DataSet | None) -> None:
             f"--held_out {held_out.where} is the training data itself: give data that it was not trained on"
         )
     if not modalities.alike(data.index.codec, held_out.index.form, data.index.form):
+        first, second = held_out.index, data.index
+        if first.codec == second.codec and first.shape == second.shape:
+            keys = " and ".join(modalities.differences(second.codec, first.form, second.form))
+            how = getattr(modalities.making(second.codec), "make_alike", "")
+            advice = f": make them with {how.format(shlex.quote(data.where))}" if how else ""
+            raise UserError(f"--held_out {held_out.where} has other {keys} than the training data{advice}")
         raise UserError(
-            f"--held_out {held_out.where} holds samples of shape {list(held_out.index.shape)}, and the training data "
-            f"{list(data.index.shape)}"
+            f"--held_out {held_out.where} holds samples of shape {list(first.shape)}, and the training data "
+            f"{list(second.shape)}"
         )

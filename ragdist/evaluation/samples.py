@@ -115,7 +115,8 @@ class FolderSamples:
         self.brought = getattr(modalities.judging(modality), "brought", lambda file, form: (file, ()))
         self.changes: Counter[str] = Counter()
         files = _files(folder, self.making, self.several)
-        self.files = [item for path in files for item in self._items(path)]  # or what they hold
+        items = [item for path in files for item in self._items(path)]  # files, or what they hold
+        self.files = [item for item in items if item is not None]
         if not self.files:
             raise UserError(f"{folder} holds no {self.making.units}")
         self.files = [self.files[i] for i in noise.permutation(seed, noise.REALS, 1, len(self.files))]
@@ -130,6 +131,11 @@ class FolderSamples:
         if len(self.files) != len(files):
             self.about["held"] = len(self.files)
         self.notes = _mixture(files)
+        if blank := len(items) - len(self.files):
+            self.notes.append(
+                f"blank lines, left out: {blank:,}; whether they are empty {self.making.units} of the generator, a "
+                "file of a text a line does not tell"
+            )
 
     def available(self, wanted: int) -> int:
         return min(wanted, len(self.files))
@@ -140,12 +146,13 @@ class FolderSamples:
             samples = torch.stack([self._read(*self.files[i]) for i in places])
             yield Batch(torch.tensor(list(places)), samples, torch.full((len(places),), -1))
 
-    def _items(self, path: Path) -> list[tuple[Path, bytes | None]]:
-        """A file, or what it holds of samples, each as the content of a file."""
+    def _items(self, path: Path) -> list[tuple[Path, bytes | None] | None]:
+        """A file, or what it holds of samples, each as the content of a file; None for each blank line among them."""
         if not (split := self.several.get(path.suffix.lower())):
             return [(path, None)]
         try:
-            return [(path, content) for content in split(path.read_bytes(), self.form)]
+            found = split(path.read_bytes(), self.form)
+            return [None if content is None else (path, content) for content in found]
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror})") from error
         except ValueError as error:

@@ -190,7 +190,8 @@ class EvaluationSteps:
             if self.samples.labelled:
                 material.asked_classes = fakes.labels
         self.result.seconds["gathering"] = round(time.perf_counter() - self._began, 3)
-        self._measures = measured(material, names, self.result)
+        asked = reference.options.metrics not in ("all", "cheap")
+        self._measures = measured(material, names, self.result, asked=asked)
 
     def _conclude(self) -> None:
         reference, data = self.reference, self.reference.data

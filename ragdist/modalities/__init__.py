@@ -81,9 +81,14 @@ def comparable(name: str, form: Form) -> Form:
 
 def alike(name: str, form: Form, other: Form) -> bool:
     """Whether samples of two forms can be compared with each other."""
+    return form.shape == other.shape and not differences(name, form, other)
+
+
+def differences(name: str, form: Form, other: Form) -> list[str]:
+    """The keys of ``spec`` by which samples of two forms cannot be compared with each other."""
     aside = {*getattr(making(name), "decoding", {}), *getattr(making(name), "of_networks", ())}
-    forms = [(one.shape, {key: value for key, value in one.spec.items() if key not in aside}) for one in (form, other)]
-    return forms[0] == forms[1]
+    keys = sorted({*form.spec, *other.spec} - aside)
+    return [key for key in keys if (key in form.spec, form.spec.get(key)) != (key in other.spec, other.spec.get(key))]
 
 
 def beside(name: str, most: int) -> int:

@@ -122,6 +122,8 @@ class Making(Protocol):
     begin: str  # options that `ragdist.train` may begin with: "--config cifar10"
     begin_unlabelled: str = ""  # those for data without labels, where they differ
 
+    make_alike: str = ""  # option of `ragdist.shards` for data like others, which stand for {}
+
     def begin_with(self, form: Form) -> str:
         """Options that these need, for samples of this form, beside them: " --network.family mlp"."""
         return ""
@@ -150,6 +152,7 @@ class Making(Protocol):
     #     that can be read, in the source's order. Raises ValueError about the item of which it was last given: this
     #     ends the command, or with --bad skip `fit` is called anew without it, which takes long where there are many.
     #     So it should pass over what is bad: `encode` refuses it, and then it is named.
+    # remarks(options) -> lines for the summary about what was learned, or left out.
 
     # index_fit(payloads, options) -> options that say what was learned, too, for `describe`: the same for members of
     #     others' shards, given as bytes, a new pass each time; it passes over those that are no samples.
@@ -348,7 +351,8 @@ class Judging(Protocol):
     #
     # show(samples, form) -> samples as lines of text.
     # several: ending, with the dot, -> function of the content of a file with that ending, which holds any number of
-    #     samples, and of a form: the contents of a file for each, for `brought`. Raises ValueError where it holds none.
+    #     samples, and of a form: the contents of a file for each, for `brought`, and None for each blank line, which is
+    #     counted and left out. Raises ValueError where it holds none.
     # html_pairs(samples, others, form) -> each sample beside another one inside of a page, with what differs marked.
 
     def classified(self, samples: Tensor, form: Form) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 
 from ragdist.networks import FAMILIES, HEADS
 from ragdist.networks.base import Discriminator, Generator
+from ragdist.networks.heads import DISTRIBUTIONS
 
 # What of network.* a network may take; each takes those that its __init__ names.
 _SHARED = ("z_dim", "max_width", "blocks", "depth", "expand", "group_width", "window", "head", "codes")
@@ -21,6 +22,10 @@ def _with_head(options: dict, head: str) -> dict:
     """The options with the output head's name: theirs, or else the modality's."""
     name, whose = (options["head"], "network.head") if options.get("head") else (head, "the modality")
     HEADS.check(name, whose)
+    if head in DISTRIBUTIONS and name in HEADS.own and name not in DISTRIBUTIONS:
+        raise ValueError(
+            f"--network.head {name}: these data are distributions; give {' or '.join(sorted(DISTRIBUTIONS))}"
+        )
     return options | {"head": name}
 
 

@@ -36,6 +36,22 @@ def text(content: str, encoding: str = "utf-8") -> Callable[[Path], Path]:
     return make
 
 
+def files(**arrays: np.ndarray | bytes) -> Callable[[Path], Path]:
+    """Writes a folder of .npy files, in sub-folders where a name has two underscores."""
+
+    def make(folder: Path) -> Path:
+        for name, array in arrays.items():
+            path = folder / f"{name.replace('__', '/')}.npy"
+            path.parent.mkdir(exist_ok=True)
+            if isinstance(array, bytes):
+                path.write_bytes(array)
+            else:
+                np.save(path, array)
+        return folder
+
+    return make
+
+
 def shard(*rows: np.ndarray) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         files = []
@@ -81,18 +97,33 @@ CASES = [
     Case("many channels, said so", npy(normal(3, 28, 28)), {None: 3}, shape=(28, 28), options=NUMBERS),
     Case("bytes, said to be numbers", npy(np.ones((3, 8, 8), np.uint8)), {None: 3}, shape=(8, 8), options=NUMBERS),
     # Tables.
-    Case("a table with names", text("a,b,c\n1,2,3\n4.5,-1e3,0\n"), {None: 2}, shape=(3,), options=NUMBERS),
+    Case("a table with names", text("a,b,c\n1,2,3\n4.5,-1e3,0\n"), {None: 2}, shape=(3,), options=NUMBERS, never=["is taken"]),
     Case("a table without names, of Excel", text("\ufeff1;2\r\n3;4\r\n\r\n5;6"), {None: 3}, shape=(2,), options=NUMBERS),
     Case("a table with classes", text("x\tkind\ty\n1\tbig\t2\n3\tsmall\t4\n"), {"big": 1, "small": 1}, shape=(2,),
          options=(*NUMBERS, "--label_column=kind")),
     Case("a table with no such classes", text("x,kind\n1,2\n"), refused="no such column.*did you mean 'kind'",
          options=(*NUMBERS, "--label_column=kinds")),
+    Case("a table whose first line is half of numbers", text("1,NA,3\n1.5,2,3\n4,5,6\n"), {None: 2}, options=NUMBERS,
+         says=["its first line is taken for the columns' names, and no sample: '1', 'NA', '3'"]),
+    Case("a table with numbered columns", text("0,1,2\n1.5,2,3\n4,5,6\n"), {None: 3}, options=NUMBERS,
+         says=["its first line is taken for a sample: '0', '1', '2'; delete it"]),
+    Case("a table with a column called label", text("a,Label\n1,0\n2,1\n"), {None: 2}, shape=(2,), options=NUMBERS,
+         says=["the column 'Label' is taken for numbers like the others; --label_column Label"]),
     Case("a table with words", text("x,y\n1,2\n3,red\n"), refused="a.csv, line 3: 'red' is no number", options=NUMBERS),
     Case("a table with a gap", text("x,y\n1,\n3,4\n"), refused="array 0 .*not finite", options=NUMBERS),
     Case("a table with a short row", text("x,y\n1,2\n3\n"), refused="line 3: it has 1 numbers, and the first row 2", options=NUMBERS),
     Case("an empty table", text("x,y\n"), refused="holds no rows of numbers", options=NUMBERS),
     Case("a cell without an end", text("1,2\n" + "3" * 200_000), refused="is no table of numbers", options=NUMBERS),
     Case("no text", text("x", "utf-16"), refused="no text in UTF-8", options=NUMBERS),
+    # Files of an array each.
+    Case("a folder of arrays", files(a=normal(2, 8), b=np.asfortranarray(normal(2, 8)), c=normal(2, 8).astype(">f4")),
+         {None: 3}, shape=(2, 8), says=["rounded to float32: 2 of 3"]),
+    Case("arrays in class folders", files(walk__0=normal(2, 8), run__0=normal(2, 8), run__1=normal(2, 8)), {"run": 2, "walk": 1}),
+    Case("vectors, a file each", files(a=normal(7), b=normal(7)), {None: 2}, shape=(7,), options=NUMBERS),
+    Case("a folder with a file of another shape", files(a=normal(2, 8), b=normal(2, 9)), refused="arrays of different shapes"),
+    Case("a folder with a file that is none", files(a=normal(2, 8), b=b"no"), refused="b.npy .*it is no .npy file"),
+    Case("a folder with such files, left out", files(a=normal(2, 8), b=b"no", c=holed(np.nan)[3], d=np.array(["x"])), {None: 1},
+         options=("--bad=skip",), says=["skipped 3 arrays"]),
     # Shards of others.
     Case("a shard of .npy files", shard(normal(2, 8), normal(2, 8), normal(2, 8)[::-1]), {None: 3}, shape=(2, 8), index=True,
          says=["rounded to float32: 3 of 3"]),

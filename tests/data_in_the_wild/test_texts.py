@@ -42,6 +42,10 @@ CASES = [
     lone("a.txt", "a\n", refused="--vocabulary words: give chars", options=(*EIGHT, "--vocabulary=words")),
     lone("a.txt", "path,label\n0.png,a\n", refused="0.png cannot be read", options=()),  # a listing, as ever
     lone("a.csv", 'text,label\n"one, two",x\nthree,y\n', taken={"x": 1, "y": 1}, says=["texts are those of the column 'text'"]),
+    lone("a.csv", 'text,label\n"' + "long " * 40_000 + '",x\nb,y\n', taken={"x": 1, "y": 1}),
+    lone("a.csv", 'text,label\n"one\n""two""",x\nthree,y\n', taken={"x": 1, "y": 1}, options=("--per=file",)),
+    lone("prose.txt", "Hello world\nI saw the photo.jpg\n", refused="no column 'path' .*; --modality text, if it is no", options=()),
+    lone("empty.txt", "", refused="; --modality text, if it is no listing", options=()),
     lone("a.jsonl", '{"id": 1, "sentence": "one"}\n{"id": 2, "sentence": "two"}\n', taken={None: 2}),
     lone("a.jsonl", '{"text": "one"}\n{"text": null}\n', refused="line 2 cannot be read as a text .the row has no text"),
     lone("a.csv", "a,b\n1,2\n", refused="has no column 'text' but 'a', 'b'", options=(*EIGHT, "--modality=text")),

@@ -60,6 +60,10 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     try:
         source = importlib.import_module(f"ragdist.data.sources.{kind}").open_source(rest, options, scratch)
         return replace(source, labels=(), classes=()) if options.labels == "none" else source
+    except UserError as error:
+        if kind != "listing" or options.modality or Path(name).suffix.lower() not in single.TEXTS:
+            raise
+        raise UserError(f"{error}; --modality text, if it is no listing of files but a text") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):  # while unpacking: the disk's fault, not the source's
             raise

@@ -45,7 +45,8 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     """Open the files that a listing names; relative paths start at its folder."""
     path, remarks = Path(name).absolute(), Remarks()
     making = modalities.making(options.modality or next(iter(modalities.MODALITIES)))  # for what is said of no file
-    table = tables.read(name, path.read_bytes())
+    texts = (*columns.TEXTS, tables.plain(options.image_column)) if options.modality in ("", "text") else ()
+    table = tables.read(name, path.read_bytes(), texts)
     if cell := columns.text_column(table, options):
         return cells.of_column(table, cell, stamp(path), *_labels(table, cell, options, remarks), remarks)
     by_line = not table.columns or path.suffix.lower() in (".json", ".jsonl", ".ndjson")  # rows may have other columns

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ import numpy as np
 from ragdist.config.shards import ShardOptions
 from ragdist.data.sources.archive import stamp
 from ragdist.data.sources.arrays import of_array
+from ragdist.data.sources.columns import LABELS
 from ragdist.data.sources.source import Source
+from ragdist.data.sources.tables import joined, plain
 from ragdist.tools.errors import UserError, nearest
 
 _DELIMITERS = "\t;,"  # the first one that the first line has
@@ -36,6 +40,7 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
     header = [] if not rows or all(map(_is_number, rows[0][1])) else [cell.strip() for cell in rows.pop(0)[1]]
     if not rows:
         raise UserError(f"{name} holds no rows of numbers")
+    remarks = _remarks(name, header, rows[0][1], options.label_column)
     labels = None
     if options.label_column:
         if options.label_column not in header:
@@ -53,7 +58,25 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
         out[:] = [float(cell) if cell.strip() else np.nan for cell in row]
     file = scratch / f"table-{stamp(path)}.npy"
     np.save(file, numbers)
-    return of_array(name, numbers, file, stamp(path), labels, modality=options.modality)
+    return replace(of_array(name, numbers, file, stamp(path), labels, modality=options.modality), remarks=remarks)
+
+
+def _remarks(name: str, header: Sequence[str], first: Sequence[str], label: str) -> list[str]:
+    """What may be meant otherwise: names that are numbers, numbers that are names, a column of labels."""
+    said = []
+    if any(cell and _is_number(cell) for cell in header):
+        said.append(f"{name}: its first line is taken for the columns' names, and no sample: {joined(header)}")
+    if not header and first in ([str(i + begin) for i in range(len(first))] for begin in (0, 1)):
+        said.append(
+            f"{name}: its first line is taken for a sample: {joined(first)}; delete it if it numbers the columns"
+        )
+    if not label and (
+        found := next((column for column in header if plain(column) in LABELS and plain(column) != "y"), "")
+    ):
+        said.append(
+            f"{name}: the column '{found}' is taken for numbers like the others; --label_column {found} for labels"
+        )
+    return said
 
 
 def _is_number(cell: str) -> bool:

@@ -9,6 +9,8 @@ from ragdist.data.sources.folder import FileReader
 from ragdist.data.sources.source import Source
 from ragdist.tools.errors import UserError
 
+TEXTS = (".txt",)  # endings of texts that may be listings of files, too
+
 
 def modality_of(path: Path, asked: str) -> str:
     """The modality whose files end as this one does; empty: none's. ``asked`` for is what the user says it is."""

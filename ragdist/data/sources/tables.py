@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePath
@@ -40,8 +40,10 @@ def plain(column: str) -> str:
     return re.sub(r"\W+", "_", column.strip().lower()).strip("_")
 
 
-def read(name: str, data: bytes) -> Table:
+def read(name: str, data: bytes, texts: Collection[str] = ()) -> Table:
     """Read a table by the ending of its name.
+
+    ``texts``: names of columns, as they are compared, whose cells may be whole documents, of any length.
 
     Raises:
         UserError: it is none.
@@ -55,8 +57,9 @@ def read(name: str, data: bytes) -> Table:
         return _of_objects(name, _json_lines(name, text))
     if ending == ".json":
         return _json(name, text)
+    most = csv.field_size_limit()
     try:
-        return _separated(name, text)
+        return _separated(name, text, texts)
     except csv.Error as error:
         mend = (
             "; a quotation mark may be left open"
@@ -64,12 +67,14 @@ def read(name: str, data: bytes) -> Table:
             else ""
         )
         raise UserError(f"{name} cannot be read as a CSV file ({error}){mend}") from error
+    finally:
+        csv.field_size_limit(most)
 
 
 # Text with separators.
 
 
-def _separated(name: str, text: str) -> Table:
+def _separated(name: str, text: str, texts: Collection[str]) -> Table:
     lines, skipped = text, 0
     if text[:4].lower() == "sep=":  # Excel's
         lines, skipped = text.partition("\n")[2], 1
@@ -84,6 +89,8 @@ def _separated(name: str, text: str) -> Table:
     keys = [plain(column) or f"column {i + 1}" for i, column in enumerate(columns)]
     if again := next((key for key in keys if keys.count(key) > 1), ""):
         raise UserError(f"{name} has two columns called '{again}': give each a name of its own")
+    if not set(texts).isdisjoint(keys):
+        csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     found = []
     for cells in rows:
         if not any(cell.strip() for cell in cells):

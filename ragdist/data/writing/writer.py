@@ -164,7 +164,8 @@ def _write(
     assert index.samples == count - len(skipped)
     target.finish(work, index.dumps(), {name for record in found for name in (record.name, record.table)})
     notes = sum((Counter(record.notes) for record in found), Counter())
-    return Summary(index, skipped, source.ignored, notes, source.remarks)
+    said = getattr(modalities.making(source.modality), "remarks", lambda options: [])(sample_options)
+    return Summary(index, skipped, source.ignored, notes, [*source.remarks, *said])
 
 
 def _pack(packer: Packer, jobs: "_Jobs", processes: int, finished: Callable[[Record], None]) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_ROWS = 1024  # that are taken in one go
+_ROWS, _NUMBERS = 1024, 1 << 26  # samples that are taken in one go, and their numbers while there are several
 _LEAST = 1e-30  # a scale below would make float32 overflow
 
 
@@ -33,7 +33,7 @@ class Statistics:
     def add(self, row: np.ndarray) -> None:
         """Add a sample [C, T] or [D] of finite numbers; all must be of one shape."""
         self._rows.append(row)
-        if len(self._rows) == _ROWS:
+        if len(self._rows) == max(min(_ROWS, _NUMBERS // row.size), 1):
             self._join()
 
     def _join(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +23,7 @@ def save_npz(samples: np.ndarray, out: Path) -> None:
 
 def save_npy(sample: np.ndarray, out: Path) -> None:
     """Write one array as a .npy file."""
-    data = io.BytesIO()
-    np.save(data, sample)
-    write_whole(out, data.getvalue())
+    write_whole(out, _npy(sample))
 
 
 def save_csv(samples: np.ndarray, out: Path) -> None:
@@ -42,6 +42,33 @@ def save_csv(samples: np.ndarray, out: Path) -> None:
     write_whole(out, "\n".join([*lines, ""]).encode())
 
 
+def rows_of(file: bytes, form: Form) -> list[bytes]:
+    """The arrays of a .npz file, as `save_npz` writes it, or of one whose only array they are: each as a .npy file.
+
+    Raises:
+        ValueError: it is none, or holds several arrays and none called ``samples``.
+    """
+    if not zipfile.is_zipfile(io.BytesIO(file)):
+        raise ValueError("it is no .npz file, or damaged")
+    try:
+        with np.load(io.BytesIO(file), allow_pickle=False) as arrays:
+            names = arrays.files
+            if "samples" not in names and len(names) != 1:
+                raise ValueError(f"it holds no array 'samples' but {', '.join(names) or 'nothing'}")
+            samples = np.asarray(arrays["samples" if "samples" in names else names[0]])
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise ValueError("it is no .npz file, or damaged") from error
+    if not samples.ndim:
+        raise ValueError("it holds one number")
+    return [_npy(sample) for sample in samples]
+
+
+def _npy(sample: np.ndarray) -> bytes:
+    data = io.BytesIO()
+    np.save(data, sample)
+    return data.getvalue()
+
+
 def row_of(file: bytes, form: Form) -> tuple[bytes, tuple[str, ...]]:
     """The numbers of a .npy file as a payload of this form; and what was done to them.
 
@@ -58,6 +85,4 @@ def row_of(file: bytes, form: Form) -> tuple[bytes, tuple[str, ...]]:
     numbers = foreign.finite(array)
     if not form.spec.get("payload"):
         return numbers.tobytes(), tuple(notes)
-    data = io.BytesIO()
-    np.save(data, numbers)
-    return data.getvalue(), tuple(notes)
+    return _npy(numbers), tuple(notes)

@@ -17,6 +17,8 @@ from numpy.lib import format as npy
 from ragdist.modalities.array.channels import Channels, Statistics
 from ragdist.modalities.base import Form, NoOptions
 
+_ROUNDED = "rounded to float32"
+
 
 @dataclass
 class FittedIndex(NoOptions):
@@ -33,6 +35,8 @@ def content(payload: memoryview | bytes) -> np.ndarray:
         shape, in_columns, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
     except (ValueError, EOFError, OSError, SyntaxError) as error:
         raise ValueError("it is no .npy file, or damaged") from error
+    if any(isinstance(axis, bool) or axis < 0 for axis in shape):
+        raise ValueError(f"its header says the shape {list(shape)}")
     if dtype.kind not in "iufb":
         raise ValueError(f"it holds {dtype}: arrays are of floats or integers")
     numbers = file.read()
@@ -56,8 +60,14 @@ def finite(given: np.ndarray) -> np.ndarray:
 
 def rounded(given: np.ndarray) -> tuple[str, ...]:
     """What float32 does to these finite numbers."""
-    exact = given.dtype == np.float32 or (given.astype(np.float32).astype(given.dtype) == given).all()
-    return () if exact else ("rounded to float32",)
+    if given.dtype == np.float32:
+        return ()
+    numbers = given.astype(np.float32)
+    if given.dtype.kind in "iu":  # the largest would be rounded to what their type has not
+        beyond = float(np.iinfo(given.dtype).max) + 1
+        if (numbers.astype(np.float64) >= beyond).any():
+            return (_ROUNDED,)
+    return () if (numbers.astype(given.dtype) == given).all() else (_ROUNDED,)
 
 
 def index_fit(payloads: Iterable[bytes], options: NoOptions) -> FittedIndex:

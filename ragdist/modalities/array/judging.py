@@ -24,6 +24,7 @@ labelled_features = classifier = sees = ""
 quantization = "float32"
 out = "samples.png"
 beside = 10
+several = {".npz": files.rows_of}
 interpolation = Interpolation(samples=16)
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")

@@ -58,21 +58,30 @@ def row_type(form: Form) -> np.dtype | None:
     return None if form.spec.get("payload") else NUMBERS
 
 
-def fit(items: Iterable[np.ndarray | Described], options: ArrayOptions) -> Learned:
+def fit(items: Iterable[bytes | np.ndarray | Described], options: ArrayOptions) -> Learned:
     found, about, shape = Statistics(), {}, None
     for item in items:
-        numbers, about = item if isinstance(item, Described) else (item, about)
-        with np.errstate(over="ignore"):
-            numbers = numbers.astype(np.float32)
-        if np.isfinite(numbers).all() and shape in (None, numbers.shape):
+        about = item.about if isinstance(item, Described) else about
+        try:
+            numbers = foreign.finite(_numbers(item))
+        except ValueError:
+            continue  # it is named when it is encoded
+        if shape in (None, numbers.shape):
             shape = numbers.shape
             found.add(numbers)
     return Learned(options.scaling, found.channels(options.scaling), about)
 
 
-def encode(item: np.ndarray | Described, options: Learned) -> Encoded:
-    """Encode a sample [C, T] or [D]. Raises ValueError for numbers that are not finite."""
-    given = item.numbers if isinstance(item, Described) else item
+def _numbers(item: bytes | np.ndarray | Described) -> np.ndarray:
+    """The numbers of an item, where it is a .npy file its array's. Raises ValueError for a file that is none."""
+    if isinstance(item, bytes):
+        return foreign.content(item)
+    return item.numbers if isinstance(item, Described) else item
+
+
+def encode(item: bytes | np.ndarray | Described, options: Learned) -> Encoded:
+    """Encode a sample [C, T] or [D]. Raises ValueError for no array, and for numbers that are not finite."""
+    given = _numbers(item)
     numbers = foreign.finite(given)
     said = {"shift": list(options.channels.shift), "scale": list(options.channels.scale), **options.about}
     return Encoded(numbers.tobytes(), "npy", numbers.shape, said, foreign.rounded(given))

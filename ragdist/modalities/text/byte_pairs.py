@@ -6,6 +6,7 @@ Groups do not cross from one word to the next: a word takes the space before it 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
@@ -14,6 +15,7 @@ from ragdist.modalities.text.vocabulary import UNKNOWN
 from ragdist.tools.errors import UserError
 
 _WORDS = r"\s?\S+|\s+"
+_HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs, which are no characters to the library
 
 
 def learn(texts: Iterable[str], size: int, characters: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -30,9 +32,19 @@ def learn(texts: Iterable[str], size: int, characters: Sequence[str]) -> tuple[l
     trainer = library.trainers.BpeTrainer(
         vocab_size=size, initial_alphabet=list(characters), limit_alphabet=len(characters), show_progress=False
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(map(whole, texts), trainer)
     model = json.loads(tokenizer.to_str())["model"]
     return sorted(model["vocab"], key=model["vocab"].get), [(a, b) for a, b in model["merges"]]
+
+
+def whole(text: str) -> str:
+    """A text with the character of unknown ones for halves of surrogate pairs, which the library refuses."""
+    return text if text.isascii() else _HALVES.sub(UNKNOWN, text)
+
+
+def is_character(character: str) -> bool:
+    """Whether the library takes it for a character."""
+    return not _HALVES.match(character)
 
 
 @cache

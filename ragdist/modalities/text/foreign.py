@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ragdist.modalities.base import Form
-from ragdist.modalities.text.document import decoded
+from ragdist.modalities.text.document import of_file
 from ragdist.modalities.text.options import TextIndexOptions
 from ragdist.modalities.text.placing import normal, place
 from ragdist.modalities.text.vocabulary import Vocabulary
@@ -28,7 +28,7 @@ class FittedIndex(TextIndexOptions):
 
 def content(payload: memoryview | bytes) -> str:
     """A member's text, without the line feeds at its end. Raises ValueError where it is none."""
-    text = normal(decoded(bytes(payload))).rstrip("\n")
+    text = normal(of_file(bytes(payload))).rstrip("\n")
     if not text.strip():
         raise ValueError("it holds no text")
     return text

@@ -22,7 +22,7 @@ from ragdist.modalities.text import listing, reading
 from ragdist.modalities.text.classified import SEES, classified, vary  # noqa: F401 - they are of this face
 from ragdist.modalities.text.picture import tiles
 from ragdist.modalities.text.strings import marks, one_line, shown, strings
-from ragdist.modalities.text.vocabulary import UNKNOWN
+from ragdist.modalities.text.vocabulary import PAD, UNKNOWN
 from ragdist.storage.files import write_whole
 
 features = ("ngrams", "classifier")
@@ -52,9 +52,14 @@ def statistics(payloads: Sequence[memoryview], samples: Tensor, form: Form) -> l
         Statistic("length", there.sum(1).tolist(), "tokens"),
         Statistic("words", [len(text.split()) for text in texts]),
         Statistic("empty", [not text.strip() for text in texts]),
-        Statistic("with unknown characters", [UNKNOWN in text for text in texts]),
+        Statistic(_unknown(tokens), [UNKNOWN in text for text in texts]),
         Statistic("padded", (~there[:, -1]).tolist()),
     ]
+
+
+def _unknown(tokens: Sequence[str]) -> str:
+    """What texts with U+FFFD are: it stands before all characters, but where it is one of the data's, too."""
+    return "with U+FFFD" if UNKNOWN in tokens[1 + (tokens[0] == PAD) :] else "with unknown characters"
 
 
 def show(samples: Tensor, form: Form) -> str:

@@ -18,7 +18,7 @@ class TextOptions:
     """what is a text; window: so many tokens of a file"""
     vocabulary: str = "chars"
     """chars: the data's characters, the most frequent 254, or of chars:1000 so many; bpe:512: so many frequent groups
-    of them (byte-pair encoding)"""
+    of them (byte-pair encoding); of:SHARDS: those of other shards, as held-out texts need"""
 
 
 @dataclass
@@ -29,4 +29,4 @@ class TextIndexOptions:
     """length of the samples, in tokens; shorter texts are padded, longer ones cut; 0: the longest text's"""
     vocabulary: str = "chars"
     """chars: the data's characters, the most frequent 254, or of chars:1000 so many; bpe:512: so many frequent groups
-    of them"""
+    of them; of:SHARDS: those of other shards"""

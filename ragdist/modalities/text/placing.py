@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -19,11 +20,12 @@ def place(text: str, form: Form) -> tuple[np.ndarray, tuple[str, ...]]:
     Raises:
         ValueError: it is shorter than samples are, and the data have no token that pads.
     """
-    vocabulary, length = of_spec(form), form.shape[0]
-    numbers = vocabulary.encode(normal(text))
-    notes, unknown = [CUT] if len(numbers) > length else [], vocabulary.unknown in numbers[:length]
+    vocabulary, length, text = of_spec(form), form.shape[0], normal(text)
+    numbers = vocabulary.encode(text)
+    unknown = has_unknown(vocabulary, numbers[:length], text)
     if vocabulary.unknown < 0:  # there is nothing that could stand for them
         numbers = [number for number in numbers if number >= 0]
+    notes = [CUT] if len(numbers) > length else []
     if unknown:
         notes.append(UNKNOWN_NOTE)
     if missing := max(length - len(numbers), 0):
@@ -32,6 +34,13 @@ def place(text: str, form: Form) -> tuple[np.ndarray, tuple[str, ...]]:
         numbers = [*numbers, *[vocabulary.tokens.index(PAD)] * missing]
         notes.append(PADDED)
     return np.array(numbers[:length], vocabulary.row_type), tuple(notes)
+
+
+def has_unknown(vocabulary: Vocabulary, numbers: Sequence[int], text: str) -> bool:
+    """Whether the numbers of a text's first tokens have one of an unknown character; U+FFFD may be a known one."""
+    if vocabulary.unknown not in numbers:
+        return False
+    return vocabulary.unknown < 0 or vocabulary.lacks(text[: len(vocabulary.text(numbers))])
 
 
 def normal(text: str) -> str:

@@ -12,20 +12,22 @@ from ragdist.modalities.text.strings import marks, whole
 from ragdist.tools.errors import UserError
 
 
-def lines(file: bytes, form: Form) -> list[bytes]:
-    """The texts of a file with a text a line, as `judging.write` writes it; empty lines are none."""
+def lines(file: bytes, form: Form) -> list[bytes | None]:
+    """The texts of a file with a text a line, as `judging.write` writes it; None for blank lines between them."""
     try:
         endings = marks(form)
     except UserError:  # these data have the marks as characters
         endings = {}
-    found = decoded(file).split("\n")
-    return [whole(line.removesuffix("\r"), endings).encode() for line in found if line.strip()]
+    found = decoded(file).removesuffix("\n").split("\n")
+    return [whole(line.removesuffix("\r"), endings).encode() if line.strip() else None for line in found]
 
 
 def objects(file: bytes, form: Form) -> list[bytes]:
     """The texts of a file of JSON lines, each an object with the key "text"."""
     found = []
-    for number, line in enumerate(decoded(file).splitlines(), 1):
+    for number, line in enumerate(decoded(file).split("\n"), 1):  # other ends of lines are characters to JSON
+        if not line.strip():
+            continue
         try:
             found.append(json.loads(line)["text"].encode())
         except (ValueError, KeyError, TypeError, AttributeError) as error:

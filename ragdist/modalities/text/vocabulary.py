@@ -48,14 +48,26 @@ class Vocabulary:
         """The number of the token of unknown characters; -1: there are none."""
         return self._numbers.get(UNKNOWN, -1)
 
+    def lacks(self, text: str) -> bool:
+        """Whether a text has characters that are no tokens."""
+        return not self._numbers.keys() >= set(text)
+
     def encode(self, text: str) -> list[int]:
-        """The numbers of a text's tokens; `unknown` for characters that are none."""
+        """The numbers of a text's tokens; `unknown` for characters that are none.
+
+        Where there are groups of characters and no token of unknown ones, a -1 at the beginning stands for them all.
+        """
         if self.merges:
             from ragdist.modalities.text import byte_pairs
 
-            return byte_pairs.encoder(self.tokens, self.merges).encode(text).ids
+            found = byte_pairs.encoder(self.tokens, self.merges).encode(byte_pairs.whole(text)).ids
+            return [-1, *found] if self.unknown < 0 and self.lacks(text) else found
         numbers, unknown = self._numbers, self.unknown
         return [numbers.get(character, unknown) for character in text]
+
+    def text(self, numbers: Sequence[int]) -> str:
+        """The text of tokens' numbers."""
+        return "".join(map(self.tokens.__getitem__, numbers))
 
 
 def row_type(tokens: int) -> np.dtype:
