@@ -16,7 +16,7 @@ from ragdist.config import Config, settings
 from ragdist.config.run import ObjectiveOptions
 from ragdist.data import index as index_file
 from ragdist.distributed.agreement import outliers
-from ragdist.distributed.world import GroupSlices, World, shares
+from ragdist.distributed.world import World, shares
 from ragdist.runs import checkpoint
 from ragdist.runs.folder import RunFolder
 from ragdist.tools.errors import UserError
@@ -67,27 +67,23 @@ def alone(config: Config) -> dict:
     return train(World(0, 1, CPU), config)
 
 
-def error(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
-
-
-# The default networks; one-pass and alternating; conditional or not; groups that workers cut and whole ones.
+# The default networks; one-pass and alternating; conditional or not.
 CASES = {
-    "digits": ["--batch_size", "26", "--objective.group", "26"],
+    "digits": ["--batch_size", "24", "--objective.group", "4"],
     "resnet": ["--network.family", "resnet", "--network.labels", "false", "--batch_size", "24", "--network.g_width",
                "16", "--network.d_width", "16", "--network.max_width", "32", "--objective.group", "6"],
-    "alternating": ["--optim.update", "alternating", "--batch_size", "26", "--objective.group", "13"],
-    "features": ["--objective.space", "feature", "--batch_size", "24", "--objective.group", "8",
+    "alternating": ["--optim.update", "alternating", "--batch_size", "26", "--objective.group", "2",
+                    "--logical_workers", "13"],
+    "features": ["--objective.space", "feature", "--batch_size", "24", "--objective.group", "3",
                  "--objective.pairing", "all"],
 }  # fmt: skip
 
 
 def case(name: str, data: Path, out: Path) -> Config:
-    # Adam divides each gradient by its own size: one that is nothing but rounding moves its weight as far as any. So
-    # rates are small at first; gradients are compared at the end. Metrics are means since the reading before, which a
-    # slow machine takes at another update: there are two, of the first update and of all others.
-    config = config_of("--data", str(data), "--out", str(out), "--optim.warmup_samples", "2000", "--monitor.seconds",
-                       "3600", "--monitor.grid_every", "1000000", "--monitor.tensorboard", "false", *CASES[name])  # fmt: skip
+    # Metrics are means since the reading before, which a slow machine takes at another update: there are two, of the
+    # first update and of all others.
+    config = config_of("--data", str(data), "--out", str(out), "--monitor.seconds", "3600", "--monitor.grid_every",
+                       "1000000", "--monitor.tensorboard", "false", *CASES[name])  # fmt: skip
     return replace(config, samples=6 * config.batch_size)
 
 
@@ -108,19 +104,14 @@ def test_weights_are_those_of_one_process(tmp_path, digits, singles, size):
     for number, (name, (single, metrics)) in enumerate(singles.items()):
         for rank in range(size):
             assert np.array_equal(found[rank][number]["weights"], found[0][number]["weights"]), "the ranks differ"
-        # Rounding may choose another nearest partner, which is a small step; a wrong share would be a large one.
-        assert error(found[0][number]["gradients"], single["gradients"]) < 1e-4, name
-        assert error(found[0][number]["weights"], single["weights"]) < 1e-5, name
+        assert np.array_equal(found[0][number]["weights"], single["weights"]), name
         mine = last_row(tmp_path / name)
         for key in ("loss_g", "loss_d", "relative_distance", "coverage", "grad_norm_g"):
-            assert mine[key] == pytest.approx(metrics[key], rel=1e-3, abs=1e-5), (name, key)
+            assert mine[key] == metrics[key], (name, key)
 
 
-def test_two_runs_of_one_world_size_have_the_same_bits_and_another_size_continues(tmp_path, digits):
-    options = [*TINY, "--data", str(digits), "--checkpoint.every", "160", "--samples", "960"]
-    options += ["--optim.warmup_samples", "100000"]
-    whole = on_ranks(3, train_all, 3, *[config_of(*options, "--out", str(tmp_path / name)) for name in "ab"])
-    assert whole[0][0]["sha"] == whole[0][1]["sha"]
+def test_a_run_goes_on_with_any_number_of_workers(tmp_path, digits):
+    options = [*TINY, "--data", str(digits), "--checkpoint.every", "160", "--samples", "960", "--objective.group", "8"]
     single = alone(config_of(*options, "--out", str(tmp_path / "alone")))
     # A third of it on three workers, a third on two, the rest on one.
     part = config_of(*options, "--out", str(tmp_path / "part"))
@@ -128,7 +119,7 @@ def test_two_runs_of_one_world_size_have_the_same_bits_and_another_size_continue
     assert on_ranks(2, train, part, 640)[0]["samples"] == 640 + 32
     last = alone(part)
     assert last["samples"] == 960
-    assert error(last["weights"], single["weights"]) < 1e-5
+    assert last["sha"] == single["sha"]
 
 
 def train_with_a_flipped_bit(world: World, config: Config, rank: int, at: int) -> str:
@@ -168,45 +159,42 @@ def test_outliers_are_those_without_the_majority(values):
         assert found == [place for place, value in enumerate(values) if value == less]
 
 
-def count_bytes(world: World, config: Config) -> tuple[list, int]:
-    """The sizes of all reductions of two updates after a first one, and the bytes of all gradients."""
+def count_bytes(world: World, config: Config) -> tuple[list[int], int]:
+    """What a worker sends to others in two updates after a first one, by operation, and the bytes of all gradients."""
     sent = []
-    original = dist.all_reduce
+    to_all, gather = dist.all_to_all_single, dist.all_gather_into_tensor
+
+    def counted_to_all(output, values, *arguments):
+        sent.append(values.nbytes * (world.size - 1) // world.size)
+        return to_all(output, values, *arguments)
+
+    def counted_gather(output, values):
+        sent.append(values.nbytes * (world.size - 1))
+        return gather(output, values)
+
+    def unexpected(*arguments, **more):
+        raise AssertionError("an all-reduce beside the exchange")
+
     folder = RunFolder(config.out)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, world, index_file.load(config.data.path), folder)
-    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-
-    def hook(state, bucket):
-        sent.append(bucket.buffer().nbytes)
-        dist.all_reduce = original  # which the hook calls, too
-        try:
-            return allreduce_hook(state, bucket)
-        finally:
-            dist.all_reduce = counted
-
-    trainer.step.reducer.wrapped.register_comm_hook(None, hook)
-
-    def counted(tensor, *arguments, **more):
-        sent.append(("beside the buckets", tensor.nbytes))
-        return original(tensor, *arguments, **more)
-
-    dist.all_reduce = counted
+    dist.all_to_all_single, dist.all_gather_into_tensor = counted_to_all, counted_gather
+    dist.all_reduce = unexpected
     batches = iter(trainer.loader.batches(0))
     for _ in range(3):
         sent.clear() if trainer.seen == config.batch_size else None
         trainer.step(trainer.loader.to_device(next(batches)))
-    gradients = sum(p.grad.nbytes for p in trainer.step.update.parameters())
-    return sent, gradients - trainer.step.update.report.nbytes
+    return sent, sum(p.grad.nbytes for p in trainer.step.update.parameters())
 
 
-def test_each_gradient_is_reduced_once_an_update(tmp_path, digits):
-    """With a penalty and without, nothing but the gradients of G and D and the few numbers of the report."""
+@pytest.mark.parametrize(("size", "times"), [(2, 1.0), (3, 2.0), (4, 1.5)])
+def test_gradients_are_exchanged_once_an_update(tmp_path, digits, size, times):
+    """With a penalty and without; a ring's all-reduce sends 2 (size - 1) / size times the gradients."""
     config = config_of("--data", str(digits), "--out", str(tmp_path / "run"), "--batch_size", "16",
-                       "--objective.group", "8", "--objective.penalty_every", "2")  # fmt: skip
-    for sent, gradients in on_ranks(2, count_bytes, config):
-        assert all(isinstance(size, int) for size in sent), sent
-        assert 2 * gradients <= sum(sent) <= 2 * gradients + 200
+                       "--objective.group", "2", "--objective.penalty_every", "2")  # fmt: skip
+    for sent, gradients in on_ranks(size, count_bytes, config):
+        assert len(sent) > 4, "buckets"
+        assert sum(sent) / 2 <= 1.001 * times * gradients + 100
 
 
 @given(st.integers(1, 300), st.integers(1, 20))
@@ -216,16 +204,12 @@ def test_shares_are_the_slots_in_order(batch, size):
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-@given(st.integers(1, 12), st.integers(1, 8), st.integers(1, 6))
-def test_the_parts_of_every_group_are_one_in_all(groups, group, size):
-    batch = groups * group
-    total = np.zeros(groups)
-    for rank in range(min(size, batch)):
-        slices = GroupSlices(World(rank, min(size, batch), CPU), batch, group)
-        first = slices.around.start // group
-        total[first : first + len(slices.part)] += slices.part.numpy()
-        assert slices.cut or len(slices.around) == len(slices.slots)
-    assert total == pytest.approx(1)
+@given(st.integers(1, 16), st.integers(1, 16), st.integers(1, 5))
+def test_slots_are_those_of_whole_logical_workers(count, size, slots):
+    size = min(size, count)
+    found = [World(rank, size, CPU).slots(count * slots, count) for rank in range(size)]
+    assert [slot for part in found for slot in part] == list(range(count * slots))
+    assert all(part.start % slots == 0 for part in found)
 
 
 def bad_data(world: World, config: Config) -> str:

@@ -136,8 +136,8 @@ class OptimOptions:
     """half-life of G's moving average"""
     ema_ramp: float = option(0.05, at_least=0)
     """at the start the half-life is at most this share of the samples seen"""
-    micro_batch: int = free(0, common=True, at_least=0)
-    """most slots a worker computes at a time, to save memory; 0: all of its slots, in one process on a CPU some 64"""
+    micro_batch: int = common(0, at_least=0)
+    """most slots computed at a time, to save memory; 0: a logical worker's, on a CPU some 64 of them"""
     max_skipped: int = free(100, at_least=0)
     """updates that may be skipped because a loss or gradient is not finite before the run stops"""
 
@@ -207,6 +207,9 @@ class Config:
     """global batch: reals, and fakes, of one update over all workers"""
     seed: int = common(0, at_least=0, below=2**63, says="from 0 to 2^63 - 1")
     """seed of everything that is random"""
+    logical_workers: int = option(0, at_least=0)
+    """equal parts of the batch, a thread each on a CPU, on as many workers at most; weights depend on their number, and
+    not on that of workers and threads; 0: the largest divisor of the number of pairing groups up to 8"""
     workers: str = free("auto", common=True)
     """0: this process; 4: so many Ray workers; 2:8: elastic; auto: as many as a Ray cluster has room for where there
     is one (a Ray job, or RAY_ADDRESS), else 0"""

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 import ragdist
-from ragdist.config import Config, cli, migrations, world_size
+from ragdist.config import Config, cli, division, migrations, world_size
 from ragdist.config.option import check_limits
 from ragdist.config.run import flat
 from ragdist.metrics import FEATURES
@@ -155,7 +155,8 @@ def check(config: Config) -> None:
         UserError: naming the option and what it must be.
     """
     check_limits(config)
-    world_size.parse(config.workers)
+    division.workers(config, world_size.parse(config.workers))
+    division.micro_batch(config, cpu=True)
     if (features := config.evaluate.features) != "auto":
         FEATURES.check(features, f"--evaluate.features {features}")
     objective, optim = config.objective, config.optim

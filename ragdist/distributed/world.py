@@ -34,12 +34,17 @@ class World:
     group: Any = None
     alive: Callable[[], None] = lambda: None  # raises where it is known that another worker has gone
 
-    def slots(self, batch: int) -> range:
-        """The slots of a global batch that this worker computes: contiguous, and together all of them.
+    def logical_workers(self, count: int) -> range:
+        """The logical workers, of so many, that this worker computes: contiguous, and together all of them.
 
-        Where the batch does not divide, the first workers have one slot more.
+        Where they do not divide evenly, the first workers have one more.
         """
-        return shares(batch, self.size)[self.rank]
+        return shares(count, self.size)[self.rank]
+
+    def slots(self, batch: int, count: int) -> range:
+        """The slots of a global batch of so many logical workers that this worker computes."""
+        mine, slots = self.logical_workers(count), batch // count
+        return range(mine.start * slots, mine.stop * slots)
 
     def gather(self, value: Any) -> list[Any]:
         """Gather every rank's value on every rank, in their order. Values are what JSON takes; all ranks must call."""
@@ -120,46 +125,11 @@ class World:
         return torch.cat([part[:n] for part, n in zip(received, counts, strict=True)])
 
 
-def shares(batch: int, size: int) -> list[range]:
-    """Divide slots among ``size`` workers; the first ones have one more where they do not divide evenly."""
-    share, rest = divmod(batch, size)
+def shares(count: int, size: int) -> list[range]:
+    """Divide so many among ``size`` workers; the first ones have one more where they do not divide evenly."""
+    share, rest = divmod(count, size)
     starts = [rank * share + min(rank, rest) for rank in range(size + 1)]
     return [range(a, b) for a, b in pairwise(starts)]
-
-
-class GroupSlices:
-    """Pairing groups of a global batch that are cut by the bounds between workers.
-
-    Args:
-        world: the workers.
-        batch: the global batch.
-        group: rows that belong together.
-    """
-
-    def __init__(self, world: World, batch: int, group: int):
-        self.world, self.slots = world, world.slots(batch)
-        self.shares = shares(batch, world.size)
-        self.cut = any(share.start % group for share in self.shares)  # on every rank the same
-        self.around = range(self.slots.start // group * group, -(-self.slots.stop // group) * group)
-        inside = torch.zeros(len(self.around))
-        inside[self.slots.start - self.around.start : self.slots.stop - self.around.start] = 1
-        self.part = inside.view(-1, group).mean(1)  # of each group around, how much of it is this worker's
-
-    def whole_groups(self, rows: Tensor) -> Tensor:
-        """Gather the rows of all groups that this worker has a part of: [b, ...] -> [len(around), ...].
-
-        Its own rows keep their graph; those of others are constants. All ranks must call, if groups are cut.
-        """
-        if not self.cut:
-            return rows
-        longest = len(self.shares[0])
-        padded = rows.detach().new_zeros(longest, *rows.shape[1:])
-        padded[: len(rows)] = rows.detach()
-        all_rows = [torch.empty_like(padded) for _ in self.shares]
-        dist.all_gather(all_rows, padded)
-        others = torch.cat([r[: len(share)] for r, share in zip(all_rows, self.shares, strict=True)])
-        before, after = others[self.around.start : self.slots.start], others[self.slots.stop : self.around.stop]
-        return torch.cat([before, rows, after])
 
 
 def pick_device(name: str, *, deterministic: bool = False, tf32: bool = False) -> torch.device:

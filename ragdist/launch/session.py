@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from ragdist import modalities
-from ragdist.config import Config
+from ragdist.config import Config, division
 from ragdist.data import index as index_file
 from ragdist.data.index import Index
 from ragdist.launch.on_ray.ray_internals import WORKING_DIRECTORIES
@@ -79,7 +79,12 @@ def introduction(config: Config, index: Index, trainer: Trainer) -> list[str]:
         f"{config.network.family}: G {count[0]:,} and D {count[1]:,} parameters, {trainer.world.device}, "
         f"{config.precision}; batch {config.batch_size}, {config.objective.adversarial} with "
         f"{config.objective.lam:g} x {'relative ' if config.objective.relative else ''}{config.objective.pairing}",
+        f"{_count(division.logical_workers(config), 'logical worker')} on {_count(trainer.world.size, 'worker')}",
     ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"
 
 
 def already_finished(config: Config, index: Index, summary: dict) -> str:

@@ -14,29 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_penalized = False
-
-
-@contextlib.contextmanager
-def penalized() -> Iterator[None]:
-    """Mark forwards whose input gradients will be differentiated, as gradient penalties do; a context.
-
-    There `torch.autograd.grad(..., create_graph=True)` reaches inputs alone and not weights: autograd does not tell a
-    function written in Python which were asked for, and no penalty needs both. A backward without a graph is whole.
-    """
-    global _penalized
-    before, _penalized = _penalized, True
-    try:
-        yield
-    finally:
-        _penalized = before
-
 
 class _Penalizable:
     """What makes a layer of `torch.nn` have the cheaper second derivative."""
 
+    penalized = False
+
     def forward(self, x: Tensor) -> Tensor:
-        if not _penalized:  # then PyTorch's has less to do: nothing of it is in Python
+        if not self.penalized:  # then PyTorch's has less to do: nothing of it is in Python
             return super().forward(x)
         assert self.padding_mode == "zeros", self.padding_mode
         assert not isinstance(self.padding, str), self.padding
@@ -45,6 +30,23 @@ class _Penalizable:
             kind = torch.get_autocast_dtype(x.device.type)
             x, weight, bias = x.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
         return _Convolution.apply(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+@contextlib.contextmanager
+def penalized(network: nn.Module) -> Iterator[None]:
+    """Mark forwards of a network whose input gradients will be differentiated, as gradient penalties do; a context.
+
+    There `torch.autograd.grad(..., create_graph=True)` reaches inputs alone and not weights: autograd does not tell a
+    function written in Python which were asked for, and no penalty needs both. A backward without a graph is whole.
+    """
+    layers = [module for module in network.modules() if isinstance(module, _Penalizable)]
+    for layer in layers:
+        layer.penalized = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.penalized = False
 
 
 class Conv1d(_Penalizable, nn.Conv1d):

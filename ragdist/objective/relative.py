@@ -26,7 +26,7 @@ from ragdist.objective.pairings import NEVER
 
 
 class Relative(NamedTuple):
-    """The relative term of one worker's groups; each entry is a sum over its slots, a scalar tensor in float32."""
+    """The relative term of some groups; each entry is a sum over their slots, a scalar tensor in float32."""
 
     term: Tensor  # the value that is minimized; has a gradient
     to_real: Tensor  # the part between fakes and reals
@@ -48,11 +48,6 @@ def flatten(samples: Tensor, pool: int) -> Tensor:
     return samples.flatten(1)
 
 
-def group_size(batch: int, group: int) -> int:
-    """The pairing group's size: the largest divisor of the global batch that is not above ``group``."""
-    return max(size for size in range(1, min(batch, group) + 1) if batch % size == 0)
-
-
 def distances(a: Tensor, b: Tensor, p: int) -> Tensor:
     """|a_i - b_j|^p for a [G, m, D] and b [G, n, D]: [G, m, n]; p is 1 (Euclidean) or 2 (its square)."""
     square = (a.square().sum(2, keepdim=True) + b.square().sum(2).unsqueeze(1)).baddbmm(a, b.transpose(1, 2), alpha=-2)
@@ -69,12 +64,8 @@ def relative_term(
     relative: bool,
     p: int,
     group: int,
-    part: Tensor | None = None,
 ) -> Relative:
     """The relative term of points ``real`` and ``fake`` [B, D], B a multiple of ``group``.
-
-    ``part`` [B / group] is how much of each group is this worker's: so much of it counts in the values. The
-    gradients at this worker's fakes, which are those that require one, are the whole group's.
 
     ``labels`` [B], where given, restrict partners to a sample's own class; slot i's fake has slot i's
     label. A slot left without a partner counts 0. The relative `assignment` takes no labels: halves of a group
@@ -92,7 +83,8 @@ def relative_term(
         with torch.no_grad():
             covered = _nearest(xy, others) < _nearest(xx, others)
         to_real, to_fake = (value.sum(1) for value in PAIRINGS[pairing](xy, yy, allowed, others))
-        return _of_this_worker(to_real, to_fake, covered.float().sum(1), part)
+        to_real_, to_fake_ = to_real.detach().sum(), to_fake.detach().sum()
+        return Relative((to_real - to_fake).sum(), to_real_, to_fake_, covered.float().sum(1).sum())
 
 
 def _possible_partners(x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -131,14 +123,6 @@ def _one_over_mean(xx: Tensor, size: Tensor, p: int) -> Tensor:
     mean = xx.masked_fill(_diagonal(xx), 0).sum((1, 2), keepdim=True) / max(1, group * (group - 1))
     alive = mean > (1e-3) ** p * (size + 1)  # else one sample repeated: there is no distance to measure by
     return torch.where(alive, 1 / mean.clamp(min=1e-12), torch.zeros_like(mean))
-
-
-def _of_this_worker(to_real: Tensor, to_fake: Tensor, covered: Tensor, part: Tensor | None) -> Relative:
-    """Sum the groups' values [G], of each the part that is this worker's; the gradient stays the whole groups'."""
-    term = (to_real - to_fake).sum()
-    part = torch.ones_like(to_real) if part is None else part
-    to_real, to_fake, covered = ((value.detach() * part).sum() for value in (to_real, to_fake, covered))
-    return Relative(term + (to_real - to_fake - term).detach(), to_real, to_fake, covered)
 
 
 def _nearest(d: Tensor, allowed: Tensor, dim: int = 2) -> Tensor:

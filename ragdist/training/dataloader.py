@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from ragdist import modalities
-from ragdist.config import Config
+from ragdist.config import Config, division
 from ragdist.data.index import Index
 from ragdist.data.loader_processes import make_loader
 from ragdist.data.order import Order
@@ -36,7 +36,7 @@ class TrainingLoader:
     def __init__(self, config: Config, world: World, index: Index, *, labels: bool):
         self.config, self.world, self.index, self.labels = config, world, index, labels
         self.modality = modalities.training(index.codec)
-        self.slots = world.slots(config.batch_size)
+        self.slots = world.slots(config.batch_size, division.logical_workers(config))
         # Samples that could not be read, and what was said of them: all workers' until the last checkpoint, and
         # what this one found since.
         self.bad: dict[tuple[int, int], str] = {}
@@ -58,11 +58,6 @@ class TrainingLoader:
         config, index = self.config, self.index
         if problem := self.modality.check_transforms(config.data, index.form):
             raise UserError(problem)
-        if self.world.size > config.batch_size:
-            raise UserError(
-                f"--batch_size {config.batch_size} is too small for {self.world.size} workers: each computes at least "
-                "one sample; choose a larger batch, or fewer --workers"
-            )
         if index.samples == 1:
             raise UserError(f"--data {config.data.path} holds one sample: a batch takes at least two, each once")
         if config.batch_size > index.samples:

@@ -1,118 +1,158 @@
-"""Reduction of the workers' gradients to those of the global batch, one an update.
+"""Gradients of the global batch: of all its logical workers, added up in an order that the configuration decides.
 
-Every worker's loss is the sum over its slots divided by the global batch, times the number of workers;
-the mean over the workers, which both strategies take, is then the gradient of the whole batch.
+A worker computes a contiguous run of the logical workers, and adds their gradients along the tree of
+`distributed.summation` as far as it has both sides of a sum; what remains is exchanged. So gradients have the same bits
+on any number of workers and threads.
 """
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, nn
 
 from ragdist.distributed.world import World
 from ragdist.training.batch import Batch
+from ragdist.training.gradient_buckets import Buckets, views
+from ragdist.training.gradient_exchange import Exchange
+from ragdist.training.logical_workers import Collected, Gradients, Threads
 from ragdist.training.update import Update
 
-# Gradients are sent in about so many buckets, so that the first is on its way early: PyTorch's 25 MB are all that small
-# networks have. A bucket has at least half a megabyte and at most those 25.
-_BUCKETS, _LEAST_MB, _MOST_MB = 8, 0.5, 25.0
-# Code that is compiled inside DistributedDataParallel's forward is cut where a bucket ends, so that reducing it need
-# not wait for the rest of a network's backward. For that PyTorch wants buckets of a megabyte.
-_LEAST_COMPILED_MB = 1.0
+Compute = Callable[[nn.Module, int, AbstractContextManager], None]
 
 
-class NoReduction:
-    """The gradients of a single worker: nothing to reduce."""
+class Reduction:
+    """The gradients of the global batch, from each worker's slots.
 
-    def __init__(self, update: Update):
-        self.update = update
-
-    def backward(self, parts: Sequence[Batch], phase: str, lam: float, penalty: bool, signals: Tensor) -> None:
-        """Leave the gradients of a batch, given in micro-batches, in the networks and in ``update.report``."""
-        for part, last in _marked(parts):
-            loss, _ = self.update(part, phase, lam, penalty, signals if last else None)
-            loss.backward()
-
-    def rehearse(self, parts: Sequence[Batch], phase: str, lam: float, penalty: bool) -> None:
-        """Run a backward without reduction, so that what is made on first use (compiled code) is there."""
-        _rehearse(self.update, parts, phase, lam, penalty)
-
-
-class DDPReduction:
-    """Reduction by DistributedDataParallel over the update as one module, bucket by bucket during the backward.
-
-    For the one-pass update, whose single backward reaches every parameter.
+    Args:
+        update: the losses; its parameters get the gradients.
+        world: the workers.
+        count: logical workers of the global batch.
+        micro_batch: slots of a logical worker that are computed at a time; 0: all.
+        one_pass: whether one backward reaches every parameter, so that buckets can leave before its end.
     """
 
-    def __init__(self, update: Update, world: World):
-        devices = [world.device] if world.device.type == "cuda" else None
-        megabytes = sum(p.numel() * p.element_size() for p in update.parameters()) / 2**20
-        least = _LEAST_COMPILED_MB if update.compiled else _LEAST_MB
-        bucket_mb = min(max(megabytes / _BUCKETS, least), _MOST_MB)
-        # A row, or a kernel of one pixel, lies in memory alike by several strides, of which gradients have any.
-        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        self.wrapped = DistributedDataParallel(
-            update, device_ids=devices, gradient_as_bucket_view=True, bucket_cap_mb=bucket_mb
-        )
+    def __init__(self, update: Update, world: World, count: int, *, micro_batch: int, one_pass: bool):
+        self.update, self.world, self.micro_batch, self.count = update, world, micro_batch, count
+        self.mine = world.logical_workers(count)
+        cpu = world.device.type == "cpu"
+        # On a GPU threads gain nothing: one of PyTorch's serves all backwards.
+        self.threads = Threads(min(torch.get_num_threads(), len(self.mine))) if cpu else None
+        self.replicas = [update.replica() for _ in range(self.threads.count if cpu else 1)]
+        self.exchange = Exchange(world, count) if world.size > 1 else None
+        self.buckets = Buckets(update, world, self.exchange, self.replicas[1:]) if self.exchange and one_pass else None
+        if self.exchange and not one_pass:
+            for parameter in update.parameters():
+                dist.broadcast(parameter.data, 0)
 
-    def backward(self, parts: Sequence[Batch], phase: str, lam: float, penalty: bool, signals: Tensor) -> None:
-        """Leave the gradients of the global batch in the networks and in ``update.report``."""
-        assert phase == "both", phase
-        for part, last in _marked(parts):
-            with nullcontext() if last else self.wrapped.no_sync():
-                loss, _ = self.wrapped(part, phase, lam, penalty, signals if last else None)
-                loss.backward()
+    def backward(self, batch: Batch, phase: str, lam: float, penalty: bool, signals: Tensor) -> None:
+        """Leave the gradients of the global batch in the networks and in ``update.report``.
 
-    def rehearse(self, parts: Sequence[Batch], phase: str, lam: float, penalty: bool) -> None:
-        """Run a backward without reduction, so that what is made on first use (compiled code) is there."""
-        with self.wrapped.no_sync():
-            _rehearse(self.wrapped, parts, phase, lam, penalty)
+        Args:
+            batch: this worker's slots.
+            phase: of the update.
+            lam: the relative term's weight now.
+            penalty: whether R1 and R2 are due.
+            signals: this worker's, float32 [len(SIGNALS)].
+        """
+        slots = len(batch.z) // len(self.mine)
+        parts = dict(zip(self.mine, batch.split(slots), strict=True))
+
+        def compute(module: nn.Module, number: int, last: AbstractContextManager) -> None:
+            *before, final = parts[number].split(self.micro_batch or slots)
+            for part in before:
+                with _no_reduction(module):
+                    module(part, phase, lam, penalty)[0].backward()
+            with last:
+                said = signals if number == self.mine.start else None
+                module(final, phase, lam, penalty, said)[0].backward()
+
+        if self.buckets:
+            self._reduce_meanwhile(compute)
+        else:
+            self._reduce_then(compute)
+
+    def _reduce_then(self, compute: Compute) -> None:
+        collected, waiting = Collected(self.count), deque(self.mine)
+
+        def work(replica: Update) -> None:
+            for number in _taken(waiting):
+                compute(replica, number, nullcontext())
+                collected.add(number, replica.take_gradients())
+
+        self._side_by_side([lambda replica=replica: work(replica) for replica in self.replicas])
+        self.update.set_gradients(self._exchanged(collected) if self.exchange else collected.sums[range(self.count)])
+
+    def _exchanged(self, collected: Collected) -> Gradients:
+        """The gradients of all workers; parameters without any, on all alike, stay without."""
+        found = [collected.sums[terms] for terms in self.exchange.mine]
+        parameters = list(self.update.parameters())
+        present = [place for place, gradient in enumerate(found[0]) if gradient is not None]
+        with_gradients = [parameters[place] for place in present]
+        length = sum(parameter.numel() for parameter in with_gradients)
+        rows = self.exchange.rows(length, self.update.report.data)
+        for row, gradients in zip(rows, found, strict=True):
+            torch._foreach_copy_(views(row, with_gradients), [gradients[place] for place in present])
+        whole: Gradients = [None] * len(parameters)
+        for place, gradient in zip(present, views(self.exchange(rows), with_gradients), strict=True):
+            whole[place] = gradient
+        return whole
+
+    def _reduce_meanwhile(self, compute: Compute) -> None:
+        """Compute as many logical workers as there are replicas last and at a time, and reduce what all have passed."""
+        count = len(self.replicas) if self.threads else 1
+        waiting, last = deque(self.mine[:-count]), self.mine[-count:]
+        collected, buckets = Collected(self.count), self.buckets
+        buckets.begin(collected, last, before=len(waiting))
+
+        def work(which: int) -> None:
+            with buckets.failing():
+                for number in _taken(waiting):
+                    compute(self.replicas[which], number, nullcontext())
+                    collected.add(number, self.replicas[which].take_gradients())
+                    buckets.collected_one()
+                if which == 0:
+                    compute(buckets.wrapped, last[0], nullcontext())
+                else:
+                    compute(self.replicas[which], last[which], buckets.watched(which - 1))
+
+        self._side_by_side([lambda which=which: work(which) for which in range(count)])
+        for replica in self.replicas:
+            replica.zero_grad(set_to_none=True)
+
+    def _side_by_side(self, work: Sequence[Callable[[], None]]) -> None:
+        if self.threads:
+            for future in self.threads.start(work):
+                future.result()
+        else:
+            for each in work:
+                each()
+
+    def rehearse(self, batch: Batch, phase: str, lam: float, penalty: bool) -> None:
+        """Run backwards without reduction, so that what is made on first use (compiled code) is there."""
+        part = batch.split(len(batch.z) // len(self.mine))[0]
+        sizes = {len(each.z): each for each in part.split(self.micro_batch or len(part.z))}
+
+        def run(module: nn.Module) -> None:
+            for each in sizes.values():
+                with _no_reduction(module):
+                    module(each, phase, lam, penalty)[0].backward()
+            module.zero_grad(set_to_none=True)
+
+        for module in [*self.replicas, *([self.buckets.wrapped] if self.buckets else [])]:
+            self._side_by_side([lambda module=module: run(module)])
 
 
-class FlatReduction:
-    """One flat reduction after the backward, of all gradients end to end.
-
-    For the alternating update, whose phases leave one network without gradients.
-    """
-
-    def __init__(self, update: Update, world: World):
-        self.alone, self.update, self.world = NoReduction(update), update, world
-        for parameter in update.parameters():
-            dist.broadcast(parameter.data, 0)
-
-    def backward(self, parts: Sequence[Batch], phase: str, lam: float, penalty: bool, signals: Tensor) -> None:
-        """Leave the gradients of the global batch in the networks and in ``update.report``."""
-        self.alone.backward(parts, phase, lam, penalty, signals)
-        gradients = [p.grad for p in self.update.parameters() if p.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(flat)
-        flat /= self.world.size
-        pieces = flat.split([gradient.numel() for gradient in gradients])
-        torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(pieces, gradients, strict=True)])
-
-    def rehearse(self, parts: Sequence[Batch], phase: str, lam: float, penalty: bool) -> None:
-        """Run a backward without reduction, so that what is made on first use (compiled code) is there."""
-        self.alone.rehearse(parts, phase, lam, penalty)
+def _no_reduction(module: nn.Module) -> AbstractContextManager:
+    return nullcontext() if isinstance(module, Update) else module.no_sync()
 
 
-def make_reducer(update: Update, world: World, *, one_pass: bool) -> NoReduction | DDPReduction | FlatReduction:
-    """Choose the reduction for this number of workers and kind of update."""
-    if world.size == 1:
-        return NoReduction(update)
-    return DDPReduction(update, world) if one_pass else FlatReduction(update, world)
-
-
-def _rehearse(update: torch.nn.Module, parts: Sequence[Batch], phase: str, lam: float, penalty: bool) -> None:
-    for part in {len(part.z): part for part in parts}.values():  # one of each size
-        loss, _ = update(part, phase, lam, penalty)
-        loss.backward()
-
-
-def _marked(parts: Sequence[Batch]) -> Iterator[tuple[Batch, bool]]:
-    """Pairs of each part and whether it is the last."""
-    for number, part in enumerate(parts, 1):
-        yield part, number == len(parts)
+def _taken(waiting: deque[int]) -> Iterator[int]:
+    """What is waiting, one after the other, to whichever thread asks next."""
+    while waiting:
+        try:
+            yield waiting.popleft()
+        except IndexError:  # another thread took the last
+            return

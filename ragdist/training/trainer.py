@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-import ragdist
 from ragdist import modalities
-from ragdist.config import Config
+from ragdist.config import Config, division
 from ragdist.data.index import Index
 from ragdist.data.reader import Slots
 from ragdist.distributed import agreement
@@ -23,7 +22,7 @@ from ragdist.runs.folder import RunFolder
 from ragdist.storage.files import os_errors_as_user_error
 from ragdist.tools import memory
 from ragdist.tools.errors import Diverged, UserError
-from ragdist.training import compiling
+from ragdist.training import circumstances, compiling
 from ragdist.training.dataloader import TrainingLoader
 from ragdist.training.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
 from ragdist.training.state import TrainingState
@@ -65,10 +64,16 @@ class Trainer:
         self.evaluations = None  # where the run evaluates: see `prepare`
         self.local_error: UserError | None = None  # what keeps this worker from computing
         self.loader = TrainingLoader(config, world, index, labels=bool(self.state.classes))
-        self.step = TrainingStep(config, self.state, world, len(self.loader.slots))
         self.notes, meta = self.state.resume(folder, world)
+        # Where the options name none it is chosen once, by the device on which a run starts.
+        chosen = 0 if config.optim.micro_batch or not meta else meta.get("micro_batch", 0)
+        micro_batch = chosen or division.micro_batch(config, cpu=world.device.type == "cpu")
+        self.circumstances = circumstances.circumstances(config, world.device, micro_batch)
+        self.notes += circumstances.on_all(world, self.circumstances)
+        self.step = TrainingStep(config, self.state, world, micro_batch)
         self._saved = self.seen  # what is there: a checkpoint, or a run of which nothing is worth one
         if meta:
+            self.notes += circumstances.notes(self.circumstances, meta)
             self.seconds, self.losses = meta["seconds"], meta["losses"]
             self.loader.bad = {(shard, sample): what for shard, sample, what in meta["bad"]}
 
@@ -131,8 +136,7 @@ class Trainer:
             "losses": self.losses,
             "bad": [[*place, what] for place, what in self.loader.bad.items()],
             "world_size": self.world.size,
-            "torch": torch.__version__,
-            "ragdist": ragdist.__version__,
+            **self.circumstances,
         }
 
     # The loop.

@@ -1,8 +1,8 @@
 """One synchronized update of G and D: the losses, and how their gradients are obtained.
 
 `Update` is a module over both networks whose forward returns the loss to back-propagate, so that
-DistributedDataParallel can wrap it as a whole: one backward, one reduction. What the workers have to tell
-each other beside the gradients (statistics, whether to stop) rides along as the gradient of `report`.
+DistributedDataParallel can wrap it as a whole: one backward, one reduction. What is summed over the global batch beside
+the gradients (statistics, whether to stop) rides along as the gradient of `report`.
 
 One pass. With c_i = (dL_G/df_i) / (dL_D/df_i) the gradient of L_G at fake i is c_i times that of L_D
 there, because no layer of D mixes samples. So fakes enter D through an identity whose backward
@@ -20,20 +20,21 @@ forward is compiled on every update, and D's where its logits are differentiated
 not with penalties, which differentiate twice, nor where a gradient is taken to the fakes alone.
 """
 
+import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from ragdist.config.division import group_size
 from ragdist.config.run import ObjectiveOptions
-from ragdist.distributed.world import GroupSlices, World
 from ragdist.networks.base import Discriminator, Generator
 from ragdist.networks.conv import penalized
 from ragdist.objective import ADVERSARIAL
 from ragdist.objective.adversarial import one_pass_factors, slopes
 from ragdist.objective.penalty import input_gradients, squared_norm
-from ragdist.objective.relative import Relative, flatten, group_size, relative_term
+from ragdist.objective.relative import Relative, flatten, relative_term
 from ragdist.training.batch import Batch
 from ragdist.training.compiling import compiled
 from ragdist.training.worker_signals import SIGNALS
@@ -64,9 +65,8 @@ class Update(nn.Module):
         discriminator: D, likewise.
         options: the objective.
         batch_size: the *global* batch: losses are sums over the given slots, divided by it, so that the
-            sum over micro-batches and workers is the loss of the whole.
+            sum over micro-batches and logical workers is the loss of the whole.
         precision: "bf16" to run the networks under autocast; "fp32" or "tf32", which the device knows already.
-        world: the workers; None: this process alone.
         points: (samples, pool) -> points [b, D]: the space of the relative term, the modality's.
         compile: whether torch.compile makes the networks' code, when it is first needed; the modules stay as they are.
     """
@@ -79,7 +79,6 @@ class Update(nn.Module):
         *,
         batch_size: int,
         precision: str = "fp32",
-        world: World | None = None,
         points: Callable[[Tensor, int], Tensor] = flatten,
         compile: bool = False,
     ):
@@ -91,15 +90,40 @@ class Update(nn.Module):
         self.options = options
         self.batch_size = batch_size
         self.group = group_size(batch_size, options.group)
-        world = world or World(0, 1, torch.device("cpu"))
-        self.world_size = world.size
-        self.slices = GroupSlices(world, batch_size, self.group)
-        self.part = self.slices.part.to(world.device) if self.slices.cut else None
         self.precision = precision
         self.points = points
         self.adversarial = ADVERSARIAL[options.adversarial]
+        self.compiled: list[Callable] | None = None
+        if compile:
+            self._compile()
+
+    def _compile(self) -> None:
         # Without the embeddings of labels, whose gradient would be summed in any order.
-        self.compiled = compiled(generator.render, discriminator.features) if compile else None
+        self.compiled = compiled(self.generator.render, self.discriminator.features)
+
+    # As one of several logical workers.
+
+    def replica(self) -> "Update":
+        """A copy whose networks share their weights with this one's, and have gradients of their own."""
+        made, self.compiled = self.compiled, None  # which belongs to these networks
+        twin = copy.deepcopy(self)
+        self.compiled = made
+        for mine, shared in zip(twin.parameters(), self.parameters(), strict=True):
+            mine.data = shared.data
+        if made:
+            twin._compile()
+        return twin
+
+    def take_gradients(self) -> list[Tensor | None]:
+        """The parameters' gradients, in their order; the parameters are left without."""
+        gradients = [parameter.grad for parameter in self.parameters()]
+        self.zero_grad(set_to_none=True)
+        return gradients
+
+    def set_gradients(self, gradients: list[Tensor | None]) -> None:
+        """Give the parameters these gradients, in their order."""
+        for parameter, gradient in zip(self.parameters(), gradients, strict=True):
+            parameter.grad = gradient
 
     def forward(
         self, batch: Batch, phase: str, lam: float, penalty: bool, signals: Tensor | None = None
@@ -107,15 +131,14 @@ class Update(nn.Module):
         """The loss whose backward leaves the phase's gradients, and the statistics.
 
         Args:
-            batch: slots; whole pairing groups, or all of a worker's slots where workers cut groups.
+            batch: slots; whole pairing groups.
             phase: "both" (one pass), or "d" or "g" of the alternating update.
             lam: the relative term's weight now.
             penalty: whether R1 and R2 are due.
-            signals: this worker's SIGNALS, float32 [len(SIGNALS)]; None: nothing.
+            signals: a worker's SIGNALS, float32 [len(SIGNALS)], which it gives once an update; None: nothing.
 
         Returns:
-            A scalar (times the number of workers, since reducing takes their mean), and the STATISTICS of these
-            slots, float32 [len(STATISTICS)], detached.
+            A scalar, and the STATISTICS of these slots, float32 [len(STATISTICS)], detached.
         """
         losses = {"both": self._both, "d": self._discriminator, "g": self._generator}[phase]
         loss, statistics = losses(batch, lam, penalty)
@@ -123,8 +146,7 @@ class Update(nn.Module):
         zero = loss.new_zeros(())
         statistics = torch.stack([zero if value is None else value.detach() for value in values]) / self.batch_size
         signals = statistics.new_zeros(len(SIGNALS)) if signals is None else signals
-        loss = loss / self.batch_size + (self.report * torch.cat([statistics, signals])).sum()
-        return loss * self.world_size, statistics
+        return loss / self.batch_size + (self.report * torch.cat([statistics, signals])).sum(), statistics
 
     # The three phases. Each returns sums over the slots.
 
@@ -193,7 +215,7 @@ class Update(nn.Module):
     def _logits(self, x: Tensor, labels: Tensor | None, penalty: bool = False, once: bool = False):
         """Logits [b] and features [b, D]; ``once``: differentiated once, to D's weights and x together, if at all."""
         features_of = self.compiled[1] if self.compiled and once else self.discriminator.features
-        with self._autocast(x), penalized() if penalty else nullcontext():
+        with self._autocast(x), penalized(self.discriminator) if penalty else nullcontext():
             features = features_of(x)
         # Outside autocast: bfloat16 has steps of 1/16 at a logit of 12, and losses take differences.
         return self.discriminator.logits(features, labels), features
@@ -238,16 +260,15 @@ class Update(nn.Module):
 
     def _term(self, batch: Batch, real: Tensor, fake: Tensor) -> Relative:
         """The relative term of points, or features, [b, D]."""
-        options, whole = self.options, self.slices.whole_groups
+        options = self.options
         return relative_term(
-            whole(real.float()),
-            whole(fake.float()),
-            batch.labels if batch.labels is None else whole(batch.labels),
+            real.float(),
+            fake.float(),
+            batch.labels,
             pairing=options.pairing,
             relative=options.relative,
             p=options.p,
             group=self.group,
-            part=self.part,
         )
 
     @staticmethod

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ragdist.config import division
 from ragdist.config.world_size import WorldSize
 
 _SLACK = 1e-6  # resources are sums of fractions
@@ -62,18 +63,20 @@ def need_of(nodes: Iterable[Node], size: WorldSize, cpus: int, gpus: int | None)
     return {"CPU": 1.0, **gpu}
 
 
-def choose(size: WorldSize, fits: int, batch: int, group: int, *, whole_groups: bool) -> int:
+def choose(size: WorldSize, fits: int, logical_workers: int, threads: int) -> int:
     """Choose the number of workers to start where so many fit; 0: too few.
 
+    It is the least number that is as fast as the largest: of 8 logical workers, 5 to 7 workers compute two each, at
+    most, as 4 do.
+
     Args:
-        size: the number of workers that are asked for.
+        size: the numbers of workers that are asked for, at most ``logical_workers``.
         fits: workers that there is room for.
-        batch: the global batch: no more workers than that have something to do.
-        group: slots of a pairing group.
-        whole_groups: whether no group may be spread over workers (micro-batches).
+        logical_workers: of the run.
+        threads: of a worker, each of which computes a logical worker at a time.
     """
-    for count in range(min(size.high, fits, max(batch, size.low)), size.low - 1, -1):
-        cut = any((rank * (batch // count) + min(rank, batch % count)) % group for rank in range(count))
-        if not (whole_groups and cut) or count == size.low:
-            return count
-    return 0
+    most = min(size.high, fits)
+    if most < size.low:
+        return 0
+    rounds = {count: division.rounds(logical_workers, count, threads) for count in range(size.low, most + 1)}
+    return next(count for count, number in rounds.items() if number == rounds[most])

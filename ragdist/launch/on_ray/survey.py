@@ -4,12 +4,11 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ragdist.config import Config
+from ragdist.config import Config, division
 from ragdist.config.world_size import AS_MANY_AS_FIT, WorldSize
 from ragdist.launch.on_ray import cluster
 from ragdist.launch.on_ray.capacity import Node, choose, need_of, returned, room
 from ragdist.launch.on_ray.demand import Demand
-from ragdist.objective.relative import group_size
 
 _SECONDS = 1.0  # from one look at the cluster's nodes to the next
 _EXCLUDED = 300.0  # seconds for which a node on which an attempt could not start gets no worker
@@ -20,12 +19,11 @@ class Survey:
 
     Args:
         config: the run's configuration.
-        size: the number of workers that are asked for.
+        size: the number of workers that are asked for, at most that of the run's logical workers.
     """
 
     def __init__(self, config: Config, size: WorldSize):
         self.config, self.size = config, size
-        self.group = group_size(config.batch_size, config.objective.group)
         self.nodes: list[Node] = []
         self.excluded: dict[str, float] = {}  # nodes, and until when
         self.demand = Demand()
@@ -72,8 +70,8 @@ class Survey:
 
     def choose(self, fits: int) -> int:
         """Choose the number of workers to run where so many fit; 0: too few."""
-        whole = bool(self.config.optim.micro_batch)
-        return choose(self.size, fits, self.config.batch_size, self.group, whole_groups=whole)
+        threads = 1 if "GPU" in self.need else int(self.need["CPU"])
+        return choose(self.size, fits, division.logical_workers(self.config), threads)
 
     def exclude(self, nodes: Iterable[str]) -> None:
         """Give these nodes no worker for a while."""

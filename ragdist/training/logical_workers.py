@@ -1,0 +1,89 @@
+"""The logical workers of a process: equal parts of its batch, each computed in one thread.
+
+On a CPU they are computed side by side, as many at a time as the process has threads, without threads inside of an
+operation; so the gradients of each have the same bits whatever is computed beside it. On a GPU they follow each other.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+import torch
+from torch import Tensor
+
+from ragdist.distributed import summation
+
+Gradients = list[Tensor | None]  # of an update's parameters, in their order
+
+
+class Threads:
+    """Threads that compute without threads of PyTorch's inside of them.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int):
+        before, self.count = torch.get_num_threads(), count
+        self._pool = ThreadPoolExecutor(count, "logical-worker", _compute_alone)
+        started = threading.Barrier(count)
+        wait([self._pool.submit(started.wait) for _ in range(count)])
+        torch.set_num_threads(before)  # which new threads inherit, whatever thread set it last
+
+    def start(self, work: Sequence[Callable[[], None]]) -> list[Future]:
+        """Start each function in a thread; not more than there are, so that they run side by side."""
+        assert len(work) <= self.count, (len(work), self.count)
+        return [self._pool.submit(each) for each in work]
+
+
+def _compute_alone() -> None:
+    # Once in a thread: setting it drops what oneDNN keeps. Asked for, it is settled: else a thread's first operation
+    # sets it anew.
+    torch.set_num_threads(1)
+    torch.get_num_threads()
+
+
+class Collected:
+    """Gradients of logical workers, added up as soon as both sides of a sum are there.
+
+    Args:
+        count: logical workers of the global batch.
+    """
+
+    def __init__(self, count: int):
+        self.whole = range(count)
+        self.sums: dict[range, Gradients] = {}
+        self._lock = threading.Lock()
+
+    def add(self, number: int, gradients: Gradients) -> None:
+        """Add the gradients of a logical worker, which are overwritten."""
+        terms = range(number, number + 1)
+        while terms != self.whole:
+            parent, other = _around(terms, self.whole)
+            with self._lock:
+                if other not in self.sums:
+                    self.sums[terms] = gradients
+                    return
+                found = self.sums.pop(other)
+            left, right = (gradients, found) if terms.start < other.start else (found, gradients)
+            terms, gradients = parent, added(left, right)
+        with self._lock:
+            self.sums[terms] = gradients
+
+
+def added(left: Gradients, right: Gradients) -> Gradients:
+    """Add gradients, in place of the first."""
+    present = [place for place, gradient in enumerate(left) if gradient is not None]
+    with torch.no_grad():
+        torch._foreach_add_([left[place] for place in present], [right[place] for place in present])
+    return left
+
+
+def _around(terms: range, whole: range) -> tuple[range, range]:
+    """The sum that a subtree is a side of, and its other side."""
+    node = whole
+    while True:
+        left, right = summation.halves(node)
+        if terms in (left, right):
+            return node, right if terms == left else left
+        node = left if terms.start < left.stop else right

@@ -1,0 +1,114 @@
+"""The same bits on any number of workers, threads and loader processes."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragdist.config import Config, settings
+from ragdist.distributed import summation
+from ragdist.distributed.world import World
+from ragdist.objective import ADVERSARIAL
+from tests.conftest import TINY
+from tests.ranks import on_ranks
+from tests.test_world import train
+
+# What decides a run's weights ...
+CHOICES = {
+    "objective.adversarial": tuple(ADVERSARIAL),
+    "objective.r1": ("0", "1"),
+    "objective.space": ("points", "feature"),
+    "network.labels": ("true", "false"),
+    "network.family": ("dcgan", "resnet", "mlp"),
+    "precision": ("fp32", "bf16"),
+    "optim.update": ("one_pass", "alternating"),
+    "optim.micro_batch": ("0", "2"),
+    "logical_workers": ("4", "5", "8"),
+}
+BATCH = {"4": 16, "5": 20, "8": 32}  # of so many logical workers
+# ... and what does not: threads, and loader processes.
+MEANS = ((1, 0), (2, 1), (1, 3), (2, 0))
+
+
+def covering(choices: dict[str, tuple[str, ...]]) -> list[dict[str, str]]:
+    """Cases in which any two values of two options come together."""
+    pairs = {
+        frozenset((one, other))
+        for a, b in itertools.combinations(choices, 2)
+        for one, other in itertools.product([(a, value) for value in choices[a]], [(b, value) for value in choices[b]])
+    }
+    found = []
+    while pairs:
+        case = dict(next(iter(sorted(pairs, key=sorted))))
+        for name, values in choices.items():
+            if name not in case:
+                news = {
+                    value: sum(frozenset(((name, value), item)) in pairs for item in case.items()) for value in values
+                }
+                case[name] = max(values, key=news.get)
+        pairs -= {frozenset(pair) for pair in itertools.combinations(case.items(), 2)}
+        found.append(case)
+    return found
+
+
+CASES = covering(CHOICES)
+
+
+def configs(data: Path, out: Path, size: int) -> list[Config]:
+    found = []
+    for number, case in enumerate(CASES):
+        batch = BATCH[case["logical_workers"]]
+        words = [*TINY, "--data", str(data), "--out", str(out / f"{size}-{number}"), "--monitor.tensorboard", "false"]
+        words += ["--batch_size", str(batch), "--objective.group", "2", "--samples", str(3 * batch)]
+        words += ["--objective.penalty_every", "2", "--checkpoint.every", "1000000"]
+        words += [word for name, value in case.items() for word in (f"--{name}", value)]
+        words += ["--objective.r2", case["objective.r1"]]
+        words += ["--data.loader_workers", str(MEANS[(number + size) % len(MEANS)][1])]
+        found.append(settings.parse(words, "test")[0])
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, digits) -> list[str]:
+    """What one process with one thread makes of each case."""
+    made = configs(digits, tmp_path_factory.mktemp("alone"), 0)
+    torch.set_num_threads(1)
+    return [train(World(0, 1, torch.device("cpu")), config) for config in made]
+
+
+def all_of(world: World, configs: list[Config]) -> list[dict]:
+    found = []
+    for number, config in enumerate(configs):
+        torch.set_num_threads(MEANS[(number + world.size) % len(MEANS)][0])
+        found.append(train(world, config))
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_weights_gradients_and_statistics_are_those_of_one_thread(tmp_path, digits, alone, size):
+    found = on_ranks(size, all_of, configs(digits, tmp_path, size))
+    for rank in range(size):
+        for case, mine, theirs in zip(CASES, found[rank], alone, strict=True):
+            assert mine["sha"] == theirs["sha"], case
+            assert np.array_equal(mine["gradients"], theirs["gradients"]), case  # statistics are the report's
+
+
+@given(st.data())
+def test_parts_of_a_sum_give_the_bits_of_the_whole(data):
+    count = data.draw(st.integers(1, 16))
+    bounds = sorted(data.draw(st.sets(st.integers(1, count - 1)))) if count > 1 else []
+    parts = [range(a, b) for a, b in itertools.pairwise([0, *bounds, count])]
+    numbers = st.floats(-(2.0**100), 2.0**100, width=32)
+    values = data.draw(st.lists(numbers, min_size=count, max_size=count))
+    terms = {range(i, i + 1): np.float32(value) for i, value in enumerate(values)}
+    whole = summation.total(range(count), terms, np.add)
+    sums = {}
+    for part in parts:
+        found = summation.subtrees(count, part)
+        assert [term for subtree in found for term in subtree] == list(part)
+        sums |= {subtree: summation.total(subtree, terms, np.add) for subtree in found}
+    assert summation.total(range(count), sums, np.add).tobytes() == whole.tobytes()
