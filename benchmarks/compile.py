@@ -15,12 +15,12 @@ import torch
 
 from benchmarks import options as command_line
 from benchmarks.measure import machine, paired, seconds, spread, table
-from ragdist.config import Config, settings
-from ragdist.distributed.world import pick_device
+from ragdist.config import Config, division, settings
+from ragdist.distributed.world import World, pick_device
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.tools.memory import keep_freed_memory
 from ragdist.training.batch import Batch
-from ragdist.training.gradient_reduction import NoReduction
+from ragdist.training.gradient_reduction import Reduction
 from ragdist.training.optimizers import Optimizers
 from ragdist.training.update import ONE_PASS, STATISTICS, Update
 from ragdist.training.worker_signals import SIGNALS
@@ -41,24 +41,26 @@ class Work:
             precision=config.precision,
             compile=config.compile,
         ).to(device)
-        self.reducer = NoReduction(self.update)
+        self.reduction = Reduction(
+            self.update, World(0, 1, device), division.logical_workers(config), micro_batch=0, one_pass=True
+        )
         self.optimizers = Optimizers(generator, discriminator, ema, config.optim, batch_size=batch)
         noise = torch.Generator().manual_seed(0)
         z = torch.randn(batch, config.network.z_dim, generator=noise)
         real = torch.rand(batch, *shape, generator=noise) * 2 - 1
-        self.parts = [Batch(z.to(device), real.to(device), None)]
+        self.batch = Batch(z.to(device), real.to(device), None)
         self.signals = torch.zeros(len(SIGNALS), device=device)
 
     def compile(self) -> None:
         """Compile the networks, as a run does before it begins."""
-        self.reducer.rehearse(self.parts, "both", self.config.objective.lam, False)
+        self.reduction.rehearse(self.batch, "both", self.config.objective.lam, False)
 
     def round(self) -> None:
         config = self.config
         for number in range(config.objective.penalty_every):
             self.update.zero_grad(set_to_none=True)
             (phase,) = ONE_PASS
-            self.reducer.backward(self.parts, phase, config.objective.lam, number == 0, self.signals)
+            self.reduction.backward(self.batch, phase, config.objective.lam, number == 0, self.signals)
             report = self.update.report.grad[: len(STATISTICS)]
             self.optimizers.step(phase, report, number * config.batch_size, report.new_zeros(()))
             self.optimizers.average(number * config.batch_size)

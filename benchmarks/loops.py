@@ -19,13 +19,12 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from ragdist import modalities
-from ragdist.config import Config
-from ragdist.distributed.world import World, pick_device
+from ragdist.config import Config, division
+from ragdist.distributed.world import World
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.networks.conv import penalized
-from ragdist.objective.relative import group_size
-from ragdist.training.batch import Batch, at_a_time
-from ragdist.training.gradient_reduction import DDPReduction, FlatReduction, NoReduction
+from ragdist.training.batch import Batch
+from ragdist.training.gradient_reduction import Reduction
 from ragdist.training.optimizers import Optimizers
 from ragdist.training.update import ALTERNATING, ONE_PASS, Update
 from ragdist.training.worker_signals import SIGNALS
@@ -142,7 +141,7 @@ def two_phase(setup: Setup, penalty_every: int, *, stock: bool = False) -> OneUp
     g_optim, d_optim = setup.adam(generator, optim.g_lr), setup.adam(discriminator, optim.d_lr)
 
     def logits(x: Tensor, penalty: bool = False) -> Tensor:
-        with setup.autocast(), penalized() if penalty and not stock else nullcontext():
+        with setup.autocast(), penalized(discriminator) if penalty and not stock else nullcontext():
             return discriminator(x)
 
     def fakes() -> Tensor:
@@ -186,18 +185,26 @@ def _reduce(setup: Setup, network: nn.Module) -> None:
         torch.distributed.all_reduce(torch.cat([p.grad.flatten() for p in network.parameters()]))
 
 
-def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: int = 0) -> OneUpdate:
+def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, logical_workers: int = 0) -> OneUpdate:
     """The update of `ragdist.training.trainer`, the relative term and the moving average included."""
-    config = setup.config
+    config = replace(setup.config, logical_workers=logical_workers or setup.config.logical_workers)
     objective = config.objective if penalties else replace(config.objective, r1=0.0, r2=0.0)
     (generator, discriminator), (average, _) = setup.networks(), setup.networks()
     update = Update(
         generator, discriminator, objective,
         batch_size=config.batch_size, precision=config.precision, points=setup.points,
     ).to(setup.device)  # fmt: skip
-    world = World(0, 1, setup.device)
-    reducer = (DDPReduction if one_pass else FlatReduction)(update, world) if setup.reduced else NoReduction(update)
+    micro_batch = division.micro_batch(config, cpu=setup.device.type == "cpu")
+    reduction = Reduction(
+        update,
+        World(0, 1, setup.device),
+        division.logical_workers(config),
+        micro_batch=micro_batch,
+        one_pass=one_pass,
+    )
     optimizers = Optimizers(generator, discriminator, average, config.optim, batch_size=config.batch_size)
+    if setup.reduced:
+        reduction.threads = None  # what is counted is counted in one thread
     signals = torch.zeros(len(SIGNALS), device=setup.device)
     nothing = signals.new_zeros(())
 
@@ -207,8 +214,10 @@ def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: i
         due = penalties and number % objective.penalty_every == 0
         for phase in ONE_PASS if one_pass else ALTERNATING:
             update.zero_grad(set_to_none=True)
-            parts = batch.split(micro_batch or at_a_time(config.batch_size, update.group, setup.device))
-            reducer.backward(parts, phase, objective.lam, due, signals)
+            reduction.backward(batch, phase, objective.lam, due, signals)
+            if setup.reduced:
+                gradients = [p.grad.flatten() for p in update.parameters() if p.grad is not None]
+                torch.distributed.all_reduce(torch.cat(gradients))
             optimizers.step(phase, update.report.grad, seen, nothing)
         optimizers.average(seen)
 
@@ -217,15 +226,13 @@ def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, micro_batch: i
 
 def loops(config: Config) -> dict[str, Callable[[Setup], OneUpdate]]:
     """Every loop by its title; the first, as the trainer does it, is the one that others are compared with."""
-    every, batch = config.objective.penalty_every, config.batch_size
-    group, device = group_size(batch, config.objective.group), pick_device(config.device, **config.kernels)
-    usual = at_a_time(batch, group, device)
-    sizes = sorted({batch, max(32 // group, 1) * group} - {usual}, reverse=True)
+    every, usual = config.objective.penalty_every, division.logical_workers(config)
+    others = sorted({division.logical_workers(replace(config, logical_workers=0)), 1} - {usual})
     return {
         "one pass, lazy penalties": lambda s: ours(s, one_pass=True),
         **{
-            f"one pass, lazy penalties, micro-batches of {size}": partial(ours, one_pass=True, micro_batch=size)
-            for size in sizes
+            f"one pass, lazy penalties, logical workers: {count}": partial(ours, one_pass=True, logical_workers=count)
+            for count in others
         },
         "one pass, no penalties": lambda s: ours(s, one_pass=True, penalties=False),
         "alternating, lazy penalties": lambda s: ours(s, one_pass=False),

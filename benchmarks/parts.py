@@ -27,7 +27,7 @@ from ragdist.runs.open import run_at
 from ragdist.tools import charts
 from ragdist.tools.memory import keep_freed_memory
 from ragdist.training.dataloader import TrainingLoader
-from ragdist.training.gradient_reduction import NoReduction
+from ragdist.training.gradient_reduction import Reduction
 from ragdist.training.monitor import Monitor
 from ragdist.training.optimizers import Optimizers
 from ragdist.training.trainer import Trainer
@@ -36,7 +36,7 @@ from ragdist.training.worker_signals import SignalReader
 
 NETWORKS = "networks: forward, backward, losses, penalties"
 PARTS = [
-    (NoReduction, "backward", NETWORKS),
+    (Reduction, "backward", NETWORKS),
     (Update, "_relative", "relative term"),
     (TrainingLoader, "to_device", "to the device, as floats"),
     (Optimizers, "step", "gradient norms and Adam"),
@@ -112,6 +112,7 @@ def trained(config: Config, warm: int) -> tuple[dict[str, float], float]:
     device = pick_device(config.device, **config.kernels)
     if device.type == "cpu":
         keep_freed_memory()
+        torch.set_num_threads(1)  # parts that run side by side would be counted one after the other
     clock, began = Clock(device), 0.0
     for owner, name, part in PARTS:
         setattr(owner, name, clock.measured(getattr(owner, name), part))

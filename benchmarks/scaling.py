@@ -22,12 +22,12 @@ import torch.distributed as dist
 
 from benchmarks import options as command_line
 from benchmarks.measure import machine, table
-from ragdist.config import Config, settings
+from ragdist.config import Config, division, settings
 from ragdist.distributed.world import World
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.tools.memory import keep_freed_memory
 from ragdist.training.batch import Batch
-from ragdist.training.gradient_reduction import DDPReduction, FlatReduction, NoReduction
+from ragdist.training.gradient_reduction import Reduction
 from ragdist.training.optimizers import Optimizers
 from ragdist.training.update import Update
 from ragdist.training.worker_signals import SIGNALS
@@ -73,17 +73,18 @@ def make(config: Config, world: World, kind: str):
     network, shape = asdict(config.network), (3, 32, 32)
     generator, ema = (build_generator(network, shape, 0) for _ in range(2))
     discriminator = build_discriminator(network, shape, 0)
-    update = Update(generator, discriminator, config.objective, batch_size=config.batch_size, world=world)
+    update = Update(generator, discriminator, config.objective, batch_size=config.batch_size)
     optimizers = Optimizers(generator, discriminator, ema, config.optim, batch_size=config.batch_size)
-    reducer = {"none": NoReduction, "overlapped": DDPReduction, "flat": FlatReduction}[kind](
-        *([update] if kind == "none" else [update, world])
-    )
-    count = len(world.slots(config.batch_size))
-    batch = Batch(torch.randn(count, config.network.z_dim), torch.rand(count, *shape) * 2 - 1, None)
+    logical = division.logical_workers(config)
+    slots = len(world.slots(config.batch_size, logical))
+    if kind == "none":  # the worker's part alone
+        logical, world = len(world.logical_workers(logical)), World(0, 1, world.device)
+    reduction = Reduction(update, world, logical, micro_batch=0, one_pass=kind != "flat")
+    batch = Batch(torch.randn(slots, config.network.z_dim), torch.rand(slots, *shape) * 2 - 1, None)
 
     def run() -> None:
         update.zero_grad(set_to_none=True)
-        reducer.backward([batch], "both", config.objective.lam, False, torch.zeros(len(SIGNALS)))
+        reduction.backward(batch, "both", config.objective.lam, False, torch.zeros(len(SIGNALS)))
         optimizers.step("both", update.report.grad, 0, torch.zeros(()))
         optimizers.average(0)
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragdist.config.division import rounds
 from ragdist.config.world_size import AS_MANY_AS_FIT, WorldSize, parse
 from ragdist.launch.on_ray.capacity import Node, choose, fit, need_of, returned, room
 from ragdist.tools.errors import UserError
@@ -72,24 +73,20 @@ def test_a_worker_gets_its_share(nodes, size, cpus, gpus, need):
     assert need_of(nodes, size, cpus, gpus) == need
 
 
-@given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 40), st.integers(1, 12), st.integers(1, 8), st.booleans())
-def test_a_choice_is_within_its_bounds(low, more, fits, groups, group, whole):
-    size, batch = WorldSize(low, low + more), groups * group
-    count = choose(size, fits, batch, group, whole_groups=whole)
-    assert count == 0 or low <= count <= min(size.high, fits)
-    assert (count == 0) == (fits < low)
-    if count > low:
-        assert count <= batch
-        if whole:
-            assert groups % count == 0 or all(
-                (rank * (batch // count) + min(rank, batch % count)) % group == 0 for rank in range(count)
-            )
-    if not whole and fits >= low:
-        assert count == max(low, min(size.high, fits, batch))
+@given(st.integers(1, 8), st.integers(0, 8), st.integers(0, 20), st.integers(1, 16), st.integers(1, 4))
+def test_a_choice_is_the_least_number_as_fast_as_the_largest(low, more, fits, logical, threads):
+    size = WorldSize(min(low, logical), min(low + more, logical))
+    count = choose(size, fits, logical, threads)
+    assert (count == 0) == (fits < size.low)
+    if count:
+        most = min(size.high, fits)
+        assert size.low <= count <= most
+        assert rounds(logical, count, threads) == rounds(logical, most, threads)
+        assert count == size.low or rounds(logical, count - 1, threads) > rounds(logical, count, threads)
 
 
-def test_nothing_is_lost_between_a_request_and_a_larger_cluster():
-    assert choose(WorldSize(2, 8), 5, 64, 32, whole_groups=False) == 5
-    assert choose(WorldSize(2, 8), 5, 64, 32, whole_groups=True) == 2  # groups of 32 in a batch of 64
-    assert choose(WorldSize(2, 8), 1, 64, 32, whole_groups=False) == 0
-    assert choose(WorldSize(1, AS_MANY_AS_FIT), 100, 64, 32, whole_groups=False) == 64
+def test_workers_with_nothing_more_to_do_are_not_started():
+    assert [choose(WorldSize(1, 8), fits, 8, 1) for fits in range(10)] == [0, 1, 2, 3, 4, 4, 4, 4, 8, 8]
+    assert [choose(WorldSize(1, 8), fits, 8, 2) for fits in range(10)] == [0, 1, 2, 2, 4, 4, 4, 4, 4, 4]
+    assert choose(WorldSize(6, 6), 6, 8, 1) == 6  # as asked for
+    assert choose(WorldSize(2, 8), 1, 8, 1) == 0

@@ -52,7 +52,7 @@ def test_derivatives_equal_finite_differences(kind, how):
     names, parameters = zip(*layer.named_parameters(), strict=True)
 
     def function(x, *parameters):
-        with penalized():
+        with penalized(layer):
             return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
 
     def slope(x, *parameters):
@@ -70,7 +70,7 @@ def test_a_first_derivative_has_the_bits_of_pytorch(how, channels_last):
     for kind in (Conv2d, nn.Conv2d):
         layer, x = a_layer(how, kind, torch.float32), an_input(torch.float32)
         x = x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-        with penalized():
+        with penalized(layer):
             y = layer(x.requires_grad_())
         y.square().sum().backward()
         found.append((y.detach(), x.grad, *(p.grad for p in layer.parameters())))
@@ -81,7 +81,7 @@ def test_a_first_derivative_has_the_bits_of_pytorch(how, channels_last):
 def penalty_gradients(d: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Of a loss and a gradient penalty, at all of D's weights."""
     d.zero_grad()
-    with penalized():
+    with penalized(d):
         logits = d(x)
     (at_x,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     (logits.square().sum() + at_x.square().sum()).backward()
@@ -99,7 +99,7 @@ def test_one_axis_has_the_second_derivative_of_pytorch_with_any_rest(length, bia
     found = []
     for kind in (Conv1d, nn.Conv1d):
         layer, x = a_layer({"kernel_size": kernel, "bias": bias, **how}, kind), an_input(size=(length,))
-        with penalized():
+        with penalized(layer):
             y = layer(x.requires_grad_())
         (at_x,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
         at_x.square().sum().backward()
@@ -133,7 +133,7 @@ def test_a_penalty_leaves_the_weights_out_and_an_ordinary_backward_does_not():
     layer, x = a_layer(HOW["plain"]), an_input().requires_grad_()
 
     def asked(**how):
-        with penalized():
+        with penalized(layer):
             y = layer(x)
         return torch.autograd.grad(y.sum(), [x, layer.weight, layer.bias], allow_unused=True, **how)
 
@@ -147,7 +147,7 @@ def test_a_penalty_leaves_the_weights_out_and_an_ordinary_backward_does_not():
 def test_autocast_reaches_inside():
     layer, x, found = a_layer(HOW["plain"], dtype=torch.float32), an_input(torch.float32).requires_grad_(), []
     with torch.autocast("cpu", torch.bfloat16):
-        with penalized():
+        with penalized(layer):
             y = layer(x)
         expected = nn.functional.conv2d(x, layer.weight, layer.bias, padding=1)
     assert y.dtype == torch.bfloat16
@@ -167,7 +167,7 @@ def test_a_second_derivative_is_that_of_pytorch_in_float32_and_channels_last(how
     for kind in (Conv2d, nn.Conv2d):
         layer = a_layer(how, kind, torch.float32)
         x = an_input(torch.float32).contiguous(memory_format=torch.channels_last).requires_grad_()
-        with penalized():
+        with penalized(layer):
             y = layer(x)
         (at_x,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
         at_x.square().sum().backward()

@@ -37,7 +37,7 @@ BATCH = 16
 def loader(data: Path, workers: int, *, updates: int = 20, say=print):
     index = index_file.load(data)
     order = Order([shard.samples for shard in index.shards], index.digest, 0, 4, 64)
-    slots = World(0, 1, torch.device("cpu")).slots(BATCH)
+    slots = range(BATCH)
     dataset = SlotDataset(ShardReader(ShardFiles(data, index)), order, 3, 4, BATCH, slots, DataOptions())
     return make_loader(dataset, Updates(0, updates * BATCH, BATCH), workers=workers, prefetch=2, pin=False, say=say)
 

@@ -46,10 +46,10 @@ def test_the_order_does_not_depend_on_how_it_is_asked_for(order, first, count, d
 
 @given(orders, st.sampled_from([1, 2, 3, 4, 8]), st.integers(1, 6))
 def test_workers_together_read_what_one_reads(order, world, update):
-    from ragdist.distributed.world import World
+    from ragdist.distributed.world import shares
 
     batch = 13
-    slices = [World(rank, world, None).slots(batch) for rank in range(world)]
+    slices = [shares(batch, world)[rank] for rank in range(world)]
     together = [p for s in slices for p in (places(order, update * batch + s.start, len(s)) if len(s) else [])]
     assert together == places(order, update * batch, batch)
 
@@ -104,11 +104,11 @@ def test_memory_is_bounded_by_shards_and_windows():
 @given(orders, st.integers(0, 300), st.integers(1, 60), st.integers(1, 40), st.sampled_from([1, 2, 3, 4]))
 def test_what_is_fetched_ahead_is_what_is_read(order, update, count, batch, world):
     """Through epochs, for any batch: all shards that a worker's slots read are among those said to come."""
-    from ragdist.distributed.world import World
+    from ragdist.distributed.world import shares
 
     first, stop = update * batch, (update + count) * batch
     for rank in range(min(world, batch)):
-        slots = World(rank, world, None).slots(batch)
+        slots = shares(batch, world)[rank]
         read = {s for image in range(first, stop, batch) for s in order.locate_slots(image, batch, slots)[0].tolist()}
         assert read <= set(order.upcoming(first, stop, batch, slots))
 

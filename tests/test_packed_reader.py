@@ -20,7 +20,7 @@ from ragdist.data.loader_processes import make_loader
 from ragdist.data.order import Order
 from ragdist.data.reader import BadSample, ShardReader, SlotDataset, Slots, Updates
 from ragdist.data.shard_files import ShardFiles
-from ragdist.distributed.world import World
+from ragdist.distributed.world import shares
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.storage.cache import Cache
 from tests.servers import serving
@@ -96,7 +96,7 @@ def test_a_batch_is_what_reading_each_gives(data, damaged, room):
 def dataset(where: Path, whole: Path, *, room: int = 1 << 24, rank: int = 0, world: int = 1) -> SlotDataset:
     found = files(where, whole)
     order = Order([shard.samples for shard in found.index.shards], found.index.digest, 3, 4, 2000)
-    slots = World(rank, world, None).slots(BATCH)
+    slots = shares(BATCH, world)[rank]
     return SlotDataset(ShardReader(found, room=room), order, 3, 5, BATCH, slots, DataOptions())
 
 

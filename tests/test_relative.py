@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.datasets import load_digits
 
 from ragdist.objective import PAIRINGS
-from ragdist.objective.relative import distances, flatten, group_size, relative_term
+from ragdist.objective.relative import distances, flatten, relative_term
 
 DIGITS = torch.tensor(load_digits().data, dtype=torch.float64) / 8 - 1
 M = 32
@@ -173,14 +173,6 @@ def test_identical_reals_skip_the_term(p, scale):
     found.term.backward()
     assert found.term.item() == 0
     assert torch.isfinite(y.grad).all()
-
-
-@given(st.integers(1, 300), st.integers(2, 64))
-def test_group_size(batch, group):
-    size = group_size(batch, group)
-    assert batch % size == 0
-    assert size <= group
-    assert not any(batch % other == 0 for other in range(size + 1, min(batch, group) + 1))
 
 
 def test_flatten_pools_any_number_of_axes():

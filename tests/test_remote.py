@@ -21,7 +21,7 @@ from ragdist.data.prefetch import Prefetcher
 from ragdist.data.reader import ShardReader, SlotDataset, Updates
 from ragdist.data.shard_files import ShardFiles
 from ragdist.data.writing.writer import write_shards
-from ragdist.distributed.world import World
+from ragdist.distributed.world import shares
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.storage.cache import Cache
 from ragdist.tools.errors import UserError
@@ -58,7 +58,7 @@ class Reading:
         self.index = index_file.load(where)
         self.files = ShardFiles(where, self.index, Cache(cache, int(limit)))
         self.order = Order([s.samples for s in self.index.shards], self.index.digest, 0, lanes, 50)
-        self.slots = World(rank, world, None).slots(batch)
+        self.slots = shares(batch, world)[rank]
         self.batch = batch
         self.seen, self.reach, self.bad = 0, int(0.8 * limit), []
 

@@ -15,7 +15,7 @@ from ragdist.data.order import Order
 from ragdist.data.reader import ShardReader, SlotDataset, Slots, Updates
 from ragdist.data.shard_files import ShardFiles
 from ragdist.data.writing.writer import write_shards
-from ragdist.distributed.world import World
+from ragdist.distributed.world import shares
 
 pytestmark = pytest.mark.usefixtures("warm_processes")
 BATCH, SAMPLES = 24, 1797
@@ -32,7 +32,7 @@ def data(tmp_path_factory):
 def dataset(data, rank: int = 0, world: int = 1, *, augment: bool = True) -> SlotDataset:
     index = index_file.load(data)
     order = Order([s.samples for s in index.shards], index.digest, 3, 8, 60)
-    slots = World(rank, world, None).slots(BATCH)
+    slots = shares(BATCH, world)[rank]
     transforms = DataOptions(crop_padding=2 * augment, flip=augment)
     return SlotDataset(ShardReader(ShardFiles(data, index)), order, 3, 4, BATCH, slots, transforms)
 

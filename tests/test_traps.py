@@ -18,7 +18,7 @@ from ragdist.data.order import Order
 from ragdist.data.reader import ShardReader, SlotDataset
 from ragdist.data.shard_files import ShardFiles
 from ragdist.data.writing.writer import write_shards
-from ragdist.distributed.world import World
+from ragdist.distributed.world import shares
 from ragdist.storage.cache import Cache
 from tests.servers import serving
 
@@ -65,7 +65,7 @@ def test_every_worker_sees_all_shards_in_time(uneven):
     """And not the same part of the data in every epoch."""
     index = index_file.load(uneven)
     order = Order([shard.samples for shard in index.shards], index.digest, 0, 4, 100)
-    slots = World(0, 4, None).slots(32)
+    slots = shares(32, 4)[0]
     seen = {s for first in range(0, 12 * 1797, 32) for s in order.locate_slots(first, 32, slots)[0].tolist()}
     assert seen == {0, 1, 2, 3}
 
@@ -77,9 +77,9 @@ def test_shards_of_other_sizes_give_all_workers_as_many_updates(uneven, world):
     reader = ShardReader(ShardFiles(uneven, index))
     for first in range(0, 2 * 1797, 31 * 8):
         parts = [
-            SlotDataset(
-                reader, order, 0, 4, 31, World(rank, world, None).slots(31), DataOptions(crop_padding=0, flip=False)
-            )[first]
+            SlotDataset(reader, order, 0, 4, 31, shares(31, world)[rank], DataOptions(crop_padding=0, flip=False))[
+                first
+            ]
             for rank in range(world)
         ]
         assert all(len(part.samples) in (31 // world, 31 // world + 1) for part in parts)

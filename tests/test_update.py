@@ -4,20 +4,15 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch.nn.parallel import DistributedDataParallel
 
 from ragdist.config.run import NetworkOptions, ObjectiveOptions
-from ragdist.distributed.world import World
 from ragdist.networks import stft
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.objective import ADVERSARIAL
-from ragdist.objective.relative import flatten, group_size
-from ragdist.training.batch import Batch, at_a_time
+from ragdist.objective.relative import flatten
+from ragdist.training.batch import Batch
 from ragdist.training.update import STATISTICS, Update
 from tests import test_stft
-from tests.ranks import on_ranks
 from tests.test_networks import SHAPES
 
 B = 16
@@ -191,16 +186,6 @@ def test_clips_without_sound_leave_finite_gradients_and_the_same_each_time(what,
     assert 0 < one[1]["r2"] < 1e6
 
 
-@given(st.integers(1, 400), st.integers(1, 400))
-def test_a_micro_batch_on_a_cpu_has_some_64_slots_in_whole_groups(slots, group):
-    group = group_size(slots, group)
-    size = at_a_time(slots, group, torch.device("cpu"))
-    assert size % group == 0
-    assert size <= min(slots, max(64, group))
-    assert size == slots or size + group > 64
-    assert at_a_time(slots, group, torch.device("cuda")) == slots
-
-
 @pytest.mark.parametrize("confidence", [300, 3000])
 def test_a_confident_discriminator_leaves_the_generator_its_gradient(confidence):
     """Also where D's own slope at the fakes is 0 in float32."""
@@ -235,33 +220,3 @@ def test_bfloat16_gradients_are_near_those_of_float32(family):
         one, two = (errors[phases][name] for phases in errors)
         assert 0 < one < 0.1
         assert one < 1.1 * two
-
-
-CASES = [(family, penalty) for family in ("dcgan", "spectral") for penalty in (False, True)]
-
-
-def half_of_it(world: World, cases: list[tuple[str, bool]]) -> list[dict]:
-    """One of two workers: what DDP leaves after its half of the batch, with penalties and without."""
-    found = []
-    for family, penalty in cases:
-        wrapped = DistributedDataParallel(ddp_update(family))
-        batch = a_batch(True, shape_of(family))
-        half = Batch(*(part.chunk(world.size)[world.rank] for part in batch))
-        kept, _ = gradients(wrapped, half, ("both",), 1.0, penalty)
-        found.append({name: value.numpy() for name, value in kept.items()})
-    return found
-
-
-def ddp_update(family: str) -> Update:
-    return Update(*networks(family, True), ObjectiveOptions(lam=1.0, group=4, r1=0.3, r2=0.7), batch_size=B)
-
-
-def test_ddp_can_wrap_the_update_as_a_whole():
-    """Two workers with half of the batch each, reduced by DDP, against one with all of it."""
-    workers = on_ranks(2, half_of_it, CASES)
-    for number, (family, penalty) in enumerate(CASES):
-        alone, _ = gradients(ddp_update(family), a_batch(True, shape_of(family)), ("both",), 1.0, penalty)
-        for name, value in alone.items():
-            # Losses are sums over the slots / the global batch and DDP takes the mean over the workers.
-            for found in workers:
-                assert error(2 * torch.from_numpy(found[number][name]), value) < 1e-5

@@ -108,12 +108,15 @@ def read(path: Path, resources: dict[str, Any] | None = None) -> Plan:
 
 
 def same(plan: Plan, path: Path) -> None:
-    """Refuse to continue another search.
+    """Refuse to continue another search; one that names no number of logical workers has that of the saved one.
 
     Raises:
         UserError: naming what differs.
     """
-    saved, mine = _load(path), json.loads(json.dumps(plan.content()))
+    saved = _load(path)
+    if not plan.config.logical_workers:
+        plan.config.logical_workers = saved["config"]["logical_workers"]
+    mine = json.loads(json.dumps(plan.content()))
     changed = [
         f"{name} {_short(saved.get(name))} -> {_short(mine[name])}"
         for name in ("space", "budget_samples", *_SAME)

@@ -4,6 +4,9 @@ A global batch has logical workers, equal parts whose number the configuration d
 over the batch is the sum of theirs, in one order. A logical worker has whole pairing groups.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from ragdist.config.run import Config
 from ragdist.config.world_size import AS_MANY_AS_FIT, WorldSize
 from ragdist.tools.errors import UserError
@@ -34,6 +37,18 @@ def logical_workers(config: Config) -> int:
             f"{group} slots; choose {fit}, or another --batch_size or --objective.group"
         )
     return asked
+
+
+def settle(config: Config, saved: Mapping[str, Any] | None = None) -> None:
+    """Give a configuration that names no number of logical workers the one that its run has.
+
+    Args:
+        config: of a run that begins or goes on; is changed.
+        saved: what the run says, by today's names; None: it is new.
+    """
+    if not config.logical_workers:
+        config.logical_workers = saved["logical_workers"] if saved else 0
+        config.logical_workers = logical_workers(config)
 
 
 def _divisors(number: int, most: int) -> list[int]:

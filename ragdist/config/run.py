@@ -136,7 +136,7 @@ class OptimOptions:
     """half-life of G's moving average"""
     ema_ramp: float = option(0.05, at_least=0)
     """at the start the half-life is at most this share of the samples seen"""
-    micro_batch: int = common(0, at_least=0)
+    micro_batch: int = free(0, common=True, at_least=0)
     """most slots computed at a time, to save memory; 0: a logical worker's, on a CPU some 64 of them"""
     max_skipped: int = free(100, at_least=0)
     """updates that may be skipped because a loss or gradient is not finite before the run stops"""

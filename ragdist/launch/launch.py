@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ragdist.config import Config, cli, division, world_size
+from ragdist.config import Config, cli, world_size
 from ragdist.launch.on_ray import environment
 from ragdist.launch.on_ray.ray_internals import WORKING_DIRECTORIES
 from ragdist.tools.errors import UserError
@@ -27,9 +27,7 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
             from ragdist.launch.on_ray import job
         config = job.with_lasting_data(config)
         config = replace(config, out=job.lasting_path(config.out, "--out", config.collective_timeout))
-    size, cut = division.workers(config, world_size.parse(config.workers))
-    if cut:
-        print(cut, flush=True)
+    size = world_size.parse(config.workers)
     if size.in_process:
         with _importing():
             from ragdist.launch import local

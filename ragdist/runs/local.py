@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ragdist.config import Config, migrations, settings
+from ragdist.config import Config, division, migrations, settings
 from ragdist.runs import checkpoint
 from ragdist.runs.folder import RunFolder
 from ragdist.runs.lease import Lease, compare
@@ -37,6 +37,8 @@ class LocalRun:
     def leased(self, config: Config, *, overwrite: bool) -> Iterator[Lease]:
         """Lease the run: create its folder or continue it, locked until the context or this process ends.
 
+        What ``config`` leaves to the run is settled there: `division.settle`.
+
         Raises:
             Unreachable: another process uses it.
             UserError: it cannot be written, or it holds a run of another configuration.
@@ -56,11 +58,13 @@ class LocalRun:
         elif folder.config.is_file():
             saved = settings.read(folder.config)  # which refuses what is no run's, or a newer version's
             if _trained(folder):
+                division.settle(config, saved)
                 compare(str(self.path), config, saved)
             else:
                 _clear_shown(folder)
         elif checkpoint.listed(folder.checkpoints):
             raise UserError(f"{self.path} holds checkpoints but no {settings.CONFIG}: restore it, or --overwrite")
+        division.settle(config)
         write_whole(folder.config, settings.dumps(config))
         folder.checkpoints.mkdir(exist_ok=True)
         folder.samples.mkdir(exist_ok=True)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ragdist.config import Config, settings
+from ragdist.config import Config, division, settings
 from ragdist.runs.folder import RunFolder
 from ragdist.runs.lease import Lease, compare
 from ragdist.runs.local import summary_of
@@ -49,6 +49,8 @@ class RemoteRun:
     def leased(self, config: Config, *, overwrite: bool) -> Iterator[Lease]:
         """Lease the run: create or continue it; a lock that is renewed keeps others out until the context ends.
 
+        What ``config`` leaves to the run is settled there: `division.settle`.
+
         Raises:
             UserError: another process uses it, it cannot be written, or it holds a run of another configuration.
         """
@@ -68,9 +70,11 @@ class RemoteRun:
         if overwrite or (saved is not None and not trained):  # a start that came to nothing is nobody's
             self.remote.remove(sorted(name for name in names if _is_of_a_run(name)))
         elif saved is not None:
+            division.settle(config, saved)
             compare(self.url, config, saved)
         elif any(name.startswith("checkpoints/") for name in names):
             raise UserError(f"{self.url} holds checkpoints but no {settings.CONFIG}: restore it, or --overwrite")
+        division.settle(config)
         self.remote.write(settings.CONFIG, settings.dumps(config).encode())
 
     @contextmanager

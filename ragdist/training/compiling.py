@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 
 import torch
 
@@ -32,14 +33,28 @@ def check(device: torch.device) -> None:
 def compiled(*functions: Callable) -> list[Callable]:
     """Compiled versions of the functions, made at the first call with each size of input.
 
-    A worker has few sizes: its slots, or those of its micro-batches and of the last one. Kernels for exactly these
+    A run has few sizes: a logical worker's slots, or those of its micro-batches and of the last. Kernels for exactly these
     are faster than for any, and are made before the run (`Trainer.prepare`).
     """
     # What else was compiled in this process is forgotten: of each function PyTorch keeps code for a handful of cases.
     torch.compiler.reset()
     # Fourier transforms run as they do uncompiled, which is fast.
     warnings.filterwarnings("ignore", "Torchinductor does not support code generation for complex operators")
-    return [torch.compile(function, dynamic=False, fullgraph=True) for function in functions]
+    return [_whole(torch.compile(function, dynamic=False, fullgraph=True)) for function in functions]
+
+
+def _whole(function: Callable) -> Callable:
+    """A compiled function that is not cut inside of DistributedDataParallel where a bucket of it ends.
+
+    In pieces it would round otherwise than where one worker computes it.
+    """
+
+    @wraps(function)
+    def call(*arguments):
+        with torch._dynamo.config.patch(optimize_ddp=False):  # in each thread
+            return function(*arguments)
+
+    return call
 
 
 @contextmanager

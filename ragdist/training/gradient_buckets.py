@@ -51,7 +51,6 @@ class Buckets:
         self.wrapped = DistributedDataParallel(
             update,
             device_ids=[world.device] if cuda else None,
-            broadcast_buffers=False,
             gradient_as_bucket_view=True,
             bucket_cap_mb=min(max(megabytes / _BUCKETS, _LEAST_MB), _MOST_MB),
         )

@@ -141,7 +141,10 @@ class Reduction:
                     module(each, phase, lam, penalty)[0].backward()
             module.zero_grad(set_to_none=True)
 
-        for module in [*self.replicas, *([self.buckets.wrapped] if self.buckets else [])]:
+        modules: list[nn.Module] = [*self.replicas]
+        if self.buckets:  # the first replica has a part only where there are more logical workers than threads
+            modules = [self.buckets.wrapped, *self.replicas[len(self.mine) <= len(self.replicas) :]]
+        for module in modules:
             self._side_by_side([lambda module=module: run(module)])
 
 

@@ -121,7 +121,6 @@ class TrainingState:
                 "give the --data it was trained on, another --out, or --overwrite"
             )
         saved = settings.of_today(meta["config"], where, meta.get("ragdist"))
-        saved.setdefault("optim.micro_batch", self.config.optim.micro_batch)  # free to choose before 0.3
         if changed := settings.differences(self.config, saved):
             raise UserError(f"{where} is of another configuration ({'; '.join(changed)}): give --overwrite")
         if changed := identity.differences(self.code, meta):

@@ -16,7 +16,7 @@ from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ragdist import modalities
-from ragdist.config import Config, cli, identity
+from ragdist.config import Config, cli, division, identity
 from ragdist.config.world_size import WorldSize
 from ragdist.launch.on_ray import cluster, ray_internals, waits
 from ragdist.launch.on_ray.attempt import Attempt
@@ -57,6 +57,9 @@ def run(config: Config, size: WorldSize, *, overwrite: bool, began: float) -> in
         if summary and summary["samples"] >= config.samples:
             print(already_finished(config, index, summary))
             return 0
+        size, cut = division.workers(config, size)
+        if cut:
+            print(cut, flush=True)
         try:
             with tempfile.TemporaryDirectory(prefix="ragdist-ray-") as scratch:
                 ready = time.monotonic()
