@@ -33,7 +33,7 @@ def check(device: torch.device) -> None:
 def compiled(*functions: Callable) -> list[Callable]:
     """Compiled versions of the functions, made at the first call with each size of input.
 
-    A run has few sizes: a logical worker's slots, or those of its micro-batches and of the last. Kernels for exactly these
+    A run has few sizes: a logical worker's slots, or those of its micro-batches and of the last. Kernels for just these
     are faster than for any, and are made before the run (`Trainer.prepare`).
     """
     # What else was compiled in this process is forgotten: of each function PyTorch keeps code for a handful of cases.
