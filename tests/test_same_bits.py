@@ -1,8 +1,10 @@
 """The same bits on any number of workers, threads and loader processes."""
 
 import itertools
+import uuid
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from ragdist.distributed.world import World
 from ragdist.objective import ADVERSARIAL
 from tests.conftest import TINY
 from tests.ranks import on_ranks
-from tests.test_world import train
+from tests.test_world import prepared, train
 
 # What decides a run's weights ...
 CHOICES = {
@@ -97,6 +99,48 @@ def test_weights_gradients_and_statistics_are_those_of_one_thread(tmp_path, digi
             assert np.array_equal(mine["gradients"], theirs["gradients"]), case  # statistics are the report's
 
 
+class Killed(Exception):
+    """The end of a process that saves nothing."""
+
+
+def stretch(world: World, config: Config, until: int, killed: bool) -> str:
+    """Train on, until so many samples are seen; what is left is the checkpoints before, or one of that moment."""
+    trainer, monitor = prepared(world, config)
+
+    def stop() -> bool:
+        if killed and trainer.seen >= until:
+            raise Killed
+        return trainer.seen >= until
+
+    try:
+        return trainer.train(monitor, stop).weights_sha256
+    except Killed:
+        return ""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, digits) -> str:
+    torch.set_num_threads(1)
+    return train(World(0, 1, torch.device("cpu")), run(digits, tmp_path_factory.mktemp("undisturbed")))["sha"]
+
+
+def run(data: Path, out: Path) -> Config:
+    words = [*TINY, "--data", str(data), "--out", str(out), "--samples", "960", "--checkpoint.every", "96"]
+    return settings.parse([*words, "--objective.group", "4"], "test")[0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.integers(32, 900), st.booleans()), min_size=2, max_size=3),
+    st.integers(1, 4),
+)
+@hypothesis.settings(max_examples=3, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+def test_kills_and_changes_of_the_number_of_workers_change_no_bit(tmp_path, digits, undisturbed, schedule, last):
+    config = run(digits, tmp_path / uuid.uuid4().hex)
+    for size, until, killed in schedule:
+        on_ranks(size, stretch, config, until, killed)
+    assert set(on_ranks(last, stretch, config, 10**9, False)) == {undisturbed}
+
+
 @given(st.data())
 def test_parts_of_a_sum_give_the_bits_of_the_whole(data):
     count = data.draw(st.integers(1, 16))
@@ -112,3 +156,30 @@ def test_parts_of_a_sum_give_the_bits_of_the_whole(data):
         assert [term for subtree in found for term in subtree] == list(part)
         sums |= {subtree: summation.total(subtree, terms, np.add) for subtree in found}
     assert summation.total(range(count), sums, np.add).tobytes() == whole.tobytes()
+
+
+@given(st.integers(1, 16).flatmap(lambda count: st.permutations(range(count))))
+def test_gradients_may_come_in_any_order(order):
+    count = len(order)
+    values = [torch.tensor([2.0 ** (7 * i % 50) * (-1) ** i, 1e-8 * i]) for i in range(count)]
+    collected = Collected(count)
+    for number in order:
+        collected.add(number, [values[number].clone(), None])
+    expected = summation.total(range(count), {range(i, i + 1): value for i, value in enumerate(values)}, torch.add)
+    gradients = collected.sums.pop(range(count))
+    assert torch.equal(gradients[0], expected)
+    assert gradients[1] is None
+    assert not collected.sums
+
+
+def test_gradients_lie_in_a_bucket_as_their_parameters_in_memory():
+    kernel = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    parameters = [torch.zeros(7), kernel, torch.zeros(2, 2)]
+    flat = torch.zeros(200)[3:150]
+    first, second, third = views(flat, parameters)
+    second.copy_(kernel)
+    third.fill_(1)
+    assert first.shape == (7,)
+    assert second.stride() == kernel.stride()
+    assert torch.equal(flat[7 : 7 + kernel.numel()], kernel.permute(0, 2, 3, 1).flatten())
+    assert flat[7 + kernel.numel() :].sum() == 4
