@@ -56,7 +56,7 @@ def new_lab(name: str, nodes: int) -> Lab:
 
 
 def options(data, out, samples: int, workers: str, *more: str) -> list[str]:
-    size = ["--batch_size=24", "--objective.group=12", "--data.loader_workers=0", "--monitor.seconds=2"]
+    size = ["--batch_size=24", "--objective.group=4", "--data.loader_workers=0", "--monitor.seconds=2"]
     place = [f"--data={data}", f"--out={out}", f"--samples={samples}", f"--workers={workers}"]
     return [*TINY, *size, *place, f"--checkpoint.every={EVERY}", *more]
 

@@ -15,6 +15,8 @@ from ragdist.config import Config, settings
 from ragdist.distributed import summation
 from ragdist.distributed.world import World
 from ragdist.objective import ADVERSARIAL
+from ragdist.training.gradient_buckets import views
+from ragdist.training.logical_workers import Collected
 from tests.conftest import TINY
 from tests.ranks import on_ranks
 from tests.test_world import prepared, train
