@@ -66,6 +66,7 @@ def test_clips_are_played_for_with_labels_and_in_their_own_space():
 def test_the_study_of_speech_trains_the_preset_as_long_as_it_says():
     study, preset = plan.STUDIES["speech"], settings.parse(["--config=speech"], "test")[0]
     config = game.configured(plan.cells(["speech"], 1)[1].options(), 0)
+    preset.objective.group = 64  # as it had it
     assert (config.network, config.objective, config.optim) == (preset.network, preset.objective, preset.optim)
     assert study.updates * config.batch_size == 12_800
 

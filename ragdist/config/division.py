@@ -39,16 +39,15 @@ def logical_workers(config: Config) -> int:
     return asked
 
 
-def settle(config: Config, saved: Mapping[str, Any] | None = None) -> None:
-    """Give a configuration that names no number of logical workers the one that its run has.
+def settle(config: Config, saved: Mapping[str, Any]) -> None:
+    """Give a configuration that names no number of logical workers what its run says.
 
     Args:
-        config: of a run that begins or goes on; is changed.
-        saved: what the run says, by today's names; None: it is new.
+        config: of a run that goes on; is changed.
+        saved: what the run says, by today's names.
     """
     if not config.logical_workers:
-        config.logical_workers = saved["logical_workers"] if saved else 0
-        config.logical_workers = logical_workers(config)
+        config.logical_workers = saved["logical_workers"]
 
 
 def _divisors(number: int, most: int) -> list[int]:

@@ -37,7 +37,7 @@ class LocalRun:
     def leased(self, config: Config, *, overwrite: bool) -> Iterator[Lease]:
         """Lease the run: create its folder or continue it, locked until the context or this process ends.
 
-        What ``config`` leaves to the run is settled there: `division.settle`.
+        A configuration that names no number of logical workers gets that of the run that it continues.
 
         Raises:
             Unreachable: another process uses it.
@@ -64,7 +64,6 @@ class LocalRun:
                 _clear_shown(folder)
         elif checkpoint.listed(folder.checkpoints):
             raise UserError(f"{self.path} holds checkpoints but no {settings.CONFIG}: restore it, or --overwrite")
-        division.settle(config)
         write_whole(folder.config, settings.dumps(config))
         folder.checkpoints.mkdir(exist_ok=True)
         folder.samples.mkdir(exist_ok=True)

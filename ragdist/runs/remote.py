@@ -49,7 +49,7 @@ class RemoteRun:
     def leased(self, config: Config, *, overwrite: bool) -> Iterator[Lease]:
         """Lease the run: create or continue it; a lock that is renewed keeps others out until the context ends.
 
-        What ``config`` leaves to the run is settled there: `division.settle`.
+        A configuration that names no number of logical workers gets that of the run that it continues.
 
         Raises:
             UserError: another process uses it, it cannot be written, or it holds a run of another configuration.
@@ -74,7 +74,6 @@ class RemoteRun:
             compare(self.url, config, saved)
         elif any(name.startswith("checkpoints/") for name in names):
             raise UserError(f"{self.url} holds checkpoints but no {settings.CONFIG}: restore it, or --overwrite")
-        division.settle(config)
         self.remote.write(settings.CONFIG, settings.dumps(config).encode())
 
     @contextmanager
