@@ -40,6 +40,8 @@ CPU = torch.device("cpu")
 # Of the weights, relative to their length: what rounding grows to, on a processor with other units, over the updates
 # that are left of the interrupted run. Weights of another seed, or without the term, differ by more than 0.5.
 ROUNDING = 0.1
+# What a run is told that is older than logical workers.
+ONE = "this run is older than logical workers, and has one: it goes on on one worker, with sums in another order than "
 
 
 @pytest.fixture(params=golden.VERSIONS)
@@ -98,6 +100,7 @@ def test_a_finished_run_is_extended(place):
 def test_an_interrupted_run_comes_to_the_weights_it_would_have_come_to(place):
     said = done("ragdist.train", "--out=unfinished", cwd=place)
     assert "continuing from unfinished/checkpoints/" in said
+    assert said.count(ONE) == 1
     mine = generator_file.load(place / "unfinished/generator.safetensors", CPU)
     about = golden.about(place.name)
     continued = migrations.RECORDS.renamed(about["continued"], "about.json")
@@ -110,6 +113,15 @@ def test_an_interrupted_run_comes_to_the_weights_it_would_have_come_to(place):
     start = RunFolder(golden.copied(place.name, place / "again") / "unfinished").generator
     assert apart(mine.generator, generator_file.load(start, CPU).generator) > 0, "there was something left to do"
     assert [row["samples"] for row in history.read_lines(place / "unfinished/evaluations.jsonl")] == [16_000, 20_000]
+    assert ONE not in done("ragdist.train", "--out=unfinished", "--samples=20064", cwd=place), "said once"
+
+
+def test_a_run_goes_on_on_one_worker(place):
+    said = refused(command("ragdist.train", "--out=unfinished", "--workers=2", cwd=place))
+    assert said.startswith("error: --workers 2: this run has 1 logical worker, ")
+    assert "; give --workers 1, or for a new run another --logical_workers" in said
+    other = command("ragdist.train", "--out=unfinished", "--logical_workers=2", cwd=place)
+    assert "another configuration (logical_workers 1 -> 2)" in refused(other)
 
 
 def apart(one: torch.nn.Module, other: torch.nn.Module) -> float:

@@ -13,6 +13,10 @@ from ragdist.config import Config
 from ragdist.distributed.world import World
 
 KEYS = ("computes", "torch", "compile", "deterministic", "micro_batch")
+_OLDER = (
+    "this run is older than logical workers, and has one: it goes on on one worker, with sums in another order than on "
+    "several workers or threads; the same to rounding, and not the same bits"
+)
 _WORDS = {"computes": "processor or card", "torch": "PyTorch", "micro_batch": "micro-batch"}
 
 
@@ -46,12 +50,17 @@ def _processor() -> str:
 
 
 def notes(mine: Mapping[str, Any], meta: Mapping[str, Any]) -> list[str]:
-    """A line about what is other than it was when a checkpoint was written, if anything is.
+    """Lines about what is other than it was when a checkpoint was written, if anything is.
 
     Args:
         mine: this process's circumstances.
         meta: the checkpoint's meta.json; versions before 0.3 noted less.
     """
+    older = [] if "logical_workers" in meta["config"] else [_OLDER]
+    return older + _changed(mine, meta)
+
+
+def _changed(mine: Mapping[str, Any], meta: Mapping[str, Any]) -> list[str]:
     other = [key for key in KEYS if meta.get(key, mine[key]) != mine[key]]
     changed = [f"{_WORDS.get(key, '--' + key)} {meta[key]} -> {mine[key]}" for key in other]
     if not changed:

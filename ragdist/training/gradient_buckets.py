@@ -6,7 +6,7 @@ computed beside it on replicas; a bucket leaves when all of them have passed it.
 
 import threading
 import warnings
-from collections import Counter
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ragdist.distributed import summation
 from ragdist.distributed.world import World
 from ragdist.training.gradient_exchange import Exchange
-from ragdist.training.logical_workers import Collected, Threads, added
+from ragdist.training.logical_workers import Collected, Gradients, Threads, added
 from ragdist.training.update import Update
 
 # Gradients are sent in about so many buckets, so that the first is on its way early: PyTorch's 25 MB are all that small
@@ -54,11 +54,15 @@ class Buckets:
             gradient_as_bucket_view=True,
             bucket_cap_mb=min(max(megabytes / _BUCKETS, _LEAST_MB), _MOST_MB),
         )
-        self.wrapped.register_comm_hook(None, self._hook)
+        # Weakly, as all hooks: they are held where no garbage collector looks.
+        hook = weakref.WeakMethod(self._hook)
+        self.wrapped.register_comm_hook(None, lambda _, bucket: hook()(bucket))
         self._watched: set[int] = set()
+        self._passed: list[set[int]] = [set() for _ in replicas]  # parameters, by their places
         for which, twin in enumerate(replicas):
             for place, parameter in enumerate(twin.parameters()):
-                parameter.register_post_accumulate_grad_hook(self._passing(which, place))
+                if parameter.requires_grad:
+                    parameter.register_post_accumulate_grad_hook(self._passing(which, place))
 
     def begin(self, collected: Collected, last: range, before: int) -> None:
         """Begin a batch.
@@ -68,8 +72,9 @@ class Buckets:
             last: the logical workers of `wrapped` and of each of the replicas.
         """
         self._collected, self._last, self._before = collected, last, before
-        self._passed: Counter[int] = Counter()  # replicas that passed a parameter, by its place
-        self._failure: BaseException | None = None
+        for passed in self._passed:
+            passed.clear()
+        self.failure: BaseException | None = None
 
     def collected_one(self) -> None:
         """Note that another logical worker's gradients are collected."""
@@ -79,35 +84,40 @@ class Buckets:
 
     @contextmanager
     def watched(self, which: int) -> Iterator[None]:
-        """Note what a replica's backward passes; a context for its last micro-batch."""
+        """Note what a replica's backward passes, at its end all; a context for its last micro-batch."""
         self._watched.add(which)
         try:
             yield
         finally:
             self._watched.discard(which)
+        with self._news:
+            self._passed[which].update(self._places.values())
+            self._news.notify_all()
 
     @contextmanager
     def failing(self) -> Iterator[None]:
-        """Let no bucket wait for a thread that fails in this context."""
+        """Let no bucket wait for a thread that fails in this context; ``failure`` is the first error of a batch."""
         try:
             yield
         except BaseException as error:
             with self._news:
-                self._failure = error
+                self.failure = self.failure or error
                 self._news.notify_all()
             raise
 
     def _passing(self, which: int, place: int) -> Callable[[Tensor], None]:
+        news, watched, all_passed = self._news, self._watched, self._passed  # a hook must not hold this object
+
         def passed(parameter: Tensor) -> None:
-            if which in self._watched:
-                with self._news:
-                    self._passed[place] += 1
-                    if self._passed[place] == len(self._last) - 1:
-                        self._news.notify_all()
+            if which in watched:
+                with news:
+                    all_passed[which].add(place)
+                    if all(place in of_one for of_one in all_passed):
+                        news.notify_all()
 
         return passed
 
-    def _hook(self, _: None, bucket: GradBucket) -> Future[Tensor]:
+    def _hook(self, bucket: GradBucket) -> Future[Tensor]:
         buffer, parameters = bucket.buffer(), bucket.parameters()  # which outlive the bucket
         if self._thread:
             future: Future[Tensor] = Future()
@@ -121,10 +131,11 @@ class Buckets:
 
     def _answer(self, future: Future[Tensor], buffer: Tensor, parameters: list[Tensor]) -> None:
         try:
-            self._reduce(buffer, parameters)
+            with self.failing():
+                self._reduce(buffer, parameters)
             future.set_result(buffer)
         except BaseException as error:
-            future.set_exception(error)
+            future.set_exception(error)  # of which PyTorch says that it is no tensor, and no more
 
     @torch.no_grad()
     def _reduce(self, buffer: Tensor, parameters: list[Tensor]) -> None:
@@ -138,7 +149,7 @@ class Buckets:
             found[self._terms(number)] = [of_twin[place].grad for place in places]
         rows = self.exchange.rows(len(buffer), buffer)
         for row, terms in zip(rows, self.exchange.mine, strict=True):
-            torch._foreach_copy_(views(row, parameters), summation.total(terms, found, added))
+            fill(row, parameters, summation.total(terms, found, added))
         buffer.copy_(self.exchange(rows)[: len(buffer)])
 
     def _terms(self, number: int) -> range:
@@ -146,15 +157,21 @@ class Buckets:
 
     def _await(self, places: list[int]) -> None:
         """Wait until all other logical workers of this worker have the gradients of these parameters."""
-        others = len(self._last) - 1 if self._thread else 0  # on a GPU they come before
 
         def there() -> bool:
-            return not self._before and all(self._passed[place] >= others for place in places)
+            return not self._before and all(passed.issuperset(places) for passed in self._passed)
 
         with self._news:
-            self._news.wait_for(lambda: self._failure or there())
-        if self._failure:
-            raise RuntimeError("another logical worker failed") from self._failure
+            self._news.wait_for(lambda: self.failure or there())
+        if self.failure:
+            raise RuntimeError("another logical worker failed") from self.failure
+
+
+def fill(row: Tensor, parameters: Sequence[Tensor], gradients: Gradients) -> None:
+    """Copy gradients to a row of zeros, end to end; where there are none it stays."""
+    present = [(view, of) for view, of in zip(views(row, parameters), gradients, strict=True) if of is not None]
+    if present:
+        torch._foreach_copy_([view for view, _ in present], [of for _, of in present])
 
 
 def views(flat: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ragdist.distributed.world import World
 from ragdist.training.batch import Batch
-from ragdist.training.gradient_buckets import Buckets, views
+from ragdist.training.gradient_buckets import Buckets, fill, views
 from ragdist.training.gradient_exchange import Exchange
 from ragdist.training.logical_workers import Collected, Gradients, Threads
 from ragdist.training.update import Update
@@ -89,12 +89,12 @@ class Reduction:
         """The gradients of all workers; parameters without any, on all alike, stay without."""
         found = [collected.sums[terms] for terms in self.exchange.mine]
         parameters = list(self.update.parameters())
-        present = [place for place, gradient in enumerate(found[0]) if gradient is not None]
+        present = [place for place, all_of in enumerate(zip(*found, strict=True)) if any(g is not None for g in all_of)]
         with_gradients = [parameters[place] for place in present]
         length = sum(parameter.numel() for parameter in with_gradients)
         rows = self.exchange.rows(length, self.update.report.data)
         for row, gradients in zip(rows, found, strict=True):
-            torch._foreach_copy_(views(row, with_gradients), [gradients[place] for place in present])
+            fill(row, with_gradients, [gradients[place] for place in present])
         whole: Gradients = [None] * len(parameters)
         for place, gradient in zip(present, views(self.exchange(rows), with_gradients), strict=True):
             whole[place] = gradient
@@ -118,14 +118,16 @@ class Reduction:
                 else:
                     compute(self.replicas[which], last[which], buckets.watched(which - 1))
 
-        self._side_by_side([lambda which=which: work(which) for which in range(count)])
+        try:
+            self._side_by_side([lambda which=which: work(which) for which in range(count)])
+        except Exception as error:
+            raise buckets.failure or error  # the first, of which others are consequences
         for replica in self.replicas:
             replica.zero_grad(set_to_none=True)
 
     def _side_by_side(self, work: Sequence[Callable[[], None]]) -> None:
         if self.threads:
-            for future in self.threads.start(work):
-                future.result()
+            self.threads.run(work)
         else:
             for each in work:
                 each()

@@ -7,12 +7,14 @@ operation; so the gradients of each have the same bits whatever is computed besi
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ragdist.distributed import summation
 
+T = TypeVar("T")
 Gradients = list[Tensor | None]  # of an update's parameters, in their order
 
 
@@ -30,10 +32,16 @@ class Threads:
         wait([self._pool.submit(started.wait) for _ in range(count)])
         torch.set_num_threads(before)  # which new threads inherit, whatever thread set it last
 
-    def start(self, work: Sequence[Callable[[], None]]) -> list[Future]:
+    def start(self, work: Sequence[Callable[[], T]]) -> list[Future[T]]:
         """Start each function in a thread; not more than there are, so that they run side by side."""
         assert len(work) <= self.count, (len(work), self.count)
         return [self._pool.submit(each) for each in work]
+
+    def run(self, work: Sequence[Callable[[], T]]) -> list[T]:
+        """Run functions as `start` does, to their ends; one's error is raised when all have ended."""
+        started = self.start(work)
+        wait(started)
+        return [each.result() for each in started]
 
 
 def _compute_alone() -> None:
@@ -72,11 +80,13 @@ class Collected:
 
 
 def added(left: Gradients, right: Gradients) -> Gradients:
-    """Add gradients, in place of the first."""
-    present = [place for place, gradient in enumerate(left) if gradient is not None]
-    with torch.no_grad():
-        torch._foreach_add_([left[place] for place in present], [right[place] for place in present])
-    return left
+    """Add gradients, in place of the first; a parameter without a gradient has zeros."""
+    pairs = list(zip(left, right, strict=True))
+    both = [(mine, other) for mine, other in pairs if mine is not None and other is not None]
+    if both:
+        with torch.no_grad():
+            torch._foreach_add_([mine for mine, _ in both], [other for _, other in both])
+    return [other if mine is None else mine for mine, other in pairs]
 
 
 def _around(terms: range, whole: range) -> tuple[range, range]:
