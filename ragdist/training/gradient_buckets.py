@@ -52,6 +52,7 @@ class Buckets:
             update,
             device_ids=[world.device] if cuda else None,
             gradient_as_bucket_view=True,
+            broadcast_buffers=False,  # `ForwardState` does
             bucket_cap_mb=min(max(megabytes / _BUCKETS, _LEAST_MB), _MOST_MB),
         )
         # Weakly, as all hooks: they are held where no garbage collector looks.
@@ -96,14 +97,13 @@ class Buckets:
 
     @contextmanager
     def failing(self) -> Iterator[None]:
-        """Let no bucket wait for a thread that fails in this context; ``failure`` is the first error of a batch."""
+        """Keep what raises in this context as ``failure``, a batch's first error, and let no bucket wait for it."""
         try:
             yield
         except BaseException as error:
             with self._news:
                 self.failure = self.failure or error
                 self._news.notify_all()
-            raise
 
     def _passing(self, which: int, place: int) -> Callable[[Tensor], None]:
         news, watched, all_passed = self._news, self._watched, self._passed  # a hook must not hold this object
@@ -130,12 +130,9 @@ class Buckets:
         return future
 
     def _answer(self, future: Future[Tensor], buffer: Tensor, parameters: list[Tensor]) -> None:
-        try:
-            with self.failing():
-                self._reduce(buffer, parameters)
-            future.set_result(buffer)
-        except BaseException as error:
-            future.set_exception(error)  # of which PyTorch says that it is no tensor, and no more
+        with self.failing():
+            self._reduce(buffer, parameters)
+        future.set_result(buffer)  # after a failure, too: PyTorch would say no more of it than that it is no tensor
 
     @torch.no_grad()
     def _reduce(self, buffer: Tensor, parameters: list[Tensor]) -> None:

@@ -17,7 +17,7 @@ from ragdist.distributed.world import World
 from ragdist.training.batch import Batch
 from ragdist.training.gradient_buckets import Buckets, fill, views
 from ragdist.training.gradient_exchange import Exchange
-from ragdist.training.logical_workers import Collected, Gradients, Threads
+from ragdist.training.logical_workers import Collected, ForwardState, Gradients, Threads
 from ragdist.training.update import Update
 
 Compute = Callable[[nn.Module, int, AbstractContextManager], None]
@@ -41,6 +41,7 @@ class Reduction:
         # On a GPU threads gain nothing: one of PyTorch's serves all backwards.
         self.threads = Threads(min(torch.get_num_threads(), len(self.mine))) if cpu else None
         self.replicas = [update.replica() for _ in range(self.threads.count if cpu else 1)]
+        self.forward_state = ForwardState(update, world)
         self.exchange = Exchange(world, count) if world.size > 1 else None
         self.buckets = Buckets(update, world, self.exchange, self.replicas[1:]) if self.exchange and one_pass else None
         if self.exchange and not one_pass:
@@ -61,6 +62,7 @@ class Reduction:
         parts = dict(zip(self.mine, batch.split(slots), strict=True))
 
         def compute(module: nn.Module, number: int, last: AbstractContextManager) -> None:
+            self.forward_state.begin(module)
             *before, final = parts[number].split(self.micro_batch or slots)
             for part in before:
                 with _no_reduction(module):
@@ -68,11 +70,13 @@ class Reduction:
             with last:
                 said = signals if number == self.mine.start else None
                 module(final, phase, lam, penalty, said)[0].backward()
+            self.forward_state.end(module, number)
 
         if self.buckets:
             self._reduce_meanwhile(compute)
         else:
             self._reduce_then(compute)
+        self.forward_state.settle()
 
     def _reduce_then(self, compute: Compute) -> None:
         collected, waiting = Collected(self.count), deque(self.mine)
@@ -118,10 +122,9 @@ class Reduction:
                 else:
                     compute(self.replicas[which], last[which], buckets.watched(which - 1))
 
-        try:
-            self._side_by_side([lambda which=which: work(which) for which in range(count)])
-        except Exception as error:
-            raise buckets.failure or error  # the first, of which others are consequences
+        self._side_by_side([lambda which=which: work(which) for which in range(count)])
+        if buckets.failure:
+            raise buckets.failure
         for replica in self.replicas:
             replica.zero_grad(set_to_none=True)
 

@@ -10,9 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from ragdist.distributed import summation
+from ragdist.distributed.world import World
 
 T = TypeVar("T")
 Gradients = list[Tensor | None]  # of an update's parameters, in their order
@@ -77,6 +79,50 @@ class Collected:
             terms, gradients = parent, added(left, right)
         with self._lock:
             self.sums[terms] = gradients
+
+
+class ForwardState:
+    """Buffers that forwards change, as the vectors of a spectral normalization.
+
+    Every logical worker begins with the ones that the first has left in the update before.
+
+    Args:
+        update: the losses; has them.
+        world: the workers, of whom rank 0 computes the first logical worker.
+    """
+
+    def __init__(self, update: nn.Module, world: World):
+        self.world, self._of = world, _changing(update)
+        self._now = [buffer.clone() for buffer in self._of]
+        self._next: list[Tensor] = self._now
+
+    def begin(self, module: nn.Module) -> None:
+        """Set the buffers of the update, or a replica, that computes a logical worker."""
+        if self._now:
+            _copy(_changing(module), self._now)
+
+    def end(self, module: nn.Module, number: int) -> None:
+        """Note what a logical worker has left."""
+        if self._now and number == 0:
+            self._next = [buffer.clone() for buffer in _changing(module)]
+
+    def settle(self) -> None:
+        """Take over what the first logical worker has left; all workers must call."""
+        for now, buffer in zip(self._now, self._next, strict=True):
+            now.copy_(buffer)
+            if self.world.size > 1:
+                dist.broadcast(now, 0)
+        _copy(self._of, self._now)
+
+
+def _changing(module: nn.Module) -> list[Tensor]:
+    """A module's buffers that are saved: others are constants."""
+    return [buffer for name, buffer in module.named_buffers() if name in module.state_dict()]
+
+
+def _copy(buffers: list[Tensor], values: list[Tensor]) -> None:
+    for buffer, value in zip(buffers, values, strict=True):
+        buffer.copy_(value)
 
 
 def added(left: Gradients, right: Gradients) -> Gradients:
