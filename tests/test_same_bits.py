@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from ragdist.config import Config, settings
 from ragdist.distributed import summation
 from ragdist.distributed.world import World
+from ragdist.generation import sampling
+from ragdist.networks.build import build_generator
 from ragdist.objective import ADVERSARIAL
 from ragdist.training.gradient_buckets import views
 from ragdist.training.logical_workers import Collected
 from tests.conftest import TINY
 from tests.ranks import on_ranks
+from tests.test_networks import options
 from tests.test_world import prepared, train
 
 # What decides a run's weights ...
@@ -185,3 +188,16 @@ def test_gradients_lie_in_a_bucket_as_their_parameters_in_memory():
     assert second.stride() == kernel.stride()
     assert torch.equal(flat[7 : 7 + kernel.numel()], kernel.permute(0, 2, 3, 1).flatten())
     assert flat[7 + kernel.numel() :].sum() == 4
+
+
+@pytest.mark.parametrize("family", ["dcgan", "resnet"])
+def test_samples_have_the_same_bits_with_any_number_of_threads(family):
+    generator = build_generator(options(family), (3, 16, 16), 0).eval()
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(torch.cat(list(sampling.sample(generator, 5, 150))))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
+    assert all(torch.equal(found[0], other) for other in found[1:])
+    assert not found[0].requires_grad

@@ -1,6 +1,7 @@
 """Sampling of a generator from numbered latents: sample i is a function of seed and i."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from ragdist.networks.base import Generator
 from ragdist.tools import noise
+from ragdist.tools.threads import Threads
 
 
 def labels_for(first: int, count: int, classes: int, chosen: int | None = None) -> Tensor | None:
@@ -24,7 +26,6 @@ def labels_like(seed: int, first: int, count: int, shares: np.ndarray) -> Tensor
     return torch.from_numpy(np.searchsorted(bounds[:-1] / bounds[-1], uniform, side="right"))
 
 
-@torch.no_grad()
 def sample(
     generator: Generator,
     seed: int,
@@ -38,13 +39,26 @@ def sample(
     """Batches of samples first, ..., first + count - 1 of this seed: float32 in [-1, 1] on the generator's device.
 
     ``labels`` gives those of samples (first, count); without it they are `labels_for`.
+
+    On a CPU batches are made side by side, each in one thread: they have the same bits with any number of threads.
     """
     device = next(generator.parameters()).device
-    for start in range(first, first + count, batch):
+
+    @torch.no_grad()
+    def made(start: int) -> Tensor:
         n = min(batch, first + count - start)
         z = torch.from_numpy(noise.normal(seed, noise.GRID, start, n, generator.z_dim)).to(device)
         y = labels(start, n) if labels else labels_for(start, n, generator.num_classes, chosen)
-        yield generator(z, None if y is None else y.to(device))
+        return generator(z, None if y is None else y.to(device))
+
+    starts = range(first, first + count, batch)
+    if device.type != "cpu" or torch.get_num_threads() == 1:
+        yield from map(made, starts)
+        return
+    at_a_time = min(torch.get_num_threads(), max(len(starts), 1))
+    threads = Threads(at_a_time)
+    for place in range(0, len(starts), at_a_time):
+        yield from threads.run([partial(made, start) for start in starts[place : place + at_a_time]])
 
 
 @torch.no_grad()

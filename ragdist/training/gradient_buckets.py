@@ -18,8 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ragdist.distributed import summation
 from ragdist.distributed.world import World
+from ragdist.tools.threads import Threads
 from ragdist.training.gradient_exchange import Exchange
-from ragdist.training.logical_workers import Collected, Gradients, Threads, added
+from ragdist.training.logical_workers import Collected, Gradients, added
 from ragdist.training.update import Update
 
 # Gradients are sent in about so many buckets, so that the first is on its way early: PyTorch's 25 MB are all that small

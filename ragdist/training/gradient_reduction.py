@@ -14,10 +14,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ragdist.distributed.world import World
+from ragdist.tools.threads import Threads
 from ragdist.training.batch import Batch
 from ragdist.training.gradient_buckets import Buckets, fill, views
 from ragdist.training.gradient_exchange import Exchange
-from ragdist.training.logical_workers import Collected, ForwardState, Gradients, Threads
+from ragdist.training.logical_workers import Collected, ForwardState, Gradients
 from ragdist.training.update import Update
 
 Compute = Callable[[nn.Module, int, AbstractContextManager], None]

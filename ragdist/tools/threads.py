@@ -1,0 +1,43 @@
+"""Threads that compute side by side, each alone: what one computes has the same bits beside any number of others."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+class Threads:
+    """Threads that compute without threads of PyTorch's inside of them.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int):
+        before, self.count = torch.get_num_threads(), count
+        self._pool = ThreadPoolExecutor(count, "computes-alone", _compute_alone)
+        started = threading.Barrier(count)
+        wait([self._pool.submit(started.wait) for _ in range(count)])
+        torch.set_num_threads(before)  # which new threads inherit, whatever thread set it last
+
+    def start(self, work: Sequence[Callable[[], T]]) -> list[Future[T]]:
+        """Start each function in a thread; not more than there are, so that they run side by side."""
+        assert len(work) <= self.count, (len(work), self.count)
+        return [self._pool.submit(each) for each in work]
+
+    def run(self, work: Sequence[Callable[[], T]]) -> list[T]:
+        """Run functions as `start` does, to their ends; one's error is raised when all have ended."""
+        started = self.start(work)
+        wait(started)
+        return [each.result() for each in started]
+
+
+def _compute_alone() -> None:
+    # Once in a thread: setting it drops what oneDNN keeps. Asked for, it is settled: else a thread's first operation
+    # sets it anew.
+    torch.set_num_threads(1)
+    torch.get_num_threads()
