@@ -128,3 +128,25 @@ def test_a_logical_worker_may_have_no_gradient_of_a_parameter():
     for number, values in enumerate(([1.0, None, None], [2.0, 3.0, None], [None, 5.0, None], [None, None, None])):
         collected.add(number, [None if value is None else torch.tensor([value]) for value in values])
     assert collected.sums[range(4)] == [torch.tensor([3.0]), torch.tensor([8.0]), None]
+
+
+def count_threads(world: World, config: Config) -> list[int]:
+    """Threads inside of operations while the EMA makes grids, and its copy samples to evaluate; then the caller's."""
+    torch.set_num_threads(3)
+    trainer, monitor = prepared(world, config)
+    found = set()
+    trainer.ema.register_forward_hook(lambda *_: found.add(torch.get_num_threads()))
+    trainer.prepare(print)
+    made = trainer.evaluations.generator
+    assert made._forward_hooks, "a copy of the EMA, and of what it is watched with"
+    trainer.train(monitor)
+    monitor.close()
+    assert trainer.evaluations.best["samples"] > 0
+    return [*sorted(found), torch.get_num_threads()]
+
+
+def test_grids_and_evaluations_do_not_depend_on_the_number_of_threads(tmp_path, digits):
+    words = ["--evaluate_every", "128", "--evaluate.samples", "64", "--evaluate.features", "pixels"]
+    words += ["--evaluate.share", "1", "--evaluate.best", "precision", "--evaluate.metrics", "precision_recall"]
+    config = config_of(digits, tmp_path / "run", *words, "--evaluate.cache", str(tmp_path / "cache"))
+    assert on_ranks(1, count_threads, config) == [[1, 3]]

@@ -44,6 +44,7 @@ class EvaluationDuringTraining:
         ema: the EMA generator, which is copied when an evaluation begins.
         seen: samples seen so far.
         say: prints a line.
+        call: calls a function that computes, where figures do not depend on the number of threads.
 
     Raises:
         UserError: such evaluations are not possible; on all ranks.
@@ -51,9 +52,10 @@ class EvaluationDuringTraining:
 
     def __init__(
         self, config: Config, world: World, index: Index, folder: RunFolder, ema: Generator, seen: int,
-        say: Callable[[str], None],
+        say: Callable[[str], None], call: Callable[[Callable[[], Any]], Any],
     ):  # fmt: skip
         self.config, self.world, self.index, self.folder, self.say = config, world, index, folder, say
+        self._call = call
         self.log: Callable[[int, dict[str, Any]], None] = lambda seen, figures: None
         options = asdict(config.evaluate)
         self.best_by, self.share = options.pop("best"), options.pop("share")
@@ -187,7 +189,7 @@ class EvaluationDuringTraining:
         else:
             try:
                 if not self.failed:
-                    self.evaluation_steps.step()
+                    self._call(self.evaluation_steps.step)
                     self._finished()
                 else:
                     self.evaluation_steps.done += 1

@@ -35,6 +35,15 @@ class Threads:
         wait(started)
         return [each.result() for each in started]
 
+    def call(self, work: Callable[[], T]) -> T:
+        """Call a function in a thread."""
+        return self.run([work])[0]
+
+
+def direct(work: Callable[[], T]) -> T:
+    """Call a function here: `Threads.call` where operations have no threads."""
+    return work()
+
 
 def _compute_alone() -> None:
     # Once in a thread: setting it drops what oneDNN keeps. Asked for, it is settled: else a thread's first operation

@@ -22,6 +22,7 @@ from ragdist.runs.folder import RunFolder
 from ragdist.storage.files import os_errors_as_user_error
 from ragdist.tools import memory
 from ragdist.tools.errors import Diverged, UserError
+from ragdist.tools.threads import Threads, direct
 from ragdist.training import circumstances, compiling
 from ragdist.training.dataloader import TrainingLoader
 from ragdist.training.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
@@ -71,6 +72,8 @@ class Trainer:
         self.circumstances = circumstances.circumstances(config, world.device, micro_batch)
         self.notes += circumstances.on_all(world, self.circumstances)
         self.step = TrainingStep(config, self.state, world, micro_batch)
+        # Where evaluations compute: their figures do not depend on the number of threads.
+        self._alone = Threads(1).call if world.device.type == "cpu" else direct
         self._saved = self.seen  # what is there: a checkpoint, or a run of which nothing is worth one
         if meta:
             self.notes += circumstances.notes(self.circumstances, meta)
@@ -95,7 +98,7 @@ class Trainer:
                 from ragdist.evaluation.during_training import EvaluationDuringTraining
 
                 self.evaluations = EvaluationDuringTraining(
-                    self.config, self.world, self.index, self.folder, self.ema, self.seen, say
+                    self.config, self.world, self.index, self.folder, self.ema, self.seen, say, self._alone
                 )
 
     def _compile(self, say: Callable[[str], None]) -> None:
