@@ -14,7 +14,7 @@ _SHARED = ("z_dim", "max_width", "blocks", "depth", "expand", "group_width", "wi
 
 def _build(kind: type, sample_shape, options: dict, width: int, num_classes: int):
     wanted = inspect.signature(kind.__init__).parameters
-    picked = {name: options[name] for name in _SHARED if name in wanted}
+    picked = {name: options[name] for name in _SHARED if name in wanted and name in options}
     return kind(tuple(sample_shape), width=width, num_classes=num_classes, **picked)
 
 
