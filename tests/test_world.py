@@ -67,6 +67,10 @@ def alone(config: Config) -> dict:
     return train(World(0, 1, CPU), config)
 
 
+def error(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
 # The default networks; one-pass and alternating; conditional or not.
 CASES = {
     "digits": ["--batch_size", "24", "--objective.group", "4"],
