@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from ragdist.launch.on_ray.console import Console, count
+from ragdist.launch.on_ray.console import Console
 from ragdist.launch.on_ray.mailbox import WorkerReport
+from ragdist.tools.words import counted
 
 
 def report(done: int, *lines: str, workers: int = 2, text: str = "") -> WorkerReport:
@@ -63,4 +64,4 @@ def test_progress_shows_the_present_attempt(console, capsys):
 
 
 def test_counts_of_workers():
-    assert [count(workers) for workers in (1, 2)] == ["1 worker", "2 workers"]
+    assert [counted(number, "worker") for number in (1, 2)] == ["1 worker", "2 workers"]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragdist.config import Config
-from ragdist.config.division import group_size, logical_workers, micro_batch, rounds, workers
+from ragdist.config.division import group_size, logical_workers, micro_batch, rounds, settle, workers
 from ragdist.config.run import ObjectiveOptions, OptimOptions
 from ragdist.config.world_size import AS_MANY_AS_FIT, WorldSize
 from ragdist.tools.errors import UserError
@@ -57,6 +57,17 @@ def test_workers_are_at_most_the_logical_ones():
     assert said == "--workers 2:8: at most 4 are started, for this run has 4 logical workers"
     with pytest.raises(UserError, match=r"^--workers 2:8: .*; give --workers 4 or fewer, "):
         workers(run, WorldSize(5, 5))
+
+
+@pytest.mark.parametrize(("says", "saved", "has"), [
+    (0, 0, 0), (0, 1, 1), (0, 2, 2),  # what is not said is as it was; a run of before there was the option has one
+    (4, 0, 0),  # the default of this batch, by its number
+    (2, 0, 2), (2, 4, 2), (4, 4, 4),  # another configuration, or what it was
+])  # fmt: skip
+def test_a_run_that_goes_on_has_what_it_had(says, saved, has):
+    run = config(64, 16, says)
+    settle(run, {"logical_workers": saved})
+    assert run.logical_workers == has
 
 
 @given(st.integers(1, 16), st.integers(1, 16), st.integers(1, 8))

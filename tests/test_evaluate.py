@@ -134,8 +134,7 @@ def test_a_data_set_is_judged_by_another(place, tmp_path):
     found = run(place, "digits", "--data=digits", *FEW, f"--out={tmp_path / 'report'}")
     assert found.returncode == 0, found.stderr
     values, content = figures(tmp_path / "report"), json.loads((tmp_path / "report/evaluation.json").read_text())
-    assert content["judged"]["kind"] == "data"
-    assert [values[name] for name in ("copies", "precision", "recall")] == [1, 1, 1]
+    assert [content["judged"]["kind"], values["copies"], values["precision"], values["recall"]] == ["data", 1, 1, 1]
     np.save(tmp_path / "small.npy", np.zeros((4, 4, 4), np.uint8))
     shards.main([str(tmp_path / "small.npy"), str(tmp_path / "small"), "--processes=1"])
     said = "small holds samples of shape [1, 4, 4] (image), and those of digits have [1, 8, 8]"

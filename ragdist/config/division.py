@@ -10,6 +10,7 @@ from typing import Any
 from ragdist.config.run import Config
 from ragdist.config.world_size import AS_MANY_AS_FIT, WorldSize
 from ragdist.tools.errors import UserError
+from ragdist.tools.words import counted
 
 _MOST = 8  # logical workers, where no number is asked for
 
@@ -40,14 +41,18 @@ def logical_workers(config: Config) -> int:
 
 
 def settle(config: Config, saved: Mapping[str, Any]) -> None:
-    """Give a configuration that names no number of logical workers what its run says.
+    """Give a configuration that names no number of logical workers, or the default's, what its run says.
 
     Args:
         config: of a run that goes on; is changed.
         saved: what the run says, by today's names.
     """
-    if not config.logical_workers:
-        config.logical_workers = saved["logical_workers"]
+    said, has = config.logical_workers, saved["logical_workers"]
+    if said and has:
+        return
+    config.logical_workers = has
+    if said and said != logical_workers(config):
+        config.logical_workers = said
 
 
 def _divisors(number: int, most: int) -> list[int]:
@@ -61,14 +66,15 @@ def workers(config: Config, size: WorldSize) -> tuple[WorldSize, str]:
         UserError: at least so many workers are asked for that some have nothing to do.
     """
     most = logical_workers(config)
+    has = f"this run has {counted(most, 'logical worker')}"
     if size.low > most:
         raise UserError(
-            f"--workers {config.workers}: this run has {_count(most)}, which at most as many workers compute; give "
+            f"--workers {config.workers}: {has}, which at most as many workers compute; give "
             f"--workers {most}" + (" or fewer" if most > 1 else "") + ", or for a new run another --logical_workers"
         )
     if size.high <= most:
         return size, ""
-    said = f"--workers {config.workers}: at most {most} are started, for this run has {_count(most)}"
+    said = f"--workers {config.workers}: at most {most} are started, for {has}"
     return WorldSize(size.low, most), said if size.high != AS_MANY_AS_FIT else ""
 
 
@@ -97,7 +103,3 @@ def micro_batch(config: Config, *, cpu: bool) -> int:
             f"choose at least {group}, or a smaller --objective.group"
         )
     return min(asked // group * group, slots)
-
-
-def _count(number: int) -> str:
-    return f"{number} logical worker{'s' if number > 1 else ''}"

@@ -16,6 +16,7 @@ from ragdist.runs.folder import RunFolder
 from ragdist.storage.files import os_errors_as_user_error, write_whole
 from ragdist.storage.store import Store, scheme
 from ragdist.tools.errors import UserError
+from ragdist.tools.words import counted
 from ragdist.training.monitor import Monitor
 from ragdist.training.trainer import Outcome, Trainer
 
@@ -79,12 +80,8 @@ def introduction(config: Config, index: Index, trainer: Trainer) -> list[str]:
         f"{config.network.family}: G {count[0]:,} and D {count[1]:,} parameters, {trainer.world.device}, "
         f"{config.precision}; batch {config.batch_size}, {config.objective.adversarial} with "
         f"{config.objective.lam:g} x {'relative ' if config.objective.relative else ''}{config.objective.pairing}",
-        f"{_count(division.logical_workers(config), 'logical worker')} on {_count(trainer.world.size, 'worker')}",
+        f"{counted(division.logical_workers(config), 'logical worker')} on {counted(trainer.world.size, 'worker')}",
     ]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number > 1 else ''}"
 
 
 def already_finished(config: Config, index: Index, summary: dict) -> str:

@@ -39,7 +39,7 @@ class Buckets:
     """
 
     def __init__(self, update: Update, world: World, exchange: Exchange, replicas: Sequence[Update]):
-        self.exchange, self.replicas = exchange, replicas
+        self.exchange, self._of_replicas = exchange, [list(replica.parameters()) for replica in replicas]
         self._places = {id(parameter): place for place, parameter in enumerate(update.parameters())}
         cuda = world.device.type == "cuda"
         self._stream = torch.cuda.Stream(world.device) if cuda else None
@@ -61,8 +61,8 @@ class Buckets:
         self.wrapped.register_comm_hook(None, lambda _, bucket: hook()(bucket))
         self._watched: set[int] = set()
         self._passed: list[set[int]] = [set() for _ in replicas]  # parameters, by their places
-        for which, twin in enumerate(replicas):
-            for place, parameter in enumerate(twin.parameters()):
+        for which, of_one in enumerate(self._of_replicas):
+            for place, parameter in enumerate(of_one):
                 if parameter.requires_grad:
                     parameter.register_post_accumulate_grad_hook(self._passing(which, place))
 
@@ -142,9 +142,8 @@ class Buckets:
         self._await(places)
         found = {terms: [all_of[place] for place in places] for terms, all_of in self._collected.sums.items()}
         found[self._terms(0)] = views(buffer, parameters)
-        for number, twin in enumerate(self.replicas[: len(self._last) - 1], 1):
-            of_twin = list(twin.parameters())
-            found[self._terms(number)] = [of_twin[place].grad for place in places]
+        for number, of_one in enumerate(self._of_replicas, 1):
+            found[self._terms(number)] = [of_one[place].grad for place in places]
         rows = self.exchange.rows(len(buffer), buffer)
         for row, terms in zip(rows, self.exchange.mine, strict=True):
             fill(row, parameters, summation.total(terms, found, added))

@@ -107,7 +107,7 @@ class Reduction:
 
     def _reduce_meanwhile(self, compute: Compute) -> None:
         """Compute as many logical workers as there are replicas last and at a time, and reduce what all have passed."""
-        count = len(self.replicas) if self.threads else 1
+        count = len(self.replicas)
         waiting, last = deque(self.mine[:-count]), self.mine[-count:]
         collected, buckets = Collected(self.count), self.buckets
         buckets.begin(collected, last, before=len(waiting))

@@ -80,7 +80,8 @@ class ForwardState:
 
 def _changing(module: nn.Module) -> list[Tensor]:
     """A module's buffers that are saved: others are constants."""
-    return [buffer for name, buffer in module.named_buffers() if name in module.state_dict()]
+    saved = module.state_dict().keys()
+    return [buffer for name, buffer in module.named_buffers() if name in saved]
 
 
 def _copy(buffers: list[Tensor], values: list[Tensor]) -> None:

@@ -4,6 +4,7 @@ import time
 
 from ragdist.launch.on_ray.mailbox import WorkerReport
 from ragdist.tools.progress import Progress
+from ragdist.tools.words import counted
 
 
 class Console:
@@ -62,15 +63,12 @@ class Console:
             theirs = self.joined_at - self.ready
             self.say(f"training {now - self.began:.1f} s after the start, of which Ray took {theirs:.1f} s")
         elif self.failed_at:
-            self.say(f"training again with {count(workers)}, {now - self.failed_at:.1f} s after the failure")
+            self.say(
+                f"training again with {counted(workers, 'worker')}, {now - self.failed_at:.1f} s after the failure"
+            )
 
     def _advance(self, report: WorkerReport) -> None:
         self.progress = self.progress or Progress(self.samples, done=report.done, unit=self.units)
         self.progress.advance(report.done - self.progress.done)
         if report.text != self.progress.text:
             self.progress.describe(report.text)
-
-
-def count(workers: int) -> str:
-    """A number of workers in words."""
-    return f"{workers} worker{'s' * (workers != 1)}"

@@ -20,7 +20,7 @@ from ragdist.config import Config, cli, division, identity
 from ragdist.config.world_size import WorldSize
 from ragdist.launch.on_ray import cluster, ray_internals, waits
 from ragdist.launch.on_ray.attempt import Attempt
-from ragdist.launch.on_ray.console import Console, count
+from ragdist.launch.on_ray.console import Console
 from ragdist.launch.on_ray.mailbox import Mailbox, WorkerReport
 from ragdist.launch.on_ray.survey import Survey
 from ragdist.launch.on_ray.worker import Task
@@ -30,6 +30,7 @@ from ragdist.runs.open import run_at
 from ragdist.tools import plugins
 from ragdist.tools.errors import UserError
 from ragdist.tools.stop_signal import StopOnSignal
+from ragdist.tools.words import counted
 from ragdist.training.trainer import Outcome
 
 _LOOK = 0.2  # seconds between two looks at the mailbox
@@ -167,10 +168,9 @@ class Driver:
                 return workers
             if time.monotonic() - said > 30 and time.monotonic() - began > 3:
                 said = time.monotonic()
-                self.console.say(
-                    f"waiting for room: {free} of at least {count(self.size.low)} of {survey.need_text()} fit now, on "
-                    f"{sum(node.usable for node in survey.nodes)} nodes"
-                )
+                wanted = f"{counted(self.size.low, 'worker')} of {survey.need_text()}"
+                nodes = sum(node.usable for node in survey.nodes)
+                self.console.say(f"waiting for room: {free} of at least {wanted} fit now, on {nodes} nodes")
             time.sleep(0.5)
         return 0
 
@@ -179,7 +179,7 @@ class Driver:
         ray.get(self.mailbox.open.remote(self.attempts), timeout=60)
         need = self.survey.need
         if self.attempts == 1:
-            self.console.say(f"starting {count(workers)}, {self.survey.need_text()} each")
+            self.console.say(f"starting {counted(workers, 'worker')}, {self.survey.need_text()} each")
         task = Task(
             self.config,
             self.mailbox,
@@ -243,7 +243,7 @@ class Driver:
         self._roomy_since = (self._roomy_since or now) if more > attempt.workers else None
         if not self._roomy_since or report.done < 0 or now - self._roomy_since <= waits.STEADY:
             return False
-        self.console.say(f"room for {count(more)}: writing a checkpoint and going on with them")
+        self.console.say(f"room for {counted(more, 'worker')}: writing a checkpoint and going on with them")
         return True
 
     def _abandon(self, attempt: Attempt) -> WorkerReport:
