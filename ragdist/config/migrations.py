@@ -170,6 +170,11 @@ OPTIONS = Table(
         Added("0.3.0", "network.head", ""),
         Added("0.3.0", "network.codes", 0),
         Added("0.3.0", "logical_workers", 1),
+        Added("0.3.0", "augment.transforms", ""),
+        Added("0.3.0", "augment.p", 1.0),
+        Added("0.3.0", "augment.schedule", "auto"),
+        Added("0.3.0", "augment.samples", 50_000),
+        Added("0.3.0", "augment.target", 0.8),
     )
 )
 

@@ -113,6 +113,23 @@ class ObjectiveOptions:
 
 
 @dataclass
+class AugmentOptions:
+    """Augmentation: random transforms of what D sees, of reals and fakes alike."""
+
+    transforms: str = common("")
+    """diffaugment, ada, or names as color,translation,cutout; empty: none; `--augment NAMES` is short for it"""
+    p: float = common(1.0, above=0, at_most=1)
+    """strength: the probability of each transform; the most that a schedule comes to"""
+    schedule: Literal["auto", "fixed", "linear", "cosine", "adaptive"] = "auto"
+    """fixed; linear, cosine: from zero to p; adaptive: p follows how well D tells reals from fakes; auto: adaptive for
+    ada, else fixed"""
+    samples: int = option(50_000, at_least=1)
+    """samples over which it rises (linear, cosine), or within which an adaptive one can go from 0 to 1"""
+    target: float = option(0.8, above=0.5, below=1)
+    """share of pairs of a real and a fake in which D prefers the real that an adaptive strength aims at"""
+
+
+@dataclass
 class OptimOptions:
     """Optimizers, schedules and the moving average."""
 
@@ -236,6 +253,7 @@ class Config:
     """Python files, separated by commas, that add networks, losses, pairings, measures or modalities of your own"""
     network: NetworkOptions = field(default_factory=NetworkOptions)
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
     optim: OptimOptions = field(default_factory=OptimOptions)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
     evaluate: EvaluateInRunOptions = field(default_factory=EvaluateInRunOptions)

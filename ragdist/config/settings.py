@@ -20,6 +20,7 @@ from ragdist.tools.errors import UserError
 DEFAULT = "digits"
 CONFIG = "config.yaml"
 _GROUPS = tuple(item.name for item in fields(Config) if is_dataclass(item.type))
+_SHORT = {"--data": "--data.path", "--augment": "--augment.transforms"}
 VERSION = "version"  # beside the options: which ragdist wrote them
 
 
@@ -72,18 +73,20 @@ def _parser(prog: str) -> cli.Parser:
     for action in parser._actions:  # jsonargparse offers to read each group from a file of its own
         if action.option_strings == ["--data"]:
             action.metavar, action.help = "WHERE", "folder of shards or its URL, short for --data.path"
+        if action.option_strings == ["--augment"]:
+            action.metavar, action.help = "NAMES", "transforms of what D sees, short for --augment.transforms"
         if action.option_strings == ["--print_config"]:
             action.help = "print the configuration as the YAML that --config takes, and end"
     return parser
 
 
 def _expanded(argv: list[str]) -> list[str]:
-    """Split ``--option=value`` into two words, and spell out the short ``--data``."""
+    """Split ``--option=value`` into two words, and spell out short ones."""
     words = []
     for word in argv:
         option, equals, value = word.partition("=")
         words += [option, value] if equals and option.startswith("--") else [word]
-    return ["--data.path" if word == "--data" else word for word in words]
+    return [_SHORT.get(word, word) for word in words]
 
 
 def _groups_of_today(argv: list[str]) -> list[str]:
@@ -164,6 +167,10 @@ def check(config: Config) -> None:
         raise UserError(f"--objective.lam_samples {objective.lam_samples}: it must be above 0 for a lam_schedule")
     if optim.lr_schedule != "constant" and optim.lr_samples <= 0:
         raise UserError(f"--optim.lr_samples {optim.lr_samples}: it must be above 0 for an lr_schedule")
+    if config.augment.transforms and objective.space == "feature" and objective.lam:
+        raise UserError(
+            "--objective.space feature compares what D sees, and --augment changes that at random: leave one out"
+        )
     if config.network.labels and objective.relative and objective.pairing == "assignment":
         raise UserError(
             "--objective.pairing assignment with --objective.relative true cannot take --network.labels true: "

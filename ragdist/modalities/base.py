@@ -233,6 +233,7 @@ class Training(Protocol):
 
     head: str  # G's output: a name in `networks.HEADS`
     families: tuple[str, ...]  # network families that fit, for messages
+    # A modality may have `augmentations`, an `augmentations.Augmentations`: random transforms of what D sees.
 
     def decode(self, data: Tensor, form: Form) -> Tensor:
         """Decode a payload, uint8 [n], to a stored sample. Raises ValueError where it is none of this form."""

@@ -11,8 +11,10 @@ class Batch(NamedTuple):
     z: Tensor  # latents, float32 [b, z_dim]
     real: Tensor  # reals, float32 [b, *sample_shape]
     labels: Tensor | None  # int64 [b]: the label of slot i's real and of slot i's fake
+    augment: Tensor | None = None  # float32 [b, 2, width]: what transforms slot i's real and fake in front of D
 
     def split(self, size: int) -> list["Batch"]:
         """Parts of ``size`` slots, the last perhaps smaller."""
-        labels = self.labels.split(size) if self.labels is not None else [None] * -(-len(self.z) // size)
-        return [Batch(*parts) for parts in zip(self.z.split(size), self.real.split(size), labels, strict=True)]
+        count = -(-len(self.z) // size)
+        parts = ([None] * count if part is None else part.split(size) for part in self)
+        return [Batch(*each) for each in zip(*parts, strict=True)]

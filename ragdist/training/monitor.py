@@ -30,7 +30,14 @@ _GRID = re.compile(r"(?:images|samples)-(\d+)\.png")  # "images" sorts first: of
 _NORMS = ("grad_norm_g", "grad_norm_d")
 _PENALTIES = ("r1", "r2")  # are computed on some updates only
 _GROUPS = {"loss": "loss", "logit": "logits", "relative": "relative", "distance": "relative", "coverage": "relative"}
-_GROUPS |= {"lam": "relative", "r1": "penalty", "r2": "penalty", "grad": "gradients"}
+_GROUPS |= {
+    "pair": "logits",
+    "augment": "augmentation",
+    "lam": "relative",
+    "r1": "penalty",
+    "r2": "penalty",
+    "grad": "gradients",
+}
 
 
 class Monitor:
@@ -52,7 +59,7 @@ class Monitor:
         self.progress = progress or Progress(config.samples, done=seen, unit=self.units)
         self._sums: Tensor | None = None
         self._reset()
-        self._first = True
+        self._first, self._p = True, None
         folder.fence()
         with self._writing():
             _cut(folder.metrics, seen)
@@ -120,9 +127,10 @@ class Monitor:
         return row
 
     def _log(self, seen: int, row: dict[str, float]) -> None:
-        self.progress.describe(
-            f"L_G {row['loss_g']:.3f}  L_D {row['loss_d']:.3f}  relative distance {row['relative_distance']:+.4f}"
-        )
+        moves = "augment_p" in row and self._p not in (None, row["augment_p"])
+        self._p = row.get("augment_p")
+        distance = f"relative distance {row['relative_distance']:+.4f}" + (f"  p {self._p:.3f}" if moves else "")
+        self.progress.describe(f"L_G {row['loss_g']:.3f}  L_D {row['loss_d']:.3f}  {distance}")
         self._metrics.write(json.dumps({"samples": seen, "time": time.time(), **row}) + "\n")
         self._metrics.flush()
         if self._board:

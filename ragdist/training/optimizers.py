@@ -41,6 +41,7 @@ class Optimizers:
         self._weights, self._average = list(generator.parameters()), list(ema.parameters())
         assert not list(generator.buffers()), "the moving average covers parameters alone"
         self.skipped = torch.zeros((), device=self._weights[0].device)
+        self.skip = torch.zeros_like(self.skipped)  # 1: the last step was skipped
 
     def step(self, phase: str, report: Tensor, seen: int, problems: Tensor) -> Tensor:
         """Step the optimizers of a phase, unless a loss or gradient is not finite.
@@ -58,7 +59,7 @@ class Optimizers:
         factor *= warmup(seen + self.batch_size, self.options.warmup_samples)
         norms = torch.stack([self._norm(self.g, phase in ("both", "g")), self._norm(self.d, phase in ("both", "d"))])
         bad = 1.0 - torch.isfinite(norms.sum() + report.sum()).float()
-        skip = torch.maximum(bad, (problems > 0).float())
+        skip = self.skip = torch.maximum(bad, (problems > 0).float())
         for optimizer, rate in ((self.g, self.options.g_lr), (self.d, self.options.d_lr)):
             if optimizer in self._players(phase):
                 optimizer.param_groups[0]["lr"] = rate * factor

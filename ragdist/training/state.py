@@ -11,11 +11,13 @@ from ragdist.config.run import flat
 from ragdist.data.index import Index
 from ragdist.distributed.world import World
 from ragdist.generation import generator_file
+from ragdist.modalities.augmentations import Augmentations
 from ragdist.networks import FAMILIES
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.runs import checkpoint
 from ragdist.runs.folder import RunFolder
 from ragdist.tools.errors import UserError
+from ragdist.training.augmentation import Augmentation
 from ragdist.training.optimizers import Optimizers
 
 
@@ -55,6 +57,10 @@ class TrainingState:
         self.optimizers = Optimizers(
             self.generator, self.discriminator, self.ema, config.optim, batch_size=config.batch_size
         )
+        self.augmentation = Augmentation(
+            config.augment, getattr(modality, "augmentations", Augmentations()), shape,
+            seed=config.seed, batch_size=config.batch_size, device=device,
+        )  # fmt: skip
         self.seen = 0
 
     def _misfit(self, shape: tuple[int, ...], error: ValueError) -> str:
@@ -75,6 +81,7 @@ class TrainingState:
             "d_optim": self.optimizers.d.state_dict(),
             "samples": self.seen,
             "skipped": self.optimizers.skipped,
+            "augmentation": self.augmentation.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -85,6 +92,7 @@ class TrainingState:
         self.optimizers.g.load_state_dict(state["g_optim"])
         self.optimizers.d.load_state_dict(state["d_optim"])
         self.optimizers.skipped.copy_(state["skipped"])
+        self.augmentation.load_state_dict(state.get("augmentation", {}))
         self.seen = state["samples"]
 
     def weights_sha256(self) -> str:

@@ -14,6 +14,7 @@ from ragdist.training.update import ALTERNATING, ONE_PASS, STATISTICS, Update
 from ragdist.training.worker_signals import ReducedSignals, SignalReader, WorkerSignals
 
 _NO_SIGNALS = WorkerSignals()
+_PAIR_ACCURACY = STATISTICS.index("pair_accuracy")
 
 
 class TrainingStep:
@@ -38,6 +39,7 @@ class TrainingStep:
             batch_size=config.batch_size,
             precision=config.precision,
             points=state.modality.points,
+            augment=state.augmentation.chain,
             compile=config.compile,
         ).to(world.device)
         if config.objective.lam and self.update.group < 2:
@@ -49,6 +51,7 @@ class TrainingStep:
         self.phases = ALTERNATING if mixes or config.optim.update == "alternating" else ONE_PASS
         count, one_pass = division.logical_workers(config), self.phases == ONE_PASS
         self.reduction = Reduction(self.update, world, count, micro_batch=micro_batch, one_pass=one_pass)
+        self.slots = world.slots(config.batch_size, count)
         self.signals = SignalReader(world.device)
 
     def rehearse(self, batch: Batch) -> None:
@@ -61,7 +64,7 @@ class TrainingStep:
         always = objective.penalty_every == 1 and (objective.r1 > 0 or objective.r2 > 0)
         try:
             for phase in self.phases:
-                self.reduction.rehearse(batch, phase, self.lam(), always)
+                self.reduction.rehearse(self._augmented(batch), phase, self.lam(), always)
         finally:
             self.update.zero_grad(set_to_none=True)
 
@@ -79,6 +82,7 @@ class TrainingStep:
             workers said.
         """
         state, lam, penalty = self.state, self.lam(), self._penalty_is_due()
+        batch = self._augmented(batch)
         mine = torch.tensor(signals, dtype=torch.float32).to(self.world.device, non_blocking=True)
         report = norms = 0.0
         for phase in self.phases:
@@ -90,10 +94,15 @@ class TrainingStep:
             report = report + part
         statistics, said = report.split([len(STATISTICS), len(WorkerSignals._fields)])
         reduced = self.signals.read(said / len(self.phases), state.optimizers.skipped)
+        state.augmentation.follow(statistics[_PAIR_ACCURACY], state.optimizers.skip, state.seen)
         if not reduced.signals.problem:  # else this update, on a GPU the one before, did not take place
             state.optimizers.average(state.seen)
             state.seen += self.config.batch_size
         return statistics, norms, penalty, reduced
+
+    def _augmented(self, batch: Batch) -> Batch:
+        """The batch with what transforms this update's slots in front of D."""
+        return batch._replace(augment=self.state.augmentation.numbers(self.state.seen, self.slots))
 
     def _penalty_is_due(self) -> bool:
         objective = self.config.objective

@@ -254,6 +254,9 @@ class Trainer:
         def now() -> dict[str, float]:
             share = {"evaluation_share": evaluations.spent / evaluations.elapsed} if evaluations else {}
             bad = len(self.loader.bad) + bad_samples
+            augmentation = self.state.augmentation
+            if augmentation.chain:
+                share["augment_p"] = augmentation.strength(self.seen).item()
             return {"lam": self.step.lam(), "skipped": self.optimizers.skipped.item(), "bad_samples": bad, **share}
 
         batch = self.config.batch_size

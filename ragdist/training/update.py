@@ -49,6 +49,7 @@ STATISTICS = (
     "distance_to_real",
     "distance_to_fake",
     "coverage",
+    "pair_accuracy",
     "r1",
     "r2",
 )
@@ -68,6 +69,8 @@ class Update(nn.Module):
             sum over micro-batches and logical workers is the loss of the whole.
         precision: "bf16" to run the networks under autocast; "fp32" or "tf32", which the device knows already.
         points: (samples, pool) -> points [b, D]: the space of the relative term, the modality's.
+        augment: (samples, numbers [b, width]) -> samples: the random transforms of what D sees, of each alone; the
+            relative term sees samples as they are, and penalties are of D with the transform before it.
         compile: whether torch.compile makes the networks' code, when it is first needed; the modules stay as they are.
     """
 
@@ -80,6 +83,7 @@ class Update(nn.Module):
         batch_size: int,
         precision: str = "fp32",
         points: Callable[[Tensor, int], Tensor] = flatten,
+        augment: Callable[[Tensor, Tensor], Tensor] | None = None,
         compile: bool = False,
     ):
         super().__init__()
@@ -92,6 +96,7 @@ class Update(nn.Module):
         self.group = group_size(batch_size, options.group)
         self.precision = precision
         self.points = points
+        self.augment = augment
         self.adversarial = ADVERSARIAL[options.adversarial]
         self.compiled: list[Callable] | None = None
         if compile:
@@ -160,7 +165,8 @@ class Update(nn.Module):
             scaled.register_hook(lambda gradient: gradient * per_sample(ratio, gradient))
             fake_input = scaled.view_as(scaled)
         once = not penalty and not self._in_features
-        r, f, real_features, fake_features = self._logits_of_both(real, fake_input, batch.labels, penalty, once)
+        seen = self._seen(real, fake_input, batch.augment)
+        r, f, real_features, fake_features = self._logits_of_both(*seen, batch.labels, penalty, once)
         loss = self.adversarial.d_loss(r, f).sum()
         statistics = self._adversarial_statistics(r, f)
         if penalty:
@@ -179,7 +185,8 @@ class Update(nn.Module):
             fake = self._fakes(batch)
         real = batch.real.detach().requires_grad_(penalty)
         fake.requires_grad_(penalty)
-        r, f, _, _ = self._logits_of_both(real, fake, batch.labels, penalty, not penalty)
+        seen = self._seen(real, fake, batch.augment)
+        r, f, _, _ = self._logits_of_both(*seen, batch.labels, penalty, not penalty)
         loss = self.adversarial.d_loss(r, f).sum()
         statistics = self._adversarial_statistics(r, f)
         del statistics["loss_g"]  # this phase is followed by G's own, against the new D
@@ -192,10 +199,11 @@ class Update(nn.Module):
     def _generator(self, batch: Batch, lam: float, penalty: bool):
         fake = self._fakes(batch)
         fake_input = fake.detach().requires_grad_()
+        real_seen, fake_seen = self._seen(batch.real, fake_input, batch.augment)
         with torch.no_grad():
             needed = self.adversarial.g_needs_real or self._in_features
-            r, real_features = self._logits(batch.real, batch.labels) if needed else (None, None)
-        f, fake_features = self._logits(fake_input, batch.labels)
+            r, real_features = self._logits(real_seen, batch.labels) if needed else (None, None)
+        f, fake_features = self._logits(fake_seen, batch.labels)
         loss = self.adversarial.g_loss(r, f).sum()
         # The gradient at the fakes, taken apart: D's weights get none from here.
         (gradient,) = torch.autograd.grad(loss, fake_input, retain_graph=self._in_features)
@@ -211,6 +219,12 @@ class Update(nn.Module):
         render = self.compiled[0] if self.compiled else self.generator.render
         with self._autocast(batch.z):
             return render(self.generator.code(batch.z, batch.labels)).float()
+
+    def _seen(self, real: Tensor, fake: Tensor, numbers: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What D sees of reals and fakes."""
+        if self.augment is None or numbers is None:
+            return real, fake
+        return self.augment(real, numbers[:, 0]), self.augment(fake, numbers[:, 1])
 
     def _logits(self, x: Tensor, labels: Tensor | None, penalty: bool = False, once: bool = False):
         """Logits [b] and features [b, D]; ``once``: differentiated once, to D's weights and x together, if at all."""
@@ -287,6 +301,7 @@ class Update(nn.Module):
                 "loss_g": self.adversarial.g_loss(r, f).sum(),
                 "logit_real": r.sum(),
                 "logit_fake": f.sum(),
+                "pair_accuracy": (0.5 + 0.5 * torch.sign(r - f)).sum(),
             }
 
 

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from ragdist.modalities import rows
 from ragdist.modalities.array import foreign, making
+from ragdist.modalities.augmentations import OF_ANY, Augmentations
 from ragdist.modalities.base import Form
 from ragdist.modalities.untransformed import check_transforms, draws, transform  # noqa: F401 - of this face
 from ragdist.objective.relative import flatten
 
 head = "identity"
 families = ("resnet1d", "mlp")
+augmentations = Augmentations(OF_ANY)
 
 
 def decode(data: Tensor, form: Form) -> Tensor:

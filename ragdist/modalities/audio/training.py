@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from ragdist.modalities.audio import decoding
+from ragdist.modalities.augmentations import OF_SOUNDS, Augmentations
 from ragdist.modalities.base import Form
 from ragdist.modalities.untransformed import check_transforms, draws, transform  # noqa: F401 - of this face
 from ragdist.networks import stft
 
 head = "tanh"
 families = ("spectral", "wavegan", "mlp")
+augmentations = Augmentations(OF_SOUNDS, {"diffaugment": "gain,shift,mute"})
 
 _FULL = 32768.0
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ragdist.modalities.base import Form
 from ragdist.modalities.image import decoding
+from ragdist.modalities.image.augmentations import AUGMENTATIONS
 from ragdist.objective.relative import flatten
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 head = "tanh"
 families = ("resnet", "dcgan", "mlp")
+augmentations = AUGMENTATIONS
 
 
 def decode(data: Tensor, form: Form) -> Tensor:
