@@ -28,7 +28,12 @@ from tests.test_world import prepared, train
 CHOICES = {
     "objective.adversarial": tuple(ADVERSARIAL),
     "objective.r1": ("0", "1"),
-    "objective.space": ("points", "feature"),
+    "objective.space": (
+        "points",
+        "feature",
+        "points --augment diffaugment",
+        "points --augment ada --augment.samples 99",
+    ),
     "network.labels": ("true", "false"),
     "network.family": ("dcgan", "resnet", "mlp"),
     "precision": ("fp32", "bf16"),
@@ -72,7 +77,7 @@ def configs(data: Path, out: Path, size: int) -> list[Config]:
         words = [*TINY, "--data", str(data), "--out", str(out / f"{size}-{number}"), "--monitor.tensorboard", "false"]
         words += ["--batch_size", str(batch), "--objective.group", "2", "--samples", str(3 * batch)]
         words += ["--objective.penalty_every", "2", "--checkpoint.every", "1000000"]
-        words += [word for name, value in case.items() for word in (f"--{name}", value)]
+        words += [word for name, value in case.items() for word in (f"--{name}", *value.split())]
         words += ["--objective.r2", case["objective.r1"]]
         words += ["--data.loader_workers", str(MEANS[(number + size) % len(MEANS)][1])]
         found.append(settings.parse(words, "test")[0])

@@ -15,8 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ragdist.tools.errors import nearest
-
 Shape = tuple[int, ...]
 
 
@@ -24,7 +22,7 @@ class Transform(NamedTuple):
     """A random transform of samples."""
 
     # (samples [b, *shape], on [b, switches], uniform [b, draws]) -> samples [b, *shape]. ``on`` is 1 where a part of
-    # the transform happens to a sample, else 0: where all are 0 it leaves the sample as it is.
+    # the transform happens to a sample, else 0: where all are 0 the sample stays, to rounding.
     apply: Callable[[Tensor, Tensor, Tensor], Tensor]
     draws: int | Callable[[Shape], int] = 1  # uniform numbers in [0, 1) that a sample of this shape takes
     switches: int = 1  # parts that happen with probability p each
@@ -70,9 +68,10 @@ class Augmentations:
             elif name in self.transforms:
                 found.add(name)
             else:
-                offered = [*self.groups, *self.transforms]
-                what = f"use some of {', '.join(offered)}{nearest(name, offered)}" if offered else "there are none"
-                raise ValueError(f"no transform '{name}' for such samples: {what}")
+                offered = ", ".join([*self.groups, *self.transforms])
+                raise ValueError(
+                    f"such samples have no transform '{name}': " + (f"use {offered}" if offered else "none at all")
+                )
         return found
 
 
