@@ -23,6 +23,7 @@ from ragdist.config import Config, division
 from ragdist.distributed.world import World
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.networks.conv import penalized
+from ragdist.training.augmentation import Augmentation
 from ragdist.training.batch import Batch
 from ragdist.training.gradient_reduction import Reduction
 from ragdist.training.optimizers import Optimizers
@@ -56,6 +57,14 @@ class Setup(NamedTuple):
     def points(self, samples: Tensor, pool: int) -> Tensor:
         """The space of the relative term."""
         return modalities.training(modality_of(self.config)).points(samples, pool)
+
+    def augmentation(self, names: str) -> Augmentation:
+        """The random transforms of these names in front of D."""
+        offered, config = modalities.training(modality_of(self.config)).augmentations, self.config
+        options = replace(config.augment, transforms=names)
+        return Augmentation(
+            options, offered, self.shape, seed=config.seed, batch_size=config.batch_size, device=self.device
+        )
 
     def latents(self) -> Tensor:
         return torch.randn(self.config.batch_size, self.config.network.z_dim, device=self.device)
@@ -185,14 +194,17 @@ def _reduce(setup: Setup, network: nn.Module) -> None:
         torch.distributed.all_reduce(torch.cat([p.grad.flatten() for p in network.parameters()]))
 
 
-def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, logical_workers: int = 0) -> OneUpdate:
+def ours(
+    setup: Setup, *, one_pass: bool, penalties: bool = True, logical_workers: int = 0, augment: str = ""
+) -> OneUpdate:
     """The update of `ragdist.training.trainer`, the relative term and the moving average included."""
     config = replace(setup.config, logical_workers=logical_workers or setup.config.logical_workers)
     objective = config.objective if penalties else replace(config.objective, r1=0.0, r2=0.0)
     (generator, discriminator), (average, _) = setup.networks(), setup.networks()
+    augmentation = setup.augmentation(augment)
     update = Update(
         generator, discriminator, objective,
-        batch_size=config.batch_size, precision=config.precision, points=setup.points,
+        batch_size=config.batch_size, precision=config.precision, points=setup.points, augment=augmentation.chain,
     ).to(setup.device)  # fmt: skip
     micro_batch = division.micro_batch(config, cpu=setup.device.type == "cpu")
     reduction = Reduction(
@@ -210,7 +222,8 @@ def ours(setup: Setup, *, one_pass: bool, penalties: bool = True, logical_worker
 
     def one(number: int) -> None:
         seen = number * config.batch_size
-        batch = Batch(setup.latents(), setup.reals(), None)
+        numbers = augmentation.numbers(seen, range(config.batch_size))
+        batch = Batch(setup.latents(), setup.reals(), None, numbers)
         due = penalties and number % objective.penalty_every == 0
         for phase in ONE_PASS if one_pass else ALTERNATING:
             update.zero_grad(set_to_none=True)
@@ -234,6 +247,7 @@ def loops(config: Config) -> dict[str, Callable[[Setup], OneUpdate]]:
             f"one pass, lazy penalties, logical workers: {count}": partial(ours, one_pass=True, logical_workers=count)
             for count in others
         },
+        "one pass, lazy penalties, DiffAugment": lambda s: ours(s, one_pass=True, augment="diffaugment"),
         "one pass, no penalties": lambda s: ours(s, one_pass=True, penalties=False),
         "alternating, lazy penalties": lambda s: ours(s, one_pass=False),
         "alternating, no penalties": lambda s: ours(s, one_pass=False, penalties=False),

@@ -26,6 +26,7 @@ from ragdist.launch.session import open_data
 from ragdist.runs.open import run_at
 from ragdist.tools import charts
 from ragdist.tools.memory import keep_freed_memory
+from ragdist.training.augmentation import Augmentation
 from ragdist.training.dataloader import TrainingLoader
 from ragdist.training.gradient_reduction import Reduction
 from ragdist.training.monitor import Monitor
@@ -38,6 +39,8 @@ NETWORKS = "networks: forward, backward, losses, penalties"
 PARTS = [
     (Reduction, "backward", NETWORKS),
     (Update, "_relative", "relative term"),
+    (Update, "_seen", "augmentation"),
+    (Augmentation, "numbers", "augmentation"),
     (TrainingLoader, "to_device", "to the device, as floats"),
     (Optimizers, "step", "gradient norms and Adam"),
     (Optimizers, "average", "moving average of G"),
