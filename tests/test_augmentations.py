@@ -296,7 +296,9 @@ def run(data, out, *words: str):
         "320",
         *words,
     ]
-    return settings.parse([*words, "--augment", "ada", "--augment.samples", "400", "--augment.target", "0.51"], "test")[0]
+    return settings.parse([*words, "--augment", "ada", "--augment.samples", "400", "--augment.target", "0.51"], "test")[
+        0
+    ]
 
 
 def test_adaptive_strength_goes_through_a_stop_and_another_number_of_workers(tmp_path, digits):

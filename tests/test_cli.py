@@ -189,7 +189,7 @@ def options_in(text: str) -> set[str]:
 def test_help_shows_the_options_that_are_marked_a_group_or_all(tmp_path):
     """Groups and all together show every option; the mark beside a field decides what is shown without asking."""
     known, groups = set(flat(Config())), {name.partition(".")[0] for name in flat(Config()) if "." in name}
-    beside = {"help", "config", "print_config", "overwrite", "data"}
+    beside = {"help", "config", "print_config", "overwrite", "data", "augment"}
     everything = options_in(shown(TRAIN, "all", cwd=tmp_path))
     assert everything == known | beside | groups
     common = {name for name, marked in helptext.marks(Config).items() if marked}
@@ -254,5 +254,5 @@ def test_every_option_is_described():
     source = inspect.getsource(run)
     for block in re.findall(r"@dataclass\nclass \w+:\n(.*?)(?=\n\n\n|\Z)", source, re.DOTALL):
         for name, after in re.findall(r"^    (\w+): [^\n]+\n([^\n]*)", block, re.MULTILINE):
-            if name not in ("data", "network", "objective", "optim", "checkpoint", "monitor", "evaluate"):
+            if name not in ("data", "network", "objective", "augment", "optim", "checkpoint", "monitor", "evaluate"):
                 assert after.strip().startswith('"""'), name

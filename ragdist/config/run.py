@@ -40,10 +40,10 @@ class DataOptions:
     """most gigabytes that are kept there"""
     max_bad: float = free(0.001, at_least=0, at_most=1)
     """share of the samples that may turn out to be unreadable, and are replaced, before the run stops"""
-    crop_padding: int = common(0, at_least=0)
+    crop_padding: int = option(0, at_least=0)
     """augmentation of the reals: pad by so many pixels (mirrored) and crop at random; 0: off"""
     flip: bool = common(False)
-    """augmentation of the reals: mirror left and right at random"""
+    """mirror the reals left and right at random"""
 
 
 @dataclass
@@ -116,9 +116,9 @@ class ObjectiveOptions:
 class AugmentOptions:
     """Augmentation: random transforms of what D sees, of reals and fakes alike."""
 
-    transforms: str = common("")
+    transforms: str = ""
     """diffaugment, ada, or names as color,translation,cutout; empty: none; `--augment NAMES` is short for it"""
-    p: float = common(1.0, above=0, at_most=1)
+    p: float = option(1.0, above=0, at_most=1)
     """strength: the probability of each transform; the most that a schedule comes to"""
     schedule: Literal["auto", "fixed", "linear", "cosine", "adaptive"] = "auto"
     """fixed; linear, cosine: from zero to p; adaptive: p follows how well D tells reals from fakes; auto: adaptive for

@@ -74,7 +74,7 @@ def _parser(prog: str) -> cli.Parser:
         if action.option_strings == ["--data"]:
             action.metavar, action.help = "WHERE", "folder of shards or its URL, short for --data.path"
         if action.option_strings == ["--augment"]:
-            action.metavar, action.help = "NAMES", "transforms of what D sees, short for --augment.transforms"
+            action.metavar, action.help = "NAMES", "transforms in front of D: diffaugment, ada, ..."
         if action.option_strings == ["--print_config"]:
             action.help = "print the configuration as the YAML that --config takes, and end"
     return parser
