@@ -170,6 +170,7 @@ OPTIONS = Table(
         Added("0.3.0", "network.head", ""),
         Added("0.3.0", "network.codes", 0),
         Added("0.3.0", "logical_workers", 1),
+        Added("0.3.0", "objective.gp", 0.0),
     )
 )
 

@@ -84,7 +84,8 @@ class ObjectiveOptions:
     """Losses of G and D."""
 
     adversarial: str = common("relativistic", of=ADVERSARIAL)
-    """relativistic: pairs of a real and a fake; nonsaturating: Goodfellow's; original: the method's text, literally"""
+    """relativistic: pairs of a real and a fake; nonsaturating: Goodfellow's; original: the method's text, literally;
+    hinge; least_squares; wasserstein: with --objective.gp 10 and no r1 and r2 it is WGAN-GP"""
     lam: float = common(1.0, at_least=0)
     """weight of the relative term; 0: off"""
     lam_schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -108,8 +109,20 @@ class ObjectiveOptions:
     """weight of R1, the gradient penalty at the reals; 0: off"""
     r2: float = common(0.1, at_least=0)
     """weight of R2, the gradient penalty at the fakes; 0: off"""
+    gp: float = option(0.0, at_least=0)
+    """weight of WGAN-GP's gradient penalty, for a slope of 1 between reals and fakes; 0: off"""
     penalty_every: int = option(8, at_least=1)
     """updates from one computation of the penalties to the next, where they count so many times"""
+
+    @property
+    def at_samples(self) -> bool:
+        """Whether D's gradients at reals and fakes are penalized, by R1 or R2."""
+        return self.r1 > 0 or self.r2 > 0
+
+    @property
+    def penalized(self) -> bool:
+        """Whether any of D's gradients are."""
+        return self.at_samples or self.gp > 0
 
 
 @dataclass

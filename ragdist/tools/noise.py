@@ -14,6 +14,7 @@ import numpy as np
 
 # What a stream of numbers is for: a part of the key, so that streams are independent.
 LATENT, AUGMENT, SHARDS, WINDOW, GRID, WRITER, PATH, REALS, LABEL, PROJECTION, CLASSIFIER, CHAIN = range(1, 13)
+INTERPOLATE = 13
 
 _WORDS_PER_BLOCK = 4
 _of_this_thread = threading.local()

@@ -11,8 +11,10 @@ class Batch(NamedTuple):
     z: Tensor  # latents, float32 [b, z_dim]
     real: Tensor  # reals, float32 [b, *sample_shape]
     labels: Tensor | None  # int64 [b]: the label of slot i's real and of slot i's fake
+    shares: Tensor | None = None  # float32 [b] in [0, 1): where between slot i's fake and real a penalty is taken
 
     def split(self, size: int) -> list["Batch"]:
         """Parts of ``size`` slots, the last perhaps smaller."""
-        labels = self.labels.split(size) if self.labels is not None else [None] * -(-len(self.z) // size)
-        return [Batch(*parts) for parts in zip(self.z.split(size), self.real.split(size), labels, strict=True)]
+        count = -(-len(self.z) // size)
+        parts = ([None] * count if whole is None else whole.split(size) for whole in self)
+        return [Batch(*part) for part in zip(*parts, strict=True)]

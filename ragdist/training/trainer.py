@@ -218,7 +218,7 @@ class Trainer:
         wait = time.perf_counter() - began
         evaluate = bool(monitor and self.evaluations and self.evaluations.wanted())
         signals = WorkerSignals(bool(stop()), self.local_error is not None, len(self.loader.new_bad), evaluate)
-        statistics, norms, penalty, reduced = self.step(self.loader.to_device(slots), signals)
+        statistics, norms, penalty, reduced = self.step(self.loader.to_device(slots, self.seen), signals)
         self._check(reduced)
         if monitor:
             with self._showing():
