@@ -105,10 +105,10 @@ class ObjectiveOptions:
     compared"""
     group: int = option(32, at_least=2)
     """slots that are compared with each other (the largest divisor of the batch up to this)"""
-    r1: float = common(0.1, at_least=0)
-    """weight of R1, the gradient penalty at the reals; 0: off"""
-    r2: float = common(0.1, at_least=0)
-    """weight of R2, the gradient penalty at the fakes; 0: off"""
+    r1: float | Literal["auto"] = common(0.1, at_least=0, says="0 or more, or auto")
+    """weight of R1, the gradient penalty at the reals; 0: off; auto: as much as suits the data's spread"""
+    r2: float | Literal["auto"] = common(0.1, at_least=0, says="0 or more, or auto")
+    """weight of R2, the gradient penalty at the fakes; 0: off; auto: likewise"""
     gp: float = option(0.0, at_least=0)
     """weight of WGAN-GP's gradient penalty, for a slope of 1 between reals and fakes; 0: off"""
     penalty_every: int = option(8, at_least=1)
@@ -117,7 +117,7 @@ class ObjectiveOptions:
     @property
     def at_samples(self) -> bool:
         """Whether D's gradients at reals and fakes are penalized, by R1 or R2."""
-        return self.r1 > 0 or self.r2 > 0
+        return any(weight == "auto" or weight > 0 for weight in (self.r1, self.r2))
 
     @property
     def penalized(self) -> bool:

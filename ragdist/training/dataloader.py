@@ -91,6 +91,26 @@ class TrainingLoader:
             say=say,
         )
 
+    def first_samples(self, count: int) -> Iterator[Tensor]:
+        """Batches of the samples that the run sees first, as networks see them, untransformed, on the host.
+
+        Args:
+            count: of them, or as many as there are.
+
+        Raises:
+            UserError: they cannot be read.
+        """
+        reader = ShardReader(self.files, min(OPEN_SHARDS, 2 * self.order.shards_in_use))
+        shards, numbers = self.order.locate(0, min(count, self.index.samples))
+        for first in range(0, len(shards), 64):
+            places = shards[first : first + 64], numbers[first : first + 64]
+            if found := reader.read_batch(*places):
+                samples = found[0]
+            else:
+                each = zip(*(place.tolist() for place in places), strict=True)
+                samples = torch.stack([reader.read_or_next(*place)[0] for place in each])
+            yield self.modality.to_network(samples, self.index.form)
+
     def to_device(self, slots: Slots | UserError, first: int) -> Batch:
         """Bring a batch to the device; zeros where it failed, for the other workers wait for this one's gradients.
 
