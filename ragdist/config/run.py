@@ -84,8 +84,8 @@ class ObjectiveOptions:
     """Losses of G and D."""
 
     adversarial: str = common("relativistic", of=ADVERSARIAL)
-    """relativistic: pairs of a real and a fake; nonsaturating: Goodfellow's; original: the method's text, literally;
-    hinge; least_squares; wasserstein: with --objective.gp 10 and no r1 and r2 it is WGAN-GP"""
+    """relativistic: pairs of a real and a fake; nonsaturating: Goodfellow's; original: the method's text;
+    wasserstein: wants gp"""
     lam: float = common(1.0, at_least=0)
     """weight of the relative term; 0: off"""
     lam_schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -106,11 +106,11 @@ class ObjectiveOptions:
     group: int = option(32, at_least=2)
     """slots that are compared with each other (the largest divisor of the batch up to this)"""
     r1: float | Literal["auto"] = common(0.1, at_least=0, says="0 or more, or auto")
-    """weight of R1, the gradient penalty at the reals; 0: off; auto: as much as suits the data's spread"""
+    """weight of R1, the gradient penalty at reals; 0: off; auto: as the data's spread asks"""
     r2: float | Literal["auto"] = common(0.1, at_least=0, says="0 or more, or auto")
     """weight of R2, the gradient penalty at the fakes; 0: off; auto: likewise"""
     gp: float = option(0.0, at_least=0)
-    """weight of WGAN-GP's gradient penalty, for a slope of 1 between reals and fakes; 0: off"""
+    """weight of WGAN-GP's gradient penalty, for a slope of 1 between reals and fakes, 10 in the paper; 0: off"""
     penalty_every: int = option(8, at_least=1)
     """updates from one computation of the penalties to the next, where they count so many times"""
 

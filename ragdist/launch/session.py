@@ -77,12 +77,12 @@ def introduction(config: Config, index: Index, trainer: Trainer) -> list[str]:
     labels = f", {len(index.classes)} classes" if index.classes else ""
     objective, weight = config.objective, trainer.penalty_weight
     auto = [name.upper() for name in ("r1", "r2") if getattr(objective, name) == "auto"]
+    relative = f"{objective.lam:g} x {'relative ' if objective.relative else ''}{objective.pairing}"
     penalty = f"; {' and '.join(auto)} auto: weight {weight:g}" if auto else ""
     lines = [
         f"{config.data.path}: {index.samples:,} samples {list(index.shape)}{labels}",
         f"{config.network.family}: G {count[0]:,} and D {count[1]:,} parameters, {trainer.world.device}, "
-        f"{config.precision}; batch {config.batch_size}, {config.objective.adversarial} with "
-        f"{config.objective.lam:g} x {'relative ' if config.objective.relative else ''}{config.objective.pairing}{penalty}",
+        f"{config.precision}; batch {config.batch_size}, {objective.adversarial} with {relative}{penalty}",
         f"{counted(division.logical_workers(config), 'logical worker')} on {counted(trainer.world.size, 'worker')}",
     ]
     if objective.adversarial == "wasserstein" and not objective.penalized:
