@@ -95,7 +95,7 @@ def relative_backward(trainer: Trainer, clock: Clock, rounds: int = 10) -> float
     if not config.objective.lam or config.objective.space != "points":
         return 0.0
     slots = next(iter(trainer.loader.batches(0)))
-    batch = trainer.loader.to_device(slots)
+    batch = trainer.loader.to_device(slots, trainer.seen)
     took = 0.0
     for _ in range(rounds):
         fake = (torch.rand_like(batch.real, device=device) * 2 - 1).requires_grad_()

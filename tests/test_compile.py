@@ -150,7 +150,7 @@ def train(world: World, config: Config) -> dict:
     prepared = graphs() - start if config.compile else Counter()
     batches = iter(trainer.loader.batches(0))
     for _ in range(UPDATES):
-        trainer.step(trainer.loader.to_device(next(batches)))
+        trainer.step(trainer.loader.to_device(next(batches), trainer.seen))
     later = graphs() - start - prepared if config.compile else Counter()
     weights = torch.cat([p.detach().flatten() for p in trainer.step.update.parameters()])
     return {"weights": weights.numpy(), "said": said, "prepared": prepared, "later": later}

@@ -16,7 +16,6 @@ from ragdist.distributed import summation
 from ragdist.distributed.world import World
 from ragdist.generation import sampling
 from ragdist.networks.build import build_generator
-from ragdist.objective import ADVERSARIAL
 from ragdist.training.gradient_buckets import views
 from ragdist.training.logical_workers import Collected
 from tests.conftest import TINY
@@ -28,6 +27,7 @@ from tests.test_world import prepared, train
 CHOICES = {
     "objective.adversarial": tuple(ADVERSARIAL),
     "objective.r1": ("0", "1"),
+    "objective.gp": ("0", "1"),
     "objective.space": (
         "points",
         "feature",

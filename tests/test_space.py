@@ -62,6 +62,8 @@ def test_a_file_may_name_any_option_of_a_run():
         "network.labels": {"choice": [True, False]},
         "batch_size": {"int": [32, 64]},
         "objective.p": {"choice": [1, 2]},
+        "objective.r1": {"loguniform": [0.1, 10]},
+        "objective.r2": {"choice": ["auto", 1]},
     }
     axes = space.parse(content, config(), "here")
     assert [axis.name for axis in axes][:2] == ["objective.lam", "objective.pairing"]
@@ -93,6 +95,7 @@ def test_a_file_may_name_any_option_of_a_run():
     ({"objective.pairing": {"uniform": [0, 1]}}, "give a choice of cover, nearest"),
     ({"objective.pairing": {"choice": ["covr"]}}, "there is no pairing 'covr' here or in a --plugin; did you mean 'cover'?"),
     ({"network.labels": {"choice": ["perhaps"]}}, "'perhaps' is not true or false"),
+    ({"objective.r1": {"choice": ["automatic"]}}, "'automatic' is not a number"),
     ({"network.depth": {"choice": [1, "two"]}}, "'two' is not a whole number"),
     ({"seed": {"int": [0, 3]}}, "seed is not searched"),
     ({"workers": {"choice": ["0"]}}, "workers does not change what is trained"),

@@ -1,6 +1,7 @@
 """The one-pass update leaves the gradients that the alternating reference has at equal weights."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -39,7 +40,8 @@ def a_batch(labels: bool, shape=(1, 8, 8), b: int = B) -> Batch:
     generate = torch.Generator().manual_seed(2)
     z = torch.randn(b, 8, generator=generate)
     real = torch.rand(b, *shape, generator=generate) * 2 - 1
-    return Batch(z, real, torch.arange(b) % 3 if labels else None)
+    shares = torch.rand(b, generator=generate)
+    return Batch(z, real, torch.arange(b) % 3 if labels else None, shares)
 
 
 def gradients(update, batch: Batch, phases, lam: float, penalty: bool, micro: int = B):
@@ -84,7 +86,7 @@ def test_one_pass_equals_alternating(adversarial, penalty, family, labels, space
     shape = shape_of(family)
     update = Update(
         *networks(family, labels),
-        ObjectiveOptions(adversarial=adversarial, lam=2.0, space=space, pool=8, group=8, r1=0.3, r2=0.7),
+        ObjectiveOptions(adversarial=adversarial, lam=2.0, space=space, pool=8, group=8, r1=0.3, r2=0.7, gp=0.5),
         batch_size=B,
         points=stft.points if family in SHAPES else flatten,
     )
@@ -97,16 +99,20 @@ def test_one_pass_equals_alternating(adversarial, penalty, family, labels, space
     assert s1 == pytest.approx(s2, rel=1e-4, abs=1e-6)
 
 
-def losses(generator, discriminator, batch: Batch):
+def losses(generator, discriminator, batch: Batch, options: ObjectiveOptions):
     """L_D with penalties on every fourth update, and L_G, as written: nothing of the update's machinery is in them."""
-    game = ADVERSARIAL["relativistic"]
+    game = ADVERSARIAL[options.adversarial]
 
     def d_loss():
         real, fake = batch.real.requires_grad_(), generator(batch.z).double().detach().requires_grad_()
         r, f = discriminator(real), discriminator(fake)
         g1, g2 = torch.autograd.grad(r.sum() + f.sum(), [real, fake], create_graph=True)
-        penalty = 0.3 * g1.square().flatten(1).sum(1) + 0.7 * g2.square().flatten(1).sum(1)
-        return (game.d_loss(r, f) + 4 * penalty / 2).mean()
+        share = batch.shares.view(-1, *[1] * (real.dim() - 1))
+        between = (share * real + (1 - share) * fake).detach().requires_grad_()
+        (g3,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
+        n1, n2, n3 = (g.square().flatten(1).sum(1) for g in (g1, g2, g3))
+        penalty = (options.r1 * n1 + options.r2 * n2) / 2 + options.gp * (n3.sqrt() - 1).square()
+        return (game.d_loss(r, f) + 4 * penalty).mean()
 
     def g_loss():
         return game.g_loss(discriminator(batch.real), discriminator(generator(batch.z).double())).mean()
@@ -117,13 +123,14 @@ def losses(generator, discriminator, batch: Batch):
 PENALIZED = ObjectiveOptions(lam=0.0, r1=0.3, r2=0.7, penalty_every=4)
 
 
-def test_gradients_equal_finite_differences_of_the_formula():
+@pytest.mark.parametrize("options", [{}, {"adversarial": "wasserstein", "gp": 10.0, "r1": 0.0, "r2": 0.0}, {"gp": 1.0}])
+def test_gradients_equal_finite_differences_of_the_formula(options):
     generator, discriminator = (network.double() for network in networks("mlp", False))
     batch = a_batch(False)
-    batch = Batch(batch.z.double(), batch.real.double(), None)
-    update = Update(generator, discriminator, PENALIZED, batch_size=B)
+    batch = Batch(batch.z.double(), batch.real.double(), None, batch.shares.double())
+    update = Update(generator, discriminator, replace(PENALIZED, **options), batch_size=B)
     kept, _ = gradients(update, batch, ("both",), 0.0, True)
-    for network, loss, name in losses(generator, discriminator, batch):
+    for network, loss, name in losses(generator, discriminator, batch, update.options):
         vector = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
         direction = torch.randn(vector.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
         values = []
@@ -139,11 +146,12 @@ def test_gradients_of_clips_are_those_that_pytorch_finds_in_the_formula(family, 
     """By its own second derivatives of convolutions and Fourier transforms, in float64."""
     generator, discriminator = (network.double() for network in networks(family, False))
     batch = a_batch(False, shape_of(family))
-    batch = Batch(batch.z.double(), batch.real.double(), None)
-    update = Update(generator, discriminator, PENALIZED, batch_size=B)
+    batch = Batch(batch.z.double(), batch.real.double(), None, batch.shares.double())
+    options = replace(PENALIZED, gp=1.0)
+    update = Update(generator, discriminator, options, batch_size=B)
     kept, _ = gradients(update, batch, ("both",), 0.0, True)
     monkeypatch.setattr(stft, "transform", test_stft.reference)
-    for network, loss, name in losses(generator, discriminator, batch):
+    for network, loss, name in losses(generator, discriminator, batch, options):
         expected = torch.autograd.grad(loss(), list(network.parameters()))
         assert error(kept[name], torch.cat([each.flatten() for each in expected])) < 1e-6
 
@@ -151,7 +159,7 @@ def test_gradients_of_clips_are_those_that_pytorch_finds_in_the_formula(family, 
 @pytest.mark.parametrize("penalty", [False, True])
 @pytest.mark.parametrize(("micro", "family"), [(8, "dcgan"), (24, "dcgan"), (8, "spectral"), (24, "wavegan")])
 def test_micro_batches_leave_the_same_gradients(penalty, micro, family):
-    options = ObjectiveOptions(lam=1.0, group=8)
+    options = ObjectiveOptions(lam=1.0, group=8, gp=1.0)
     update = Update(*networks(family, True), options, batch_size=32)
     batch = a_batch(True, shape_of(family), b=32)
     whole, s1 = gradients(update, batch, ("both",), 1.0, penalty, 32)
@@ -159,6 +167,42 @@ def test_micro_batches_leave_the_same_gradients(penalty, micro, family):
     for name in whole:
         assert error(parts[name], whole[name]) < 1e-5
     assert s1 == pytest.approx(s2, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("penalty", [False, True])
+def test_fakes_beyond_the_margin_of_hinge_leave_the_generator_its_gradient_and_d_nothing(penalty):
+    """All of them, and all reals: L_D is 0 there, and the quotient of the slopes 0 / 0."""
+    generator, discriminator = networks("mlp", False)
+    batch = a_batch(False)
+    options = ObjectiveOptions(adversarial="hinge", lam=0.0, r1=0.3, r2=0.7, penalty_every=1)
+    update = Update(generator, discriminator, options, batch_size=B)
+    with torch.no_grad():  # D tells reals from fakes by their first pixel
+        batch.real[:, 0, 0, 0] = 1e3
+        discriminator.head.weight.mul_(3e3 / (discriminator(batch.real) - discriminator(generator(batch.z))).mean())
+        discriminator.head.bias.sub_((discriminator(batch.real) + discriminator(generator(batch.z))).mean() / 2)
+        assert discriminator(batch.real).min() > 1
+        assert discriminator(generator(batch.z)).max() < -1
+    one, s1 = gradients(update, batch, ("both",), 0.0, penalty)
+    two, _ = gradients(update, batch, ("d", "g"), 0.0, penalty)
+    assert s1["loss_d"] == 0
+    assert two["generator"].norm() > 1
+    assert error(one["generator"], two["generator"]) < 1e-5
+    if penalty:
+        assert error(one["discriminator"], two["discriminator"]) < 1e-5
+    else:
+        assert two["discriminator"].abs().max() == 0
+        assert one["discriminator"].abs().max() < 1e-8 * two["generator"].abs().max()
+
+
+def test_a_penalty_between_reals_and_fakes_alone_leaves_the_rest_of_the_pass():
+    """Without R1 and R2: G's gradient is that of an update without penalties, bit by bit."""
+    update = Update(*networks("dcgan", True), ObjectiveOptions(r1=0.0, r2=0.0, gp=10.0, group=8), batch_size=B)
+    without, _ = gradients(update, a_batch(True), ("both",), 1.0, False)
+    found, statistics = gradients(update, a_batch(True), ("both",), 1.0, True)
+    assert torch.equal(found["generator"], without["generator"])
+    assert error(found["discriminator"], without["discriminator"]) > 1e-3
+    assert statistics["gp"] > 0
+    assert statistics["r1"] == 0
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -176,8 +220,9 @@ def test_clips_without_sound_leave_finite_gradients_and_the_same_each_time(what,
     if what == "silence":
         generator.head = lambda x: 0 * x
     update = Update(
-        generator, discriminator, ObjectiveOptions(group=8), batch_size=B, precision=precision, points=stft.points
-    )
+        generator, discriminator, ObjectiveOptions(group=8, gp=1.0), batch_size=B, precision=precision,
+        points=stft.points,
+    )  # fmt: skip
     one, two = (gradients(update, batch._replace(real=real), ("both",), 1.0, True) for _ in range(2))
     for name, gradient in one[0].items():
         assert torch.isfinite(gradient).all()

@@ -187,7 +187,7 @@ def count_bytes(world: World, config: Config) -> tuple[list[int], int]:
     batches = iter(trainer.loader.batches(0))
     for _ in range(3):
         sent.clear() if trainer.seen == config.batch_size else None
-        trainer.step(trainer.loader.to_device(next(batches)))
+        trainer.step(trainer.loader.to_device(next(batches), trainer.seen))
     return sent, sum(p.grad.nbytes for p in trainer.step.update.parameters())
 
 

@@ -207,7 +207,7 @@ def _number(value: Any, where: str) -> float:
 
 def _typed(axis: Axis, option: "_Field", config: Config, where: str) -> Axis:
     """Convert an axis to the option's type, and check that a run can have its ends."""
-    kind = option.type
+    kind = option.type if axis.kind == "choice" or float not in get_args(option.type) else float
     if axis.kind != "choice" and kind not in (int, float):
         known = tuple(option.of) or get_args(kind) or ((False, True) if kind is bool else ())
         hint = f" of {', '.join(map(str, known))}" if known else ""
@@ -236,7 +236,9 @@ def _value(value: Any, kind: Any, where: str) -> Any:
         if value not in known:
             raise UserError(f"{where}: '{value}' is not one of {', '.join(map(str, known))}")
         return value
-    if kind is float:
+    if float in get_args(kind) and value in [name for part in get_args(kind) for name in get_args(part)]:
+        return value
+    if kind is float or float in get_args(kind):
         return _number(value, where)
     if type(value) is not kind:
         names = {int: "a whole number", bool: "true or false", str: "a text"}

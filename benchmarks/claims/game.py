@@ -75,11 +75,14 @@ def play(
     nothing = torch.zeros(())
     for number in range(updates):
         z = torch.randn(batch, config.network.z_dim, generator=random)
-        penalty = (objective.r1 > 0 or objective.r2 > 0) and number % objective.penalty_every == 0
+        penalty = objective.penalized and number % objective.penalty_every == 0
         update.zero_grad(set_to_none=True)
         drawn = draw(random, batch)
         real, labels = drawn if isinstance(drawn, tuple) else (drawn, None)
-        loss, statistics = update(Batch(z, real, labels if classes else None), *ONE_PASS, objective.lam, penalty)
+        shares = torch.rand(batch, generator=random) if objective.gp else None
+        loss, statistics = update(
+            Batch(z, real, labels if classes else None, shares), *ONE_PASS, objective.lam, penalty
+        )
         loss.backward()
         optimizers.step("both", statistics, number * batch, nothing)
         optimizers.average(number * batch)

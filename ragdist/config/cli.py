@@ -165,6 +165,8 @@ class Parser(jsonargparse.ArgumentParser):
             if kind := re.search(r"Expected a <class '(\w+)'>\. Got value: (.*)", what, re.DOTALL):
                 kinds = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
                 return f"--{key}: '{kind[2].strip()}' is not {kinds.get(kind[1], kind[1])}"
+            if union := re.search(r"Subtypes: .*float.*Literal\['(\w+)'\].*Given value: (.*)", what, re.DOTALL):
+                return f"--{key}: '{union[2].strip()}' is not a number or {union[1]}"
             return f"--{key}: {' '.join(what.split())}"
         return " ".join(message.split())
 

@@ -88,7 +88,7 @@ def check_limits(options: Any, prefix: str = "", names: Mapping[str, str] = Mapp
         limits = item.metadata.get("limits")
         if is_dataclass(value):
             check_limits(value, f"{name}.")
-        elif limits and value is not None and not limits.allow(value):
+        elif limits and isinstance(value, int | float) and not limits.allow(value):
             raise UserError(f"--{name} {value}: it must be {limits}")
         elif (table := item.metadata.get("of")) is not None:
             table.check(value, f"--{name} {value}")

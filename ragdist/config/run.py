@@ -84,7 +84,8 @@ class ObjectiveOptions:
     """Losses of G and D."""
 
     adversarial: str = common("relativistic", of=ADVERSARIAL)
-    """relativistic: pairs of a real and a fake; nonsaturating: Goodfellow's; original: the method's text, literally"""
+    """relativistic: pairs of a real and a fake; nonsaturating: Goodfellow's; original: the method's text;
+    wasserstein: wants gp"""
     lam: float = common(1.0, at_least=0)
     """weight of the relative term; 0: off"""
     lam_schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -104,12 +105,24 @@ class ObjectiveOptions:
     compared"""
     group: int = option(32, at_least=2)
     """slots that are compared with each other (the largest divisor of the batch up to this)"""
-    r1: float = common(0.1, at_least=0)
-    """weight of R1, the gradient penalty at the reals; 0: off"""
-    r2: float = common(0.1, at_least=0)
-    """weight of R2, the gradient penalty at the fakes; 0: off"""
+    r1: float | Literal["auto"] = common(0.1, at_least=0, says="0 or more, or auto")
+    """weight of R1, the gradient penalty at reals; 0: off; auto: as the data's spread asks"""
+    r2: float | Literal["auto"] = common(0.1, at_least=0, says="0 or more, or auto")
+    """weight of R2, the gradient penalty at the fakes; 0: off; auto: likewise"""
+    gp: float = option(0.0, at_least=0)
+    """weight of WGAN-GP's gradient penalty, for a slope of 1 between reals and fakes, 10 in the paper; 0: off"""
     penalty_every: int = option(8, at_least=1)
     """updates from one computation of the penalties to the next, where they count so many times"""
+
+    @property
+    def at_samples(self) -> bool:
+        """Whether D's gradients at reals and fakes are penalized, by R1 or R2."""
+        return any(weight == "auto" or weight > 0 for weight in (self.r1, self.r2))
+
+    @property
+    def penalized(self) -> bool:
+        """Whether any of D's gradients are."""
+        return self.at_samples or self.gp > 0
 
 
 @dataclass

@@ -75,13 +75,19 @@ def introduction(config: Config, index: Index, trainer: Trainer) -> list[str]:
     """Lines that describe the data, the networks and the objective."""
     count = [sum(p.numel() for p in network.parameters()) for network in (trainer.generator, trainer.discriminator)]
     labels = f", {len(index.classes)} classes" if index.classes else ""
-    return [
+    objective, weight = config.objective, trainer.penalty_weight
+    auto = [name.upper() for name in ("r1", "r2") if getattr(objective, name) == "auto"]
+    relative = f"{objective.lam:g} x {'relative ' if objective.relative else ''}{objective.pairing}"
+    penalty = f"; {' and '.join(auto)} auto: weight {weight:g}" if auto else ""
+    lines = [
         f"{config.data.path}: {index.samples:,} samples {list(index.shape)}{labels}",
         f"{config.network.family}: G {count[0]:,} and D {count[1]:,} parameters, {trainer.world.device}, "
-        f"{config.precision}; batch {config.batch_size}, {config.objective.adversarial} with "
-        f"{config.objective.lam:g} x {'relative ' if config.objective.relative else ''}{config.objective.pairing}",
+        f"{config.precision}; batch {config.batch_size}, {objective.adversarial} with {relative}{penalty}",
         f"{counted(division.logical_workers(config), 'logical worker')} on {counted(trainer.world.size, 'worker')}",
     ]
+    if objective.adversarial == "wasserstein" and not objective.penalized:
+        lines.append("wasserstein without a gradient penalty: nothing keeps D from growing; give --objective.gp 10")
+    return lines
 
 
 def already_finished(config: Config, index: Index, summary: dict) -> str:
@@ -99,6 +105,7 @@ def finish(folder: RunFolder, monitor: Monitor, outcome: Outcome, bad_samples: i
         "samples_per_second": round(outcome.seen / outcome.seconds, 2),
         "losses": outcome.losses,
         "bad_samples": bad_samples,
+        **({"penalty_weight": outcome.penalty_weight} if outcome.penalty_weight else {}),
         "weights_sha256": outcome.weights_sha256,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

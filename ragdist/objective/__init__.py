@@ -12,6 +12,9 @@ ADVERSARIAL = Table(
         "relativistic": "ragdist.objective.adversarial:RELATIVISTIC",
         "nonsaturating": "ragdist.objective.adversarial:NONSATURATING",
         "original": "ragdist.objective.adversarial:ORIGINAL",
+        "hinge": "ragdist.objective.adversarial:HINGE",
+        "least_squares": "ragdist.objective.adversarial:LEAST_SQUARES",
+        "wasserstein": "ragdist.objective.adversarial:WASSERSTEIN",
     },
 )
 

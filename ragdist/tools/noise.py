@@ -14,7 +14,10 @@ import numpy as np
 
 # What a stream of numbers is for: a part of the key, so that streams are independent.
 LATENT, AUGMENT, SHARDS, WINDOW, GRID, WRITER, PATH, REALS, LABEL, PROJECTION, CLASSIFIER, CHAIN = range(1, 13)
-DISCRIMINATOR = 13  # augmentation of what D sees; AUGMENT is that of the reals alone
+DISCRIMINATOR, INTERPOLATE = (
+    13,
+    14,
+)  # augmentation of what D sees (AUGMENT is that of the reals alone); gradient penalty
 
 _WORDS_PER_BLOCK = 4
 _of_this_thread = threading.local()

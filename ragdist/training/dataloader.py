@@ -4,7 +4,9 @@ import os
 import shlex
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from ragdist import modalities
 from ragdist.config import Config, division
@@ -16,6 +18,7 @@ from ragdist.data.reader import OPEN_SHARDS, ShardReader, SlotDataset, Slots, Up
 from ragdist.data.shard_files import ShardFiles
 from ragdist.distributed.world import World
 from ragdist.storage.cache import Cache
+from ragdist.tools import noise
 from ragdist.tools.errors import UserError
 from ragdist.training.batch import Batch
 
@@ -88,19 +91,53 @@ class TrainingLoader:
             say=say,
         )
 
-    def to_device(self, slots: Slots | UserError) -> Batch:
-        """Bring a batch to the device; zeros where it failed, for the other workers wait for this one's gradients."""
+    def first_samples(self, count: int) -> Iterator[Tensor]:
+        """Batches of the samples that the run sees first, as networks see them, untransformed, on the host.
+
+        Args:
+            count: of them, or as many as there are.
+
+        Raises:
+            UserError: they cannot be read.
+        """
+        reader = ShardReader(self.files, min(OPEN_SHARDS, 2 * self.order.shards_in_use))
+        shards, numbers = self.order.locate(0, min(count, self.index.samples))
+        for first in range(0, len(shards), 64):
+            places = shards[first : first + 64], numbers[first : first + 64]
+            if found := reader.read_batch(*places):
+                samples = found[0]
+            else:
+                each = zip(*(place.tolist() for place in places), strict=True)
+                samples = torch.stack([reader.read_or_next(*place)[0] for place in each])
+            yield self.modality.to_network(samples, self.index.form)
+
+    def to_device(self, slots: Slots | UserError, first: int) -> Batch:
+        """Bring a batch to the device; zeros where it failed, for the other workers wait for this one's gradients.
+
+        Args:
+            slots: of an update.
+            first: the number of the update's first sample.
+        """
         if isinstance(slots, UserError):
             return self.blank()
         device = self.world.device
         samples, labels, z = (part.to(device, non_blocking=True) for part in slots[:3])
-        return Batch(z, self.modality.to_network(samples, self.index.form), labels if self.labels else None)
+        real = self.modality.to_network(samples, self.index.form)
+        return Batch(z, real, labels if self.labels else None, shares=self._shares(first))
+
+    def _shares(self, first: int) -> Tensor | None:
+        """`Batch.shares` of the update whose first sample is number ``first``, where a penalty takes them."""
+        if not self.config.objective.gp:
+            return None
+        start, count = first + self.slots.start, len(self.slots)
+        shares = noise.uniform(self.config.seed, noise.INTERPOLATE, start, count, 1)
+        return torch.from_numpy(shares[:, 0].astype(np.float32)).to(self.world.device, non_blocking=True)
 
     def blank(self) -> Batch:
         """A batch of zeros, with the shapes and types of all batches."""
         real = torch.zeros(len(self.slots), *self.modality.network_shape(self.index.form), device=self.world.device)
         labels = torch.zeros(len(real), dtype=torch.int64, device=real.device) if self.labels else None
-        return Batch(real.new_zeros(len(real), self.config.network.z_dim), real, labels)
+        return Batch(real.new_zeros(len(real), self.config.network.z_dim), real, labels, shares=self._shares(0))
 
     # Samples that cannot be read.
 

@@ -56,7 +56,7 @@ class Reduction:
             batch: this worker's slots.
             phase: of the update.
             lam: the relative term's weight now.
-            penalty: whether R1 and R2 are due.
+            penalty: whether the gradient penalties are due.
             signals: this worker's, float32 [len(SIGNALS)].
         """
         slots = len(batch.z) // len(self.mine)

@@ -28,7 +28,7 @@ from ragdist.training.update import STATISTICS
 GRID_COLUMNS, GRID_ROWS = 10, 8
 _GRID = re.compile(r"(?:images|samples)-(\d+)\.png")  # "images" sorts first: of two the newer name wins
 _NORMS = ("grad_norm_g", "grad_norm_d")
-_PENALTIES = ("r1", "r2")  # are computed on some updates only
+_PENALTIES = ("r1", "r2", "gp")  # are computed on some updates only
 _GROUPS = {"loss": "loss", "logit": "logits", "relative": "relative", "distance": "relative", "coverage": "relative"}
 _GROUPS |= {
     "pair": "logits",
@@ -36,6 +36,7 @@ _GROUPS |= {
     "lam": "relative",
     "r1": "penalty",
     "r2": "penalty",
+    "gp": "penalty",
     "grad": "gradients",
 }
 
@@ -113,9 +114,11 @@ class Monitor:
         self._first = False
         sums = self._sums.tolist()  # waits for the device
         seconds = time.perf_counter() - self._since
+        objective = self.config.objective
         row = dict(zip((*STATISTICS, *_NORMS), (value / self._updates for value in sums), strict=True))
         for name in _PENALTIES:
-            row[name] = row[name] * self._updates / self._penalties if self._penalties else None
+            computed = self._penalties and (objective.gp > 0 if name == "gp" else objective.at_samples)
+            row[name] = row[name] * self._updates / self._penalties if computed else None
         row |= {
             "samples_per_second": self._updates * batch / seconds,
             "step_seconds": seconds / self._updates,

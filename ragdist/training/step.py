@@ -61,7 +61,7 @@ class TrainingStep:
             UserError: a compiler is missing.
         """
         objective = self.config.objective
-        always = objective.penalty_every == 1 and (objective.r1 > 0 or objective.r2 > 0)
+        always = objective.penalty_every == 1 and objective.at_samples
         try:
             for phase in self.phases:
                 self.reduction.rehearse(self._augmented(batch), phase, self.lam(), always)
@@ -106,9 +106,7 @@ class TrainingStep:
 
     def _penalty_is_due(self) -> bool:
         objective = self.config.objective
-        return (objective.r1 > 0 or objective.r2 > 0) and (
-            self.state.seen // self.config.batch_size % objective.penalty_every == 0
-        )
+        return objective.penalized and self.state.seen // self.config.batch_size % objective.penalty_every == 0
 
     def lam(self) -> float:
         """The relative term's present weight."""

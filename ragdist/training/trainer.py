@@ -23,7 +23,7 @@ from ragdist.storage.files import os_errors_as_user_error
 from ragdist.tools import memory
 from ragdist.tools.errors import Diverged, UserError
 from ragdist.tools.threads import Threads, direct
-from ragdist.training import circumstances, compiling
+from ragdist.training import circumstances, compiling, penalty_scale
 from ragdist.training.dataloader import TrainingLoader
 from ragdist.training.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
 from ragdist.training.state import TrainingState
@@ -41,6 +41,7 @@ class Outcome(NamedTuple):
     seconds: float  # of training, over all starts
     losses: dict[str, float]  # the last reading
     weights_sha256: str  # of the EMA generator
+    penalty_weight: float | None = None  # that R1 or R2 has, where it was left to the data
 
 
 class Trainer:
@@ -71,6 +72,8 @@ class Trainer:
         micro_batch = chosen or division.micro_batch(config, cpu=world.device.type == "cpu")
         self.circumstances = circumstances.circumstances(config, world.device, micro_batch)
         self.notes += circumstances.on_all(world, self.circumstances)
+        self.penalty_weight = self._penalty_weight(meta)
+        config = penalty_scale.applied(config, self.penalty_weight) if self.penalty_weight else config
         self.step = TrainingStep(config, self.state, world, micro_batch)
         # Where evaluations compute: their figures do not depend on the number of threads.
         self._alone = Threads(1).call if world.device.type == "cpu" else direct
@@ -79,6 +82,12 @@ class Trainer:
             self.notes += circumstances.notes(self.circumstances, meta)
             self.seconds, self.losses = meta["seconds"], meta["losses"]
             self.loader.bad = {(shard, sample): what for shard, sample, what in meta["bad"]}
+
+    def _penalty_weight(self, meta: dict[str, Any] | None) -> float | None:
+        """The weight of R1 or R2, where it is left to the data: measured once, and then as the run says."""
+        if not penalty_scale.is_wanted(self.config):
+            return None
+        return meta["penalty_weight"] if meta else penalty_scale.measured(self.config, self.world, self.loader)
 
     @property
     def seen(self) -> int:
@@ -139,6 +148,7 @@ class Trainer:
             "losses": self.losses,
             "bad": [[*place, what] for place, what in self.loader.bad.items()],
             "world_size": self.world.size,
+            **({"penalty_weight": self.penalty_weight} if self.penalty_weight else {}),
             **self.circumstances,
         }
 
@@ -180,7 +190,7 @@ class Trainer:
         self._count_seconds()
         self._end(monitor)
         sha256 = generator_file.weights_sha256(self.ema.state_dict())
-        return Outcome(self.finished, self.seen, self.seconds, self.losses, sha256)
+        return Outcome(self.finished, self.seen, self.seconds, self.losses, sha256, self.penalty_weight)
 
     def _begin(self, monitor: Monitor | None) -> None:
         if monitor:
@@ -218,7 +228,7 @@ class Trainer:
         wait = time.perf_counter() - began
         evaluate = bool(monitor and self.evaluations and self.evaluations.wanted())
         signals = WorkerSignals(bool(stop()), self.local_error is not None, len(self.loader.new_bad), evaluate)
-        statistics, norms, penalty, reduced = self.step(self.loader.to_device(slots), signals)
+        statistics, norms, penalty, reduced = self.step(self.loader.to_device(slots, self.seen), signals)
         self._check(reduced)
         if monitor:
             with self._showing():

@@ -10,7 +10,8 @@ multiplies sample i's gradient by c_i, and one backward of L_D leaves L_D's grad
 on G. (Sharing one gradient between the players: One-Stage GAN, Shen et al., CVPR 2021.)
 
 On a penalty step R2 needs dD(G(z_i))/dG(z_i) anyway. Fakes then enter D cut off from G, which gets
-dL_G/df_i times that derivative: read off `autograd.grad` it is free of the penalty's own gradient.
+dL_G/df_i times that derivative: read off `autograd.grad` it is free of the penalty's own gradient. The penalty
+between reals and fakes has a pass of D of its own, whose gradient is D's alone: the rest is as without it.
 
 The update is simultaneous: both gradients are taken at the same weights. `alternating`, D first and
 then G against the new D, is the reference, and the only one for a D whose layers mix samples.
@@ -33,7 +34,7 @@ from ragdist.networks.base import Discriminator, Generator
 from ragdist.networks.conv import penalized
 from ragdist.objective import ADVERSARIAL
 from ragdist.objective.adversarial import one_pass_factors, slopes
-from ragdist.objective.penalty import input_gradients, squared_norm
+from ragdist.objective.penalty import distance_to_slope_one, input_gradients, interpolates, squared_norm
 from ragdist.objective.relative import Relative, flatten, relative_term
 from ragdist.training.batch import Batch
 from ragdist.training.compiling import compiled
@@ -52,6 +53,7 @@ STATISTICS = (
     "pair_accuracy",
     "r1",
     "r2",
+    "gp",
 )
 
 ONE_PASS = ("both",)
@@ -139,7 +141,7 @@ class Update(nn.Module):
             batch: slots; whole pairing groups.
             phase: "both" (one pass), or "d" or "g" of the alternating update.
             lam: the relative term's weight now.
-            penalty: whether R1 and R2 are due.
+            penalty: whether the gradient penalties are due.
             signals: a worker's SIGNALS, float32 [len(SIGNALS)], which it gives once an update; None: nothing.
 
         Returns:
@@ -156,7 +158,8 @@ class Update(nn.Module):
     # The three phases. Each returns sums over the slots.
 
     def _both(self, batch: Batch, lam: float, penalty: bool):
-        fake = self._fakes(batch)
+        fake, between = self._fakes(batch), penalty and self.options.gp > 0
+        penalty = penalty and self.options.at_samples
         if penalty:
             # Cut off from G: the penalty's own gradient at the fakes is D's business alone.
             real, fake_input = batch.real.detach().requires_grad_(), fake.detach().requires_grad_()
@@ -177,12 +180,17 @@ class Update(nn.Module):
         else:
             lift, ratio = one_pass_factors(self.adversarial, r, f)
             loss = loss + (lift * f).sum()
+        if between:
+            penalties, more = self._penalty_between(batch, fake)
+            loss = loss + penalties
+            statistics |= more
         term, distances = self._relative(batch, fake, fake_input, real_features, fake_features, lam)
         return loss + term, statistics | distances
 
     def _discriminator(self, batch: Batch, lam: float, penalty: bool):
         with torch.no_grad():
             fake = self._fakes(batch)
+        between, penalty = penalty and self.options.gp > 0, penalty and self.options.at_samples
         real = batch.real.detach().requires_grad_(penalty)
         fake.requires_grad_(penalty)
         seen = self._seen(real, fake, batch.augment)
@@ -192,6 +200,10 @@ class Update(nn.Module):
         del statistics["loss_g"]  # this phase is followed by G's own, against the new D
         if penalty:
             _, penalties, more = self._penalty(real, fake, r, f)
+            loss = loss + penalties
+            statistics |= more
+        if between:
+            penalties, more = self._penalty_between(batch, fake)
             loss = loss + penalties
             statistics |= more
         return loss, statistics
@@ -241,7 +253,7 @@ class Update(nn.Module):
         return *logits.chunk(2), *features.chunk(2)
 
     def _penalty(self, real: Tensor, fake: Tensor, r: Tensor, f: Tensor):
-        """D's derivatives at the fakes (detached), the penalty's sum, statistics.
+        """D's derivatives at the fakes (detached), the sum of R1 and R2, statistics.
 
         Due every k-th update it counts k times there (lazy regularization, Karras et al. 2020).
         """
@@ -249,6 +261,15 @@ class Update(nn.Module):
         r1, r2 = squared_norm(at_real).sum() / 2, squared_norm(at_fake).sum() / 2
         loss = self.options.penalty_every * (self.options.r1 * r1 + self.options.r2 * r2)
         return at_fake.detach(), loss, {"r1": 2 * r1, "r2": 2 * r2}
+
+    def _penalty_between(self, batch: Batch, fake: Tensor):
+        """The sum of the penalty between reals and fakes, due as R1 and R2 are; statistics."""
+        between = interpolates(batch.real, fake, batch.shares)
+        seen = between if self.augment is None or batch.augment is None else self.augment(between, batch.augment[:, 0])
+        logits, _ = self._logits(seen, batch.labels, penalty=True)
+        (gradient,) = input_gradients(logits, [between])
+        gp = distance_to_slope_one(gradient).sum()
+        return self.options.penalty_every * self.options.gp * gp, {"gp": gp}
 
     @property
     def _in_features(self) -> bool:
