@@ -223,7 +223,7 @@ def ours(
     def one(number: int) -> None:
         seen = number * config.batch_size
         numbers = augmentation.numbers(seen, range(config.batch_size))
-        batch = Batch(setup.latents(), setup.reals(), None, numbers)
+        batch = Batch(setup.latents(), setup.reals(), None, augment=numbers)
         due = penalties and number % objective.penalty_every == 0
         for phase in ONE_PASS if one_pass else ALTERNATING:
             update.zero_grad(set_to_none=True)

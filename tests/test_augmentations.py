@@ -199,7 +199,7 @@ def test_clips_by_their_definitions():
 @pytest.mark.parametrize("names", ["diffaugment", "ada"])
 def test_one_pass_equals_alternating(adversarial, penalty, names):
     chain = OFFERED[1, 16, 16].chain(names, (1, 8, 8))
-    options = ObjectiveOptions(adversarial=adversarial, lam=2.0, pool=8, group=8, r1=0.3, r2=0.7)
+    options = ObjectiveOptions(adversarial=adversarial, lam=2.0, pool=8, group=8, r1=0.3, r2=0.7, gp=0.5)
     update = Update(*networks("dcgan", True), options, batch_size=B, augment=chain)
     batch = a_batch(True)
     plain = gradients(update, batch, ("both",), 2.0, penalty)

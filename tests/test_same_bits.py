@@ -16,6 +16,7 @@ from ragdist.distributed import summation
 from ragdist.distributed.world import World
 from ragdist.generation import sampling
 from ragdist.networks.build import build_generator
+from ragdist.objective import ADVERSARIAL
 from ragdist.training.gradient_buckets import views
 from ragdist.training.logical_workers import Collected
 from tests.conftest import TINY

@@ -84,8 +84,7 @@ class ObjectiveOptions:
     """Losses of G and D."""
 
     adversarial: str = common("relativistic", of=ADVERSARIAL)
-    """relativistic: pairs of a real and a fake; nonsaturating: Goodfellow's; original: the method's text;
-    wasserstein: wants gp"""
+    """relativistic: pairs of a real and a fake; original: the method's text; wasserstein wants gp; or usual ones"""
     lam: float = common(1.0, at_least=0)
     """weight of the relative term; 0: off"""
     lam_schedule: Literal["constant", "linear", "cosine"] = "constant"

@@ -11,8 +11,8 @@ class Batch(NamedTuple):
     z: Tensor  # latents, float32 [b, z_dim]
     real: Tensor  # reals, float32 [b, *sample_shape]
     labels: Tensor | None  # int64 [b]: the label of slot i's real and of slot i's fake
-    augment: Tensor | None = None  # float32 [b, 2, width]: what transforms slot i's real and fake in front of D
     shares: Tensor | None = None  # float32 [b] in [0, 1): where between slot i's fake and real a penalty is taken
+    augment: Tensor | None = None  # float32 [b, 2, width]: what transforms slot i's real and fake in front of D
 
     def split(self, size: int) -> list["Batch"]:
         """Parts of ``size`` slots, the last perhaps smaller."""
