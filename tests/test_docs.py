@@ -17,7 +17,7 @@ def blocks(kind: str) -> list[str]:
 
 def test_the_examples_of_plugins_run_as_they_stand_there(tmp_path, digits):
     files = {found[1]: text for text in blocks("python") if (found := re.match(r"# (\w+\.py)\n", text))}
-    assert sorted(files) == ["hinge.py", "judging.py", "shallow.py", "soft.py"]
+    assert sorted(files) == ["judging.py", "shallow.py", "soft.py", "squared_hinge.py"]
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     commands = [line.partition("   #")[0] for text in blocks("bash") for line in text.splitlines()]
