@@ -170,6 +170,9 @@ OPTIONS = Table(
         Added("0.3.0", "network.head", ""),
         Added("0.3.0", "network.codes", 0),
         Added("0.3.0", "logical_workers", 1),
+        Added("0.3.0", "init_map", "name"),
+        Added("0.3.0", "init_sha256", ""),
+        Added("0.3.0", "freeze_d", 0),
     )
 )
 
