@@ -53,8 +53,8 @@ class Trainer:
         folder: the run's folder, leased.
 
     Raises:
-        UserError: the networks cannot make such samples, the batch does not fit, a checkpoint is of another run, what it
-            starts from does not fit.
+        UserError: the networks cannot make such samples, the batch does not fit, a checkpoint is of another run, what
+            it starts from does not fit.
     """
 
     def __init__(self, config: Config, world: World, index: Index, folder: RunFolder):
