@@ -124,9 +124,10 @@ def freeze(discriminator: Discriminator, count: int) -> set[str]:
 
 
 def in_stages(found: Match, target: Layout) -> int:
-    """The number of tensors of a network's stages that are loaded; of all where it says of no stages."""
+    """The number of weights, not biases, of a network's stages that are loaded; of all where it says of no stages."""
     modules = [module for stage in target.stages for module in stage.modules.values()]
-    return sum(not modules or any(_is_in(name, module) for module in modules) for name in found.loaded)
+    weights = [name for name in found.loaded if len(target.shapes[name]) > 1]
+    return sum(not modules or any(_is_in(name, module) for module in modules) for name in weights)
 
 
 # The table.
