@@ -420,7 +420,8 @@ def test_what_does_not_fit_is_one_line(tmp_path, digits, digits16, source, monke
     ("words", "says"),
     [
         (["--init_from=nowhere"], r"--init_from: no run and no file at .*nowhere"),
-        (["--init_from=.", "--out=run"], r"--init_from: .* holds no generator.safetensors: it appears with"),
+        (["--init_from=.", "--out=run"], r"--init_from: .* holds no generator.safetensors, which a run has"),
+        (["--init_from=a.csv", "--out=run"], r"--init_from: .*a.csv is no run's folder, and no generator file"),
         (["--init_from=run/generator.safetensors", "--out=run"], "it is the run of --out"),
         (["--freeze_d=1"], "--freeze_d 1: it is about weights that a run starts from: give --init_from, too"),
         (["--init_map=grow"], "--init_map grow: it is about weights"),
@@ -430,6 +431,7 @@ def test_what_does_not_fit_is_one_line(tmp_path, digits, digits16, source, monke
 )
 def test_mistakes_are_one_line(tmp_path, digits, monkeypatch, words, says):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").touch()
     monkeypatch.setattr("ragdist.storage.retry.ATTEMPTS", 1)
     with pytest.raises(UserError, match=says):
         train_command.main([*TINY, f"--data={digits}", *words])

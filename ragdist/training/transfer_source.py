@@ -77,7 +77,9 @@ def read(where: str) -> Source:
             found, broken = checkpoint.newest_whole(folder.checkpoints, _CPU) if path.is_dir() else (None, [])
             file = folder.generator if path.is_dir() else path
             if not file.is_file():
-                raise UserError(f"{where} holds no {file.name}: it appears with a run's first checkpoint")
+                raise UserError(f"{where} holds no {file.name}, which a run has with its first checkpoint: name a run")
+            if file.suffix.lower() != generator_file.SUFFIX:
+                raise UserError(f"{where} is no run's folder, and no generator file ({generator_file.SUFFIX})")
             exported = generator_file.load(file, _CPU)
     except UserError as error:
         raise type(error)(f"--init_from: {error}") from error
