@@ -39,6 +39,9 @@ from tests.ranks import on_ranks
 from tests.servers import free_port
 from tests.test_networks import SHAPES, options
 from tests.test_world import prepared, train
+from tune import plan as plans
+from tune import run as search_run
+from tune.options import SearchOptions
 
 CPU = torch.device("cpu")
 DCGAN = ["--network.family", "dcgan", "--network.g_width", "8", "--network.d_width", "8"]
@@ -191,7 +194,7 @@ def test_stages_nearest_the_input_are_frozen(family):
 
 def config_of(data: Path, out: Path, *more: str) -> Config:
     words = [*TINY, *DCGAN, "--network.labels=true", f"--data={data}", f"--out={out}", "--samples=128", *more]
-    return launch_source.resolved(settings.parse(words, "test")[0], overwrite=False)
+    return launch_source.of_run(settings.parse(words, "test")[0], overwrite=False)
 
 
 def run(config: Config) -> RunFolder:
@@ -368,6 +371,19 @@ def test_a_url_is_read_through_the_storage_layer(tmp_path, digits, source, reque
                 transfer_source.read(f"{url}/nothing")
     assert same(found.weights["ema"], state_of(source)["ema"])
     assert file.sha256 == transfer_source.read(str(source.generator)).sha256
+
+
+def test_a_search_passes_the_source_on_to_its_trials(tmp_path, digits, source, monkeypatch):
+    monkeypatch.chdir(source.path.parent)
+    words = [*TINY, *DCGAN, "--network.labels=true", f"--data={digits}", "--init_from=run", "--freeze_d=1", "--out=run"]
+    plan = plans.make(settings.parse(words, "test")[0], SearchOptions(), [])  # --out is the search's, for its trials
+    understood, _ = search_run._understood_everywhere(plan, tmp_path / "search")
+    trial = understood.trial_config({"objective.lam": 0.0}, 1, tmp_path / "trial", 64)
+    expected = transfer_source.read(str(source.path))
+    assert (trial.init_from, trial.init_sha256, trial.freeze_d) == (str(source.path), expected.sha256, 1)
+    trainer, monitor = prepared(World(0, 1, CPU), trial)
+    monitor.close()
+    assert same(trainer.ema.state_dict(), expected.weights["ema"])
 
 
 # Refusals, each in a line.

@@ -75,7 +75,7 @@ def _understood_everywhere(plan: Plan, out: Path) -> tuple[Plan, Path]:
         config = job.with_lasting_data(config)
         out = Path(job.lasting_path(str(out), "--out", config.collective_timeout))
     config = space.varied(config, {"data.path": absolute_path(config.data.path, "--data")})
-    config = source.resolved(config, overwrite=True)  # for runs that are all new
+    config = source.of_all(config)
     judged_by = absolute_path(plan.options.judged_by, "--judged_by")
     return plans.make(config, replace(plan.options, judged_by=judged_by), plan.axes), out
 

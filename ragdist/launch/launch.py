@@ -30,7 +30,7 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
     if config.init_from:
         with _importing():
             from ragdist.launch import source
-        config = source.resolved(config, overwrite=overwrite)
+        config = source.of_run(config, overwrite=overwrite)
     size = world_size.parse(config.workers)
     if size.in_process:
         with _importing():

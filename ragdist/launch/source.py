@@ -11,8 +11,8 @@ from ragdist.tools.errors import UserError
 from ragdist.training import transfer_source
 
 
-def resolved(config: Config, *, overwrite: bool) -> Config:
-    """A configuration with the absolute path of its --init_from and the digest of the weights there.
+def of_run(config: Config, *, overwrite: bool) -> Config:
+    """The configuration of a run with the absolute path of its --init_from and the digest of the weights there.
 
     A run that has a checkpoint does not read its source again, which may be gone. One that is given under another name
     has to have the same weights.
@@ -22,23 +22,39 @@ def resolved(config: Config, *, overwrite: bool) -> Config:
     """
     if not config.init_from:
         return config
-    config = replace(config, init_from=absolute_path(config.init_from, "--init_from").rstrip("/"))
-    if _is_within(config.init_from, config.out):
-        raise UserError(f"--init_from {config.init_from}: it is the run of --out: give a run another --out")
+    where = _absolute(config)
+    if _is_within(where, config.out):
+        raise UserError(f"--init_from {where}: it is the run of --out: give a run another --out")
     saved = None if overwrite else run_at(config.out).begun()
     said = saved["init_sha256"] if saved else ""
-    if said and saved["init_from"] == config.init_from and config.init_sha256 in ("", said):
-        return replace(config, init_sha256=said)
-    source = transfer_source.read(config.init_from)
-    if saved and source.sha256 != said:
+    if said and saved["init_from"] == where and config.init_sha256 in ("", said):
+        return replace(config, init_from=where, init_sha256=said)
+    found = of_all(config)
+    if saved and found.init_sha256 != said:
         began = f"with the weights {said[:12]} of {saved['init_from']}" if said else "from no other run's weights"
         raise UserError(
-            f"{config.out} holds a run that started {began}, and --init_from {config.init_from} has others "
-            f"({source.sha256[:12]}): give what it started from, another --out, or --overwrite to start anew"
+            f"{config.out} holds a run that started {began}, and --init_from {where} has others "
+            f"({found.init_sha256[:12]}): give what it started from, another --out, or --overwrite to start anew"
         )
+    return found
+
+
+def of_all(config: Config) -> Config:
+    """A configuration with the absolute path of its --init_from and the digest of the weights there, of any runs.
+
+    Raises:
+        UserError: there is no source, or it has other weights than --init_sha256 says.
+    """
+    if not config.init_from:
+        return config
+    source = transfer_source.read(_absolute(config))
     if config.init_sha256:
         transfer_source.check_digest(source, config.init_sha256)
-    return replace(config, init_sha256=source.sha256)
+    return replace(config, init_from=source.where, init_sha256=source.sha256)
+
+
+def _absolute(config: Config) -> str:
+    return absolute_path(config.init_from, "--init_from").rstrip("/")
 
 
 def _is_within(where: str, out: str) -> bool:
