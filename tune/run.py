@@ -12,6 +12,7 @@ import torch
 from ragdist import modalities
 from ragdist.config import Config
 from ragdist.distributed.world import pick_device
+from ragdist.launch import source
 from ragdist.launch.launch import in_ray_job, with_paths_of_plugins
 from ragdist.launch.on_ray import environment, job, ray_internals
 from ragdist.launch.session import absolute_path, open_data
@@ -74,6 +75,7 @@ def _understood_everywhere(plan: Plan, out: Path) -> tuple[Plan, Path]:
         config = job.with_lasting_data(config)
         out = Path(job.lasting_path(str(out), "--out", config.collective_timeout))
     config = space.varied(config, {"data.path": absolute_path(config.data.path, "--data")})
+    config = source.of_all(config)
     judged_by = absolute_path(plan.options.judged_by, "--judged_by")
     return plans.make(config, replace(plan.options, judged_by=judged_by), plan.axes), out
 

@@ -176,6 +176,9 @@ OPTIONS = Table(
         Added("0.3.0", "augment.samples", 50_000),
         Added("0.3.0", "augment.target", 0.8),
         Added("0.3.0", "objective.gp", 0.0),
+        Added("0.3.0", "init_map", "name"),
+        Added("0.3.0", "init_sha256", ""),
+        Added("0.3.0", "freeze_d", 0),
     )
 )
 

@@ -76,7 +76,7 @@ class NetworkOptions:
     codes: int = option(0, at_least=0)
     """values of a discrete latent beside z, for data of separate kinds, between which a continuous G passes; 0: none"""
     labels: bool = common(False)
-    """condition G and D on the labels of the data"""
+    """condition G and D on the labels"""
 
 
 @dataclass
@@ -164,9 +164,9 @@ class OptimOptions:
     ema_samples: int = option(20_000, at_least=0)
     """half-life of G's moving average"""
     ema_ramp: float = option(0.05, at_least=0)
-    """at the start the half-life is at most this share of the samples seen"""
+    """at the start the half-life is at most this share of the samples seen, but where it starts from init_from's"""
     micro_batch: int = free(0, common=True, at_least=0)
-    """most slots computed at a time, to save memory; 0: a logical worker's, on a CPU some 64 of them"""
+    """most slots computed at a time, to save memory; 0: a logical worker's, on a CPU some 64"""
     max_skipped: int = free(100, at_least=0)
     """updates that may be skipped because a loss or gradient is not finite before the run stops"""
 
@@ -236,6 +236,14 @@ class Config:
     """global batch: reals, and fakes, of one update over all workers"""
     seed: int = common(0, at_least=0, below=2**63, says="from 0 to 2^63 - 1")
     """seed of everything that is random"""
+    init_from: str = free("", common=True)
+    """run, generator file or URL to start from: its G, D and average, with --init_map and --freeze_d"""
+    init_map: Literal["name", "grow"] = "name"
+    """name: what is called alike and has its shape; grow: from samples of another size, what works at an equal size"""
+    init_sha256: str = ""
+    """SHA-256 of the weights that init_from names, found when a run starts: others are refused"""
+    freeze_d: int = option(0, at_least=0)
+    """D's stages nearest the input that stay as init_from has them (FreezeD)"""
     logical_workers: int = option(0, at_least=0)
     """equal parts of the batch, a thread each on a CPU, on as many workers at most; weights depend on their number, and
     not on that of workers and threads; 0: the largest divisor of the number of pairing groups up to 8"""
@@ -253,8 +261,8 @@ class Config:
     start_timeout: float = free(300.0, at_least=1)
     """seconds within which all Ray workers must have started, before others are tried"""
     precision: Literal["fp32", "tf32", "bf16"] = common("fp32")
-    """fp32; tf32: convolutions on a GPU round their factors to 10 bits of mantissa, as its matrix units want them, and
-    elsewhere it is fp32; bf16: the networks run under bfloat16 autocast"""
+    """fp32; tf32: convolutions on a GPU round factors to 10 bits of mantissa, elsewhere fp32; bf16: networks under
+    bfloat16 autocast"""
     compile: bool = free(False)
     """have torch.compile make the networks' kernels first, which takes a while: penalties still run without"""
     device: str = free("auto", common=True)
@@ -263,6 +271,8 @@ class Config:
     """on a GPU use only kernels that give the same bits every time"""
     plugin: str = free("")
     """Python files, separated by commas, that add networks, losses, pairings, measures or modalities of your own"""
+    export_d: bool = free(False)
+    """write D's weights to generator.safetensors, too, for runs that start from that file"""
     network: NetworkOptions = field(default_factory=NetworkOptions)
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)

@@ -37,6 +37,8 @@ def parse(argv: list[str], prog: str) -> tuple[Config, bool]:
     name, argv = _config_argument(_groups_of_today(argv))
     if "--data.path" in argv and "--data.source" not in argv:
         argv = [*argv, "--data.source", ""]  # a mistyped folder must not be filled with the preset's data
+    if "--init_from" in argv and "--init_sha256" not in argv:
+        argv = [*argv, "--init_sha256", ""]  # a run's own configuration may have another source's
     if name is None and not {"-h", "--help"} & set(argv):
         out = next((b for a, b in pairwise(argv) if a == "--out"), None)
         own = Path(out) / CONFIG if out else None
@@ -162,6 +164,9 @@ def check(config: Config) -> None:
     division.micro_batch(config, cpu=True)
     if (features := config.evaluate.features) != "auto":
         FEATURES.check(features, f"--evaluate.features {features}")
+    for name, unset in (("init_map", "name"), ("init_sha256", ""), ("freeze_d", 0)):
+        if not config.init_from and (value := getattr(config, name)) != unset:
+            raise UserError(f"--{name} {value}: it is about weights that a run starts from: give --init_from, too")
     objective, optim = config.objective, config.optim
     if objective.lam_schedule != "constant" and objective.lam_samples <= 0:
         raise UserError(f"--objective.lam_samples {objective.lam_samples}: it must be above 0 for a lam_schedule")

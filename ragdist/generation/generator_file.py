@@ -1,6 +1,7 @@
 """The generator file: one safetensors file with the weights and all that is needed to sample.
 
-It can be read without the run, and by anything that reads safetensors.
+It can be read without the run, and by anything that reads safetensors. Where it is asked for (--export_d) it has D's
+weights, too, as ``discriminator.NAME``: for runs that start from it.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import ragdist
 from ragdist import modalities
@@ -17,12 +18,14 @@ from ragdist.config import identity, migrations, settings
 from ragdist.data.index import Index, check_modality, check_spec
 from ragdist.modalities.base import Form
 from ragdist.networks import FAMILIES, HEADS
-from ragdist.networks.base import Generator
+from ragdist.networks.base import Discriminator, Generator
 from ragdist.networks.build import build_generator
 from ragdist.storage.files import write_whole
 from ragdist.tools.errors import UserError
 
-FORMAT, VERSION = "ragdist-generator", 1
+FORMAT, VERSION = "ragdist-generator", 2
+_WITHOUT_D = 1  # the version of files without a discriminator, which older ones read
+_D = "discriminator"
 SUFFIX = ".safetensors"
 
 
@@ -31,6 +34,7 @@ class Exported(NamedTuple):
 
     generator: Generator
     about: dict[str, Any]  # network, sample_shape (stored), classes, codec, spec, samples, weights_sha256
+    discriminator: dict[str, Tensor] | None = None  # its state, where the file has it
 
     @property
     def form(self) -> Form:
@@ -53,14 +57,26 @@ def num_classes(network: dict[str, Any], classes: tuple[str, ...] | list[str]) -
     return len(classes) if network["labels"] else 0
 
 
-def save(path: Path, generator: Generator, network: dict[str, Any], index: Index, seen: int, **more: Any) -> None:
+def save(
+    path: Path,
+    generator: Generator,
+    network: dict[str, Any],
+    index: Index,
+    seen: int,
+    discriminator: Discriminator | None = None,
+    **more: Any,
+) -> None:
     """Write a generator file whole; the configuration and more are its metadata, under "ragdist"."""
     from safetensors.torch import save as to_bytes
 
-    state = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+    state, whole = _on_cpu(generator), {}
+    if discriminator is not None:
+        of_d = _on_cpu(discriminator)
+        whole = {f"{_D}.{name}": value for name, value in of_d.items()}
+        more |= {_D: weights_sha256(of_d)}
     about = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if whole else _WITHOUT_D,
         "ragdist": ragdist.__version__,
         "network": network,
         "sample_shape": list(index.shape),
@@ -71,7 +87,11 @@ def save(path: Path, generator: Generator, network: dict[str, Any], index: Index
         "weights_sha256": weights_sha256(state),
         **more,
     }
-    write_whole(path, to_bytes(state, {"ragdist": json.dumps(about)}))
+    write_whole(path, to_bytes(state | whole, {"ragdist": json.dumps(about)}))
+
+
+def _on_cpu(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
 
 
 def about(path: Path) -> dict[str, Any]:
@@ -105,7 +125,9 @@ def load(path: Path, device: torch.device) -> Exported:
         raise UserError(f"{path} is not a generator that ragdist wrote")
     migrations.check_format(about, FORMAT, VERSION, str(path))
     about = {"spec": {}} | _of_today(about, path)
-    if weights_sha256(state) != about["weights_sha256"]:
+    of_d = {name: state.pop(name) for name in list(state) if _D in about and name.startswith(f"{_D}.")}
+    of_d = {name.removeprefix(f"{_D}."): value for name, value in of_d.items()}
+    if weights_sha256(state) != about["weights_sha256"] or (of_d and weights_sha256(of_d) != about[_D]):
         raise UserError(f"{path} is damaged (its weights are not those it names): copy it again")
     about["network"] = network = _network_of_today(about["network"], path, about.get("ragdist"))
     if network["family"] not in FAMILIES:
@@ -124,7 +146,7 @@ def load(path: Path, device: torch.device) -> Exported:
     except (RuntimeError, ValueError, TypeError) as error:
         changed = "; ".join(identity.changed(about)) or str(error).splitlines()[0]
         raise UserError(f"{path} does not fit the network family '{network['family']}' ({changed})") from error
-    return Exported(generator.to(device).eval().requires_grad_(False), about)
+    return Exported(generator.to(device).eval().requires_grad_(False), about, of_d or None)
 
 
 def _of_today(about: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -27,6 +27,10 @@ def launch(config: Config, *, overwrite: bool = False) -> int:
             from ragdist.launch.on_ray import job
         config = job.with_lasting_data(config)
         config = replace(config, out=job.lasting_path(config.out, "--out", config.collective_timeout))
+    if config.init_from:
+        with _importing():
+            from ragdist.launch import source
+        config = source.of_run(config, overwrite=overwrite)
     size = world_size.parse(config.workers)
     if size.in_process:
         with _importing():

@@ -1,12 +1,23 @@
 """The interface of network families, and their common layers."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ragdist.networks.heads import tanh
+
+
+class Stage(NamedTuple):
+    """Modules of a network that work on samples of one size."""
+
+    size: int  # values along an axis: pixels, steps, frames; 0: of no size, as fully connected layers
+    modules: dict[str, str]  # what each is for -> its name in the network: {"change": "change.0", "blocks": "stages.1"}
+
+
+BASE = "base"  # the module of G that takes the code, in a stage's `modules`
 
 
 class Generator(nn.Module):
@@ -37,6 +48,13 @@ class Generator(nn.Module):
     def synthesize(self, code: Tensor) -> Tensor:
         """Codes [B, code_dim] -> samples before the head. A family implements this."""
         raise NotImplementedError
+
+    def by_size(self) -> list[Stage]:
+        """Stages in the order in which a code passes them, for weights that another network starts from; [] says none.
+
+        Two networks of a family have the same function at an equal size and purpose, whatever the modules' names are.
+        """
+        return []
 
     def code(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """The code of latents and labels: [B, code_dim]."""
@@ -79,6 +97,13 @@ class Discriminator(nn.Module):
         """The last hidden layer, [B, feature_dim]. A family implements this."""
         raise NotImplementedError
 
+    def by_size(self) -> list[Stage]:
+        """Stages in the order in which a sample passes them, without what reads the last one; [] says none.
+
+        The first ones can be frozen; see also `Generator.by_size`.
+        """
+        return []
+
     def logits(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """The logits [B] of samples with these features."""
         features = features.to(self.head.weight.dtype)  # they are bfloat16 under autocast
@@ -90,6 +115,23 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.logits(self.features(x), labels)
+
+
+def made_by_doubling(shortest: int, count: int) -> list[Stage]:
+    """Stages of a G with `base`, `change`, `stages` and `out`: at ``shortest`` values an axis, twice as many, ..."""
+    found = [Stage(shortest, {BASE: "base", "blocks": "stages.0"})]
+    for number in range(1, count):
+        found.append(Stage(shortest << number, {"change": f"change.{number - 1}", "blocks": f"stages.{number}"}))
+    found[-1].modules["out"] = "out"
+    return found
+
+
+def read_by_halving(longest: int, count: int, *stems: str) -> list[Stage]:
+    """Stages of a D with ``stems``, `stages` and `change`: at ``longest`` values an axis, half as many, ..."""
+    found = [Stage(longest, {**{stem: stem for stem in stems}, "blocks": "stages.0"})]
+    for number in range(1, count):
+        found.append(Stage(longest >> number, {"change": f"change.{number - 1}", "blocks": f"stages.{number}"}))
+    return found
 
 
 SLOPE = 0.2  # of the leaky ReLUs

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ragdist.networks.base import Discriminator, Generator, leaky, stages, variance_preserving
+from ragdist.networks.base import BASE, Discriminator, Generator, Stage, leaky, stages, variance_preserving
 from ragdist.networks.conv import Conv2d
 
 
@@ -39,6 +39,10 @@ class DCGANGenerator(Generator):
         )
         self.out = variance_preserving(nn.Conv2d(widths[-1], channels, 3, padding=1), gain=1.0)
 
+    def by_size(self) -> list[Stage]:
+        ups = [Stage(4 << number, {"up": f"up.{number}"}) for number in range(len(self.up))]
+        return [Stage(4, {BASE: "base"}), *ups, Stage(4 << len(self.up), {"out": "out"})]
+
     def synthesize(self, code: Tensor) -> Tensor:
         x = self.base(code).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         x = leaky(normalize(x))
@@ -58,6 +62,11 @@ class DCGANDiscriminator(Discriminator):
         self.down = nn.ModuleList(
             variance_preserving(Conv2d(before, after, 4, stride=2, padding=1)) for before, after in pairwise(widths)
         )
+
+    def by_size(self) -> list[Stage]:
+        full = 4 << len(self.down)
+        downs = [Stage(full >> number, {"down": f"down.{number}"}) for number in range(len(self.down))]
+        return [Stage(full, {"stem": "stem"}), *downs]
 
     def features(self, x: Tensor) -> Tensor:
         x = leaky(self.stem(x.contiguous(memory_format=torch.channels_last)))

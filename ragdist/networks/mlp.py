@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ragdist.networks.base import Discriminator, Generator, leaky, variance_preserving
+from ragdist.networks.base import BASE, Discriminator, Generator, Stage, leaky, variance_preserving
 
 
 class _Leaky(nn.Module):
@@ -20,6 +20,10 @@ def _layers(widths: list[int]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def _linear(body: nn.Sequential) -> list[str]:
+    return [f"body.{number}" for number, layer in enumerate(body) if isinstance(layer, nn.Linear)]
+
+
 class MLPGenerator(Generator):
     """``depth`` hidden layers, each twice as wide as the one before, the last ``width`` wide."""
 
@@ -32,6 +36,10 @@ class MLPGenerator(Generator):
         self.body = _layers([self.code_dim, *widths])
         self.out = variance_preserving(nn.Linear(width, math.prod(sample_shape)), gain=1.0)
 
+    def by_size(self) -> list[Stage]:
+        first, *others = _linear(self.body)
+        return [Stage(0, {BASE: first}), *(Stage(0, {name: name}) for name in others)]
+
     def synthesize(self, code: Tensor) -> Tensor:
         return self.out(self.body(code)).unflatten(1, self.sample_shape)
 
@@ -43,6 +51,9 @@ class MLPDiscriminator(Discriminator):
         widths = [max(width >> i, 1) for i in range(depth)]
         super().__init__(widths[-1], num_classes)
         self.body = _layers([math.prod(sample_shape), *widths])
+
+    def by_size(self) -> list[Stage]:
+        return [Stage(0, {name: name}) for name in _linear(self.body)]
 
     def features(self, x: Tensor) -> Tensor:
         return self.body(x.flatten(1))

@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ragdist.networks.base import Discriminator, Generator, leaky, stages, variance_preserving
+from ragdist.networks.base import (
+    Discriminator,
+    Generator,
+    Stage,
+    leaky,
+    made_by_doubling,
+    read_by_halving,
+    stages,
+    variance_preserving,
+)
 from ragdist.networks.conv import Conv2d
 
 
@@ -139,6 +148,9 @@ class ResNetGenerator(Generator):
         self.stages = nn.ModuleList(blocks_at(blocks, w, expand, group_width, total) for w in widths)
         self.out = variance_preserving(nn.Conv2d(widths[-1], channels, 1), gain=1.0)
 
+    def by_size(self) -> list[Stage]:
+        return made_by_doubling(4, len(self.stages))
+
     def synthesize(self, code: Tensor) -> Tensor:
         x = self.base(code).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         x = self.stages[0](x)
@@ -169,6 +181,9 @@ class ResNetDiscriminator(Discriminator):
         self.stages = nn.ModuleList(blocks_at(blocks, w, expand, group_width, total) for w in widths)
         self.change = nn.ModuleList(change_of_width(a, b) for a, b in pairwise(widths))
         self.read = variance_preserving(Conv2d(widths[-1], widths[-1], 4, groups=widths[-1]), gain=1.0)
+
+    def by_size(self) -> list[Stage]:
+        return read_by_halving(4 << len(self.change), len(self.stages), "stem")
 
     def features(self, x: Tensor) -> Tensor:
         x = self.stem(x.contiguous(memory_format=torch.channels_last))

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ragdist.networks.base import Discriminator, Generator, leaky, variance_preserving
+from ragdist.networks.base import (
+    Discriminator,
+    Generator,
+    Stage,
+    leaky,
+    made_by_doubling,
+    read_by_halving,
+    variance_preserving,
+)
 from ragdist.networks.conv import Conv1d
 from ragdist.networks.heads import DISTRIBUTIONS
 from ragdist.networks.resnet import blocks_at, change_of_width, double
@@ -61,6 +69,9 @@ class ResNet1dGenerator(Generator):
         self.stages = nn.ModuleList(blocks_at(blocks, w, expand, group_width, total, Conv1d, _KERNEL) for w in widths)
         self.out = variance_preserving(nn.Conv1d(widths[-1], channels, 1), gain=1.0)
 
+    def by_size(self) -> list[Stage]:
+        return made_by_doubling(self.steps, len(self.stages))
+
     def synthesize(self, code: Tensor) -> Tensor:
         x = self.stages[0](self.base(code).unflatten(1, (-1, self.steps)))
         for change, stage in zip(self.change, self.stages[1:], strict=True):
@@ -83,7 +94,7 @@ class ResNet1dDiscriminator(Discriminator):
         head: str = "identity",
         num_classes: int = 0,
     ):
-        channels, steps, widths = _plan(sample_shape, width, max_width, head)
+        channels, self.steps, widths = _plan(sample_shape, width, max_width, head)
         super().__init__(widths[-1], num_classes)
         total = blocks * len(widths)
         # One-hot columns have one one, and other samples' channels numbers of about one each.
@@ -91,7 +102,10 @@ class ResNet1dDiscriminator(Discriminator):
         self.stem = variance_preserving(Conv1d(channels, widths[0], 1, bias=False), gain=1.0)
         self.stages = nn.ModuleList(blocks_at(blocks, w, expand, group_width, total, Conv1d, _KERNEL) for w in widths)
         self.change = nn.ModuleList(change_of_width(a, b, Conv1d) for a, b in pairwise(widths))
-        self.read = variance_preserving(nn.Linear(widths[-1] * steps, widths[-1]))
+        self.read = variance_preserving(nn.Linear(widths[-1] * self.steps, widths[-1]))
+
+    def by_size(self) -> list[Stage]:
+        return read_by_halving(self.steps << len(self.change), len(self.stages), "stem")
 
     def features(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # in bfloat16 a probability of 0.999 is 1

@@ -12,7 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ragdist.networks import stft
-from ragdist.networks.base import Discriminator, Generator, leaky, lengths, variance_preserving
+from ragdist.networks.base import (
+    Discriminator,
+    Generator,
+    Stage,
+    leaky,
+    lengths,
+    made_by_doubling,
+    read_by_halving,
+    variance_preserving,
+)
 from ragdist.networks.conv import Conv1d
 from ragdist.networks.resnet import blocks_at, change_of_width, double
 
@@ -69,6 +78,9 @@ class SpectralGenerator(Generator):
         bins = self.window // 2 + 1
         self.out = variance_preserving(nn.Conv1d(widths[-1], 2 * bins * self.channels, 1), gain=1.0)
 
+    def by_size(self) -> list[Stage]:
+        return made_by_doubling(_SHORTEST, len(self.stages))
+
     def synthesize(self, code: Tensor) -> Tensor:
         x = self.stages[0](self.base(code).unflatten(1, (-1, _SHORTEST)))
         for change, stage in zip(self.change, self.stages[1:], strict=True):
@@ -106,6 +118,9 @@ class SpectralDiscriminator(Discriminator):
         self.stages = nn.ModuleList(blocks_at(blocks, w, expand, group_width, total, Conv1d, _KERNEL) for w in widths)
         self.change = nn.ModuleList(change_of_width(a, b, Conv1d) for a, b in pairwise(widths))
         self.read = variance_preserving(Conv1d(widths[-1], widths[-1], _SHORTEST, groups=widths[-1]), gain=1.0)
+
+    def by_size(self) -> list[Stage]:
+        return read_by_halving(_SHORTEST << len(self.change), len(self.stages), "of_spectrum", "of_waveform")
 
     def features(self, x: Tensor) -> Tensor:
         frames = x.shape[2] // self.hop

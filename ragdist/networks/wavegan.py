@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ragdist.networks.base import Discriminator, Generator, leaky, lengths, variance_preserving
+from ragdist.networks.base import BASE, Discriminator, Generator, Stage, leaky, lengths, variance_preserving
 from ragdist.networks.conv import Conv1d
 from ragdist.networks.dcgan import normalize
 
@@ -39,6 +39,12 @@ class WaveGANGenerator(Generator):
             )
         )
 
+    def by_size(self) -> list[Stage]:
+        last = len(self.up) - 1
+        sizes = [self.steps * _STRIDE**number for number in range(len(self.up))]
+        ups = [Stage(size, {"out" if i == last else "up": f"up.{i}"}) for i, size in enumerate(sizes)]
+        return [Stage(self.steps, {BASE: "base"}), *ups]
+
     def synthesize(self, code: Tensor) -> Tensor:
         x = leaky(normalize(self.base(code).unflatten(1, (-1, self.steps))))
         *up, last = self.up
@@ -51,12 +57,16 @@ class WaveGANDiscriminator(Discriminator):
     """A strided convolution for each quartering of the length, then a linear layer."""
 
     def __init__(self, sample_shape, *, width: int, max_width: int, num_classes: int = 0):
-        channels, steps, widths = _plan(sample_shape, width, max_width)
-        super().__init__(widths[-1] * steps, num_classes)
+        channels, self.steps, widths = _plan(sample_shape, width, max_width)
+        super().__init__(widths[-1] * self.steps, num_classes)
         self.down = nn.ModuleList(
             variance_preserving(Conv1d(before, after, _KERNEL, stride=_STRIDE, padding=_KERNEL // 2))
             for before, after in pairwise([channels, *widths])
         )
+
+    def by_size(self) -> list[Stage]:
+        sizes = [self.steps * _STRIDE**number for number in range(len(self.down), 0, -1)]
+        return [Stage(size, {"down" if i else "stem": f"down.{i}"}) for i, size in enumerate(sizes)]
 
     def features(self, x: Tensor) -> Tensor:
         for down in self.down:

@@ -161,6 +161,18 @@ def load_newest(folder: Path, device: torch.device) -> tuple[Checkpoint | None, 
     Raises:
         UserError: a whole one of a newer version; or there are some and none is whole.
     """
+    found, broken = newest_whole(folder, device)
+    if broken and not found:
+        raise UserError(f"no checkpoint is whole ({'; '.join(broken)}): restore one, or give --overwrite to start anew")
+    return found, broken
+
+
+def newest_whole(folder: Path, device: torch.device) -> tuple[Checkpoint | None, list[str]]:
+    """Load the newest checkpoint that is whole, if there is one, and a line for each newer one that is not.
+
+    Raises:
+        UserError: a whole one of a newer version.
+    """
     broken = []
     for path in reversed(listed(folder)):
         if reason := damage(path):
@@ -171,9 +183,7 @@ def load_newest(folder: Path, device: torch.device) -> tuple[Checkpoint | None, 
         state = torch.load(path / "state.pt", map_location=device, weights_only=True)
         state, meta = (migrations.RECORDS.migrated(part, str(path)) for part in (state, meta))
         return Checkpoint(path, state, meta), broken
-    if broken:
-        raise UserError(f"no checkpoint is whole ({'; '.join(broken)}): restore one, or give --overwrite to start anew")
-    return None, []
+    return None, broken
 
 
 def load_newest_for_all(

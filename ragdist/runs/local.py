@@ -84,6 +84,11 @@ class LocalRun:
         """Read the summary of a finished run; None where there is none."""
         return summary_of(self.folder.summary.read_text()) if self.folder.summary.is_file() else None
 
+    def begun(self) -> dict[str, Any] | None:
+        """Read the options of a run that has a checkpoint; None where there is none."""
+        there = self.folder.config.is_file() and checkpoint.listed(self.folder.checkpoints)
+        return settings.read(self.folder.config) if there else None
+
     def token(self) -> str | None:
         """The fencing token that this node sees in the run's lock."""
         try:

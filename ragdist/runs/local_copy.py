@@ -58,7 +58,8 @@ def _fetched(store: Store, name: str, folder: Path) -> bool:
     Raises:
         UserError: it cannot be had.
     """
-    part = folder / f".{name}"
+    part = (folder / name).with_name(f".{Path(name).name}")
+    part.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(_ATTEMPTS):
         try:
             before = store.stat(name)

@@ -115,6 +115,13 @@ class RemoteRun:
         data = self.remote.read("summary.json")
         return summary_of(data) if data else None
 
+    def begun(self) -> dict[str, Any] | None:
+        """Read the options of a run that has a checkpoint; None where there is none."""
+        text = self.remote.read(settings.CONFIG)
+        if text is None or not any(name.startswith("checkpoints/") for name in self.remote.list()):
+            return None
+        return settings.loads(text.decode(errors="replace"), f"{self.url}/{settings.CONFIG}")
+
     def token(self) -> str | None:
         """The fencing token that this node sees in the run's lock."""
         return token_of(self.remote.read(LOCK))

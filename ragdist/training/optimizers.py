@@ -17,7 +17,7 @@ class Optimizers:
     """Adam for G and D and the EMA of G.
 
     Args:
-        generator, discriminator: the networks; their gradients are read.
+        generator, discriminator: the networks; their gradients are read. What is frozen of D is left out.
         ema: a generator of the same kind, which is overwritten.
         options: rates and schedules.
         batch_size: the global batch.
@@ -37,7 +37,8 @@ class Optimizers:
         betas = (options.beta1, options.beta2)
         # Fused: one kernel a network, and the only kind that can be told on the device to skip a step.
         self.g = Adam(generator.parameters(), lr=options.g_lr, betas=betas, fused=True)
-        self.d = Adam(discriminator.parameters(), lr=options.d_lr, betas=betas, fused=True)
+        trained = [parameter for parameter in discriminator.parameters() if parameter.requires_grad]
+        self.d = Adam(trained, lr=options.d_lr, betas=betas, fused=True)
         self._weights, self._average = list(generator.parameters()), list(ema.parameters())
         assert not list(generator.buffers()), "the moving average covers parameters alone"
         self.skipped = torch.zeros((), device=self._weights[0].device)

@@ -1,6 +1,6 @@
 """The state of a training: all tensors that go round from update to update, into checkpoints and back."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.runs import checkpoint
 from ragdist.runs.folder import RunFolder
 from ragdist.tools.errors import UserError
+from ragdist.training import transfer
 from ragdist.training.augmentation import Augmentation
 from ragdist.training.optimizers import Optimizers
 
@@ -54,9 +55,11 @@ class TrainingState:
             raise UserError(self._misfit(shape, error)) from error
         self.ema = build_generator(network, shape, self.classes, seed=config.seed, head=modality.head).to(device).eval()
         self.ema.requires_grad_(False)
-        self.optimizers = Optimizers(
-            self.generator, self.discriminator, self.ema, config.optim, batch_size=config.batch_size
-        )
+        self.frozen = transfer.freeze(self.discriminator, config.freeze_d)  # names of D's
+        optim = config.optim
+        if config.init_sha256 and config.init_map == "name":
+            optim = replace(optim, ema_ramp=0.0)  # the average begins with a good one, not to be forgotten soon
+        self.optimizers = Optimizers(self.generator, self.discriminator, self.ema, optim, batch_size=config.batch_size)
         self.augmentation = Augmentation(
             config.augment, getattr(modality, "augmentations", Augmentations()), shape,
             seed=config.seed, batch_size=config.batch_size, device=device,
@@ -156,7 +159,12 @@ class TrainingState:
         folder.saved()
 
     def export(self, folder: RunFolder) -> None:
-        """Write the generator file, with the EMA's weights. Raises UserError where another process has the run."""
+        """Write the generator file: the EMA's weights, and D's where asked for.
+
+        Raises:
+            UserError: another process has the run.
+        """
         folder.fence()
         network = asdict(self.config.network)
-        generator_file.save(folder.generator, self.ema, network, self.index, self.seen, **self.code)
+        of_d = self.discriminator if self.config.export_d else None
+        generator_file.save(folder.generator, self.ema, network, self.index, self.seen, of_d, **self.code)

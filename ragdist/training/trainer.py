@@ -23,7 +23,7 @@ from ragdist.storage.files import os_errors_as_user_error
 from ragdist.tools import memory
 from ragdist.tools.errors import Diverged, UserError
 from ragdist.tools.threads import Threads, direct
-from ragdist.training import circumstances, compiling, penalty_scale
+from ragdist.training import circumstances, compiling, penalty_scale, transfer_source
 from ragdist.training.dataloader import TrainingLoader
 from ragdist.training.monitor import GRID_COLUMNS, GRID_ROWS, Monitor
 from ragdist.training.state import TrainingState
@@ -54,7 +54,8 @@ class Trainer:
         folder: the run's folder, leased.
 
     Raises:
-        UserError: the networks cannot make such samples, the batch does not fit, a checkpoint is of another run.
+        UserError: the networks cannot make such samples, the batch does not fit, a checkpoint is of another run, what
+            it starts from does not fit.
     """
 
     def __init__(self, config: Config, world: World, index: Index, folder: RunFolder):
@@ -67,6 +68,8 @@ class Trainer:
         self.local_error: UserError | None = None  # what keeps this worker from computing
         self.loader = TrainingLoader(config, world, index, labels=bool(self.state.classes))
         self.notes, meta = self.state.resume(folder, world)
+        if meta is None and config.init_from:
+            self.notes += transfer_source.start(self.state, world)
         # Where the options name none it is chosen once, by the device on which a run starts.
         chosen = 0 if config.optim.micro_batch or not meta else meta.get("micro_batch", 0)
         micro_batch = chosen or division.micro_batch(config, cpu=world.device.type == "cpu")
