@@ -17,6 +17,7 @@ from ragdist.objective.relative import flatten
 
 head = "identity"
 families = ("resnet1d", "mlp")
+points_are = "numbers"
 
 
 def decode(data: Tensor, form: Form) -> Tensor:

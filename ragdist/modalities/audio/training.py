@@ -15,6 +15,7 @@ from ragdist.networks import stft
 
 head = "tanh"
 families = ("spectral", "wavegan", "mlp")
+points_are = "log-mel spectra"
 
 _FULL = 32768.0
 

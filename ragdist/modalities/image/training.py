@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 head = "tanh"
 families = ("resnet", "dcgan", "mlp")
+points_are = "pixels"
 
 
 def decode(data: Tensor, form: Form) -> Tensor:
