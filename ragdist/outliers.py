@@ -41,13 +41,8 @@ def run(where: str, data: str, options: OutlierOptions) -> None:
             settings.load_plugins_of(RunFolder(path).config)
         found = find(path, where, data, options, pick_device(options.device, deterministic=True))
         print("\n".join(report.lines(found)))
-        out = (
-            Path(options.out)
-            if options.out
-            else path
-            if local
-            else Path(f"{where.rstrip('/').split('/')[-1]}-outliers")
-        )
+        own = path if local else Path(f"{where.rstrip('/').rpartition('/')[2]}-outliers")
+        out = Path(options.out) if options.out else own
         with os_errors_as_user_error(f"cannot write {out}"):
             out.mkdir(parents=True, exist_ok=True)
             page = report.write(out, found)

@@ -47,9 +47,10 @@ def opened_run(where: str) -> Iterator[Path]:
         UserError: it is no run, or none with a discriminator.
     """
     if where.rstrip("/").endswith(generator_file.SUFFIX):
+        folder = shlex.quote(where.rstrip("/").rpartition("/")[0] or ".")
         raise UserError(
             f"{where} is an exported generator, and scores need the discriminator, too, which lies in a run's "
-            f"checkpoints: give the run's folder, as `python -m ragdist.outliers {shlex.quote(str(Path(where).parent))} DATA`"
+            f"checkpoints: give the run's folder, as `python -m ragdist.outliers {folder} DATA`"
         )
     if scheme(where) is None:
         yield Path(where)
