@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ragdist.config.evaluation import figures_to_rank_by
-from ragdist.evaluation.compare_runs import Run, runs_at
+from ragdist.evaluation.compare_runs import Run, runs_at, settle
 from ragdist.tools.errors import UserError, nearest
 from ragdist.tools.words import counted
 
@@ -48,7 +48,7 @@ class Comparison:
 
     rows: list[Row]
     differing: list[str]  # names of options
-    protocols: dict[str, tuple[str, dict[str, Any]]]  # letter -> key and protocol (empty where it is not known)
+    protocols: dict[str, tuple[str, dict[str, Any]]]  # letter -> key and protocol (of evaluations on the way in words)
     shown: list[str]  # figures of a terminal's table
     figures: list[str]  # all
     ideals: dict[str, str]
@@ -89,6 +89,7 @@ def compare(wheres: list[str], figures: str = "") -> Comparison:
         UserError: there is no run, one is damaged, or no run has such a figure.
     """
     runs = list(runs_at(wheres))
+    settle(runs)
     differing = _differing(runs)
     letters: dict[str, str] = {}
     for run in runs:
@@ -108,7 +109,7 @@ def _letter(number: int) -> str:
 
 def _about(runs: list[Run], key: str) -> dict[str, Any]:
     judged = [run.judged for run in runs if run.judged and run.judged.protocol == key]
-    return next((one.about for one in judged if one.about), {})
+    return max((one.about for one in judged), key=len)  # of the command's there is more known
 
 
 def _differing(runs: list[Run]) -> list[str]:
@@ -191,7 +192,12 @@ def _notes(runs: list[Run]) -> list[str]:
     """What a reader has to know: runs without an evaluation, and evaluations that are older than their run."""
     missing = [run for run in runs if run.judged is None]
     notes = [f"{run.where} has no evaluation: python -m ragdist.evaluate {shlex.quote(run.where)}" for run in missing]
-    notes += [note for run in runs for note in run.notes]
+    for run in runs:
+        if run.judged and run.judged.seen < (last := run.summary.get("samples", 0)):
+            notes.append(
+                f"{run.where} was judged after {run.judged.seen:,} of {last:,} samples seen: "
+                f"python -m ragdist.evaluate {shlex.quote(run.where)}"
+            )
     unfinished = [run.where for run in runs if not run.summary]
     if unfinished:
         notes.append(f"{counted(len(unfinished), 'run')} not finished: {', '.join(unfinished)}")

@@ -48,8 +48,8 @@ def protocol_lines(found: Comparison) -> list[str]:
 
 
 def _protocol(key: str, about: dict[str, Any]) -> str:
-    if not about:
-        return f"protocol {key}: of evaluations on the way; `python -m ragdist.evaluate RUN` says more"
+    if "data" not in about:
+        return f"protocol {key}: {about['on_the_way']}"
     data, features, held = about["data"], about["features"], about["held_out"]
     return (
         f"protocol {key}: {about['samples']:,} samples by {about['reals']:,} reals of {data['where']} "
@@ -73,7 +73,7 @@ def build(found: Comparison) -> str:
 
 def _figures(found: Comparison) -> str:
     """The table on its side, for there are more figures than rows."""
-    rows = [("row", [str(number) for number in range(1, len(found.rows) + 1)])]
+    rows = [("number", [str(number) for number in range(1, len(found.rows) + 1)])]
     rows += [(name, [str(row.options[name]) for row in found.rows]) for name in found.differing]
     rows.append((f"{SEED}s", [", ".join(str(run.seed) for run in row.runs) for row in found.rows]))
     rows.append(("samples seen", [_seen(row) for row in found.rows]))
@@ -123,7 +123,7 @@ def _curves(found: Comparison) -> str:
             parts.append(f"<div>{chart}</div>")
     text = (
         "Medians over seeds of evaluations on the way (--evaluate_every), each row's of one protocol; numbers "
-        "are those of the rows above."
+        "are those of the table."
     )
     return page.section("Over the training", f'<div class="side">{"".join(parts)}</div>', text) if parts else ""
 

@@ -29,7 +29,7 @@ class Judged:
     seen: int
     protocol: str  # `history.protocol_key`
     figures: dict[str, float | None]
-    about: dict[str, Any] = field(default_factory=dict)  # the protocol; empty where only its key is known
+    about: dict[str, Any] = field(default_factory=dict)  # the protocol; of one on the way in words
     ideals: dict[str, str] = field(default_factory=dict)  # by figure: less, more, or what it should be
     titles: dict[str, str] = field(default_factory=dict)
     weights: str = ""  # SHA-256
@@ -42,10 +42,10 @@ class Run:
     where: str
     options: dict[str, Any]  # that decide what it is, without the seed
     seed: int
-    judged: Judged | None  # by the command, else the last one on the way
+    judged: Judged | None  # what is compared: see `settle`
+    command: Judged | None  # the evaluation that the command wrote last
     course: list[Judged]  # evaluations on the way and by the command, by samples seen
     summary: dict[str, Any]  # empty: it has not ended
-    notes: list[str] = field(default_factory=list)
 
 
 def runs_at(wheres: list[str]) -> Iterator[Run]:
@@ -85,20 +85,40 @@ def read(path: Path, where: str) -> Run:
     folder = RunFolder(path)
     options = settings.read(folder.config)
     wanted = [*flat(Config(), free=False), *_ALSO]
-    run = Run(where, {name: options[name] for name in wanted if name in options}, options[SEED], None, [], {})
+    run = Run(where, {name: options[name] for name in wanted if name in options}, options[SEED], None, None, [], {})
     del run.options[SEED]
     with suppress(OSError, ValueError):
         run.summary = migrations.RECORDS.migrated(json.loads(folder.summary.read_text()), str(folder.summary))
+    counts = [options[f"evaluate.{name}"] for name in ("samples", "reals")]
+    words = "of evaluations.jsonl; on the way (--evaluate_every) {:,} samples are judged by at most {:,} reals"
+    words = words.format(*counts)
+    about = {"on_the_way": words}
     rows = [row for row in history.read_lines(folder.evaluations) if "of" not in row and row.get("figures")]
-    run.course = [Judged(row["samples"], row["protocol"], row["figures"]) for row in rows if "protocol" in row]
+    run.course = [Judged(row["samples"], row["protocol"], row["figures"], about) for row in rows if "protocol" in row]
     run.course.sort(key=lambda judged: judged.seen)
-    run.judged = _evaluation(path / "evaluation.json") or (run.course[-1] if run.course else None)
-    if run.judged and run.judged.seen < run.summary.get("samples", 0):
-        run.notes.append(
-            f"{where} was judged after {run.judged.seen:,} of {run.summary['samples']:,} samples seen: "
-            f"`python -m ragdist.evaluate {where}` judges it as it is"
-        )
+    run.command = _evaluation(path / "evaluation.json")
     return run
+
+
+def settle(runs: list[Run]) -> None:
+    """Settle which evaluation of each run is compared: by the protocol that most runs have one of.
+
+    Of equally many it is one of the command, which has more figures. A run that has none of it has its command's, or
+    the last on the way.
+    """
+    by_command = {run.command.protocol for run in runs if run.command}
+    keys = [key for run in runs for key in {one.protocol for one in _all(run)}]
+    common = max(sorted({*keys}), key=lambda key: (keys.count(key), key in by_command), default="")
+    for run in runs:
+        alike = [one for one in _all(run) if one.protocol == common]
+        run.judged = (alike or _all(run) or [None])[-1]
+
+
+def _all(run: Run) -> list[Judged]:
+    """All evaluations of a run, the command's last where none is of a later generator."""
+    if run.command is None:
+        return run.course
+    return sorted([*run.course, run.command], key=lambda one: one.seen)
 
 
 def _evaluation(path: Path) -> Judged | None:
