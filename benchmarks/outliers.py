@@ -19,12 +19,13 @@ from benchmarks.measure import machine, table
 
 HERE = Path(__file__).parents[1]
 CLASSES = range(10)
-SCORES = ("logit", "features", "points", "residual", "training")
+SCORES = ("logit", "features", "points", "residual", "combined", "training")
 TITLES = {
     "logit": "-D(x)",
     "features": "nearest generated sample, D's features",
     "points": "nearest generated sample, pixels",
     "residual": "residual of the latent found, pixels",
+    "combined": "combined: geometric mean of the three distances",
     "training": "baseline: nearest training image, pixels",
 }
 SAMPLES = 20_000

@@ -18,6 +18,7 @@ from ragdist.networks.base import Discriminator, Generator
 from ragdist.networks.build import build_discriminator
 from ragdist.runs import checkpoint
 from ragdist.runs.folder import RunFolder
+from ragdist.runs.local_copy import local_copy
 from ragdist.storage.store import Store, scheme
 from ragdist.tools.errors import UserError
 
@@ -53,7 +54,8 @@ def opened_run(where: str) -> Iterator[Path]:
             f"checkpoints: give the run's folder, as `python -m ragdist.outliers {folder} DATA`"
         )
     if scheme(where) is None:
-        yield Path(where)
+        with local_copy(where) as path:
+            yield path
         return
     store = Store(where.rstrip("/"))
     with TemporaryDirectory(prefix="ragdist-") as scratch:

@@ -18,6 +18,7 @@ from ragdist.tools import charts
 
 CSV, JSON, PAGE = "outliers.csv", "outliers.json", "outliers.html"
 _LISTED = 5  # samples that a terminal names where there are no labels
+_SHOWN_BY = "combined"
 _COLUMNS = ("auroc", "aupr")
 
 
@@ -53,13 +54,8 @@ def chance(found: Found) -> float:
     return float(found.protocol.outlier[found.protocol.judged].double().mean())
 
 
-def main_score(found: Found) -> str:
-    """The score that samples are shown by."""
-    return next(name for name in ("combined", "residual", "points") if name in found.scored.columns)
-
-
 def _least_typical(found: Found) -> list[str]:
-    name = main_score(found)
+    name = _SHOWN_BY
     order = found.scored.columns[name].argsort(descending=True)[:_LISTED].tolist()
     rows = [f"  {found.scored.columns[name][row]:>9.4g}  {_name(found, row)}" for row in order]
     return [f"least typical by {title(found, name).long}:", *rows]
@@ -102,7 +98,7 @@ def write(folder: Path, found: Found) -> Path:
 
 def build(found: Found) -> str:
     """The page as HTML, with all pictures inside."""
-    name = main_score(found)
+    name = _SHOWN_BY
     order = found.scored.columns[name].argsort(stable=True)
     count = min(found.options.shown, len(order))
     above = lines(found)

@@ -36,11 +36,18 @@ SCORES = {
     "features": Title("distance in D's features", "distance to the nearest generated sample in D's last hidden layer"),
     "points": Title("distance in {points}", "distance to the nearest generated sample in {points}"),
     "residual": Title("residual in {points}", "distance in {points} to what G makes of the latent that was found"),
+    "combined": Title("combined", "geometric mean of the distances above, which have no unit in common"),
     "training": Title(
         "baseline: training data, in {points}", "distance in {points} to the nearest training sample, without D and G"
     ),
 }
 BASELINE = "training"
+
+
+def combined(columns: dict[str, Tensor]) -> Tensor:
+    """The geometric mean of the distances among the columns: their order of samples, whatever their units are."""
+    distances = torch.stack([columns[name] for name in ("features", "points", "residual") if name in columns])
+    return distances.log().mean(0).exp()
 
 
 class Seen(NamedTuple):
@@ -174,6 +181,7 @@ class Scorer:
         if self.options.invert:
             found = self._inverted(seen.points, closest)
             columns["residual"], latents = found.residual.double().cpu(), found.z.cpu()
+        columns["combined"] = combined(columns)
         if self.training is not None:
             near = nearest(seen.points, self.training)
             columns[BASELINE] = near.distance[:, 0].cpu()
