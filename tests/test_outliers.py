@@ -20,6 +20,7 @@ from ragdist.evaluation.outliers.protocol import LEAVE_ONE_OUT, ONE_CLASS, OTHER
 from ragdist.evaluation.reference_data import DataSet
 from ragdist.metrics.ranking import auroc, average_precision, roc
 from ragdist.modalities import training
+from ragdist.runs.mirror import RemoteFolder
 from ragdist.tools.errors import UserError
 from tests.conftest import TINY, command, encoded, picture, refused
 
@@ -284,6 +285,18 @@ def test_a_folder_of_pictures_without_labels(place, tmp_path):
     assert "training" not in rows[0]
     line = refused(command(OUTLIERS, "run-threes", tmp_path, "--normal_labels=3", cwd=place))
     assert "has no labels" in line
+
+
+def test_a_run_behind_a_url(place, tmp_path, s3):
+    remote, run = RemoteFolder("s3://bucket/threes"), place / "run-threes"
+    for file in (path for path in run.rglob("*") if path.is_file()):
+        remote.put(file, str(file.relative_to(run)))
+    result = command(OUTLIERS, "s3://bucket/threes", place / "test", "--samples=50", "--normal_labels=3", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "threes-outliers/outliers.html").is_file()
+    assert "one-class" in result.stdout
+    line = refused(command(OUTLIERS, "s3://bucket/nothing", place / "test", cwd=tmp_path))
+    assert "s3://bucket/nothing holds no run" in line
 
 
 def test_mistakes(place, tmp_path):

@@ -14,7 +14,7 @@ class OutlierOptions:
     normal_labels: str = common("")
     """classes of DATA that are normal; all others are outliers"""
     invert: int = common(0, at_least=0)
-    """steps of Adam on each sample's latent, for the residual that G cannot make; 200 is plenty; 0: none"""
+    """steps of Adam on each sample's latent, for the residual that G cannot make, as 100; 0: none"""
     samples: int = common(10_000, at_least=1)
     """generated samples of which the nearest is sought"""
     seed: int = option(0, at_least=0)
