@@ -1,6 +1,8 @@
 """Command lines of the benchmarks: ``--help`` prints what a benchmark measures, and the options of its own."""
 
 import argparse
+import os
+from pathlib import Path
 
 _TRAIN = "Options of a run may follow: python -m ragdist.train --help all"
 
@@ -20,3 +22,9 @@ def parser(name: str, doc: str, *, of_runs: bool = False) -> argparse.ArgumentPa
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def here(root: Path) -> dict[str, str]:
+    """The environment of a command that runs in another folder, and is to find the project all the same."""
+    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 RAGDIST = Path(__file__).parents[1] / "ragdist"
-COMMANDS = {"train", "generate", "evaluate", "shards", "doctor"}
+COMMANDS = {"train", "generate", "evaluate", "outliers", "compare", "shards", "doctor"}
 FOLDERS = sorted(path.parent for path in RAGDIST.rglob("__init__.py"))
 
 

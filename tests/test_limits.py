@@ -10,6 +10,7 @@ from ragdist.config import Config
 from ragdist.config.doctor import DoctorOptions
 from ragdist.config.evaluation import EvaluateOptions
 from ragdist.config.option import Limits, check_limits
+from ragdist.config.outliers import OutlierOptions
 from ragdist.config.shards import CheckOptions, IndexOptions, ShardOptions, StatsOptions
 from ragdist.generate import GenerateOptions
 from ragdist.modalities.image.options import ImageIndexOptions, ImageOptions
@@ -18,7 +19,7 @@ from tune.options import SearchOptions
 
 KINDS = (
     Config, ShardOptions, IndexOptions, CheckOptions, StatsOptions, EvaluateOptions, DoctorOptions, GenerateOptions,
-    SearchOptions, ImageOptions, ImageIndexOptions,
+    OutlierOptions, SearchOptions, ImageOptions, ImageIndexOptions,
 )  # fmt: skip
 UNLIMITED = {
     "objective.lam_samples": "counts with a --objective.lam_schedule alone, and is checked with it",

@@ -32,6 +32,13 @@ class ShardOptions:
     labels: str = common("auto")
     """classes of files: auto: of a label file beside them, else of folders that are more than parts; folders; none; a
     label file's name; or name:REGEX: its group in their names, 'name:^([0-9])_' of 7_jackson_32.wav"""
+    classes: str = ""
+    """names of classes, separated by commas: samples of these alone; empty: all"""
+    without: str = ""
+    """names of classes whose samples are left out"""
+    take: str = ""
+    """share of the samples, of a random order that is always the same, as 0:0.8, and 0.8:1 for held-out data; empty:
+    all. Taken before classes are chosen"""
     root: str = ""
     """folder that torchvision downloads into; empty: ~/.cache/ragdist/torchvision"""
     hf_config: str = ""

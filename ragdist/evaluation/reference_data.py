@@ -66,7 +66,7 @@ class DataSet:
         firsts = range(0, len(order), batch)
         for first in firsts if share is None else firsts[share.start : share.stop]:
             places = order[first : first + batch]
-            if found := self.reader.read_batch(*self._located(numbers[places])):
+            if found := self.reader.read_batch(*self.located(numbers[places])):
                 # Laid out as samples that are stacked: with other strides features have other bits.
                 samples = found[0].clone(memory_format=torch.contiguous_format)
                 yield Batch(torch.from_numpy(places), samples, found[1])
@@ -77,7 +77,7 @@ class DataSet:
         """A batch of those of its samples that can be read, one by one; None where there is none."""
         kept, samples, labels = [], [], []
         for place, shard, number in zip(
-            places.tolist(), *map(np.ndarray.tolist, self._located(numbers[places])), strict=True
+            places.tolist(), *map(np.ndarray.tolist, self.located(numbers[places])), strict=True
         ):
             found = self.reader.read_sound(shard, number)
             if isinstance(found, BadSample):
@@ -88,8 +88,8 @@ class DataSet:
             labels.append(found[1])
         return Batch(torch.tensor(kept), torch.stack(samples), torch.tensor(labels)) if kept else None
 
-    def _located(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The shards of these samples, and their numbers in them."""
+    def located(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The shards of these samples, and their numbers in them: int64 [n] each."""
         shards = np.searchsorted(self._starts, numbers, side="right") - 1
         return shards, numbers - self._starts[shards]
 

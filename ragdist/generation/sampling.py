@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ragdist.networks.base import Generator
 from ragdist.tools import noise
-from ragdist.tools.threads import Threads
+from ragdist.tools.threads import side_by_side
 
 
 def labels_for(first: int, count: int, classes: int, chosen: int | None = None) -> Tensor | None:
@@ -51,14 +51,7 @@ def sample(
         y = labels(start, n) if labels else labels_for(start, n, generator.num_classes, chosen)
         return generator(z, None if y is None else y.to(device))
 
-    starts = range(first, first + count, batch)
-    if device.type != "cpu" or torch.get_num_threads() == 1:
-        yield from map(made, starts)
-        return
-    at_a_time = min(torch.get_num_threads(), max(len(starts), 1))
-    threads = Threads(at_a_time)
-    for place in range(0, len(starts), at_a_time):
-        yield from threads.run([partial(made, start) for start in starts[place : place + at_a_time]])
+    yield from side_by_side([partial(made, start) for start in range(first, first + count, batch)], device)
 
 
 @torch.no_grad()

@@ -234,6 +234,7 @@ class Training(Protocol):
     head: str  # G's output: a name in `networks.HEADS`
     families: tuple[str, ...]  # network families that fit, for messages
     # A modality may have `augmentations`, an `augmentations.Augmentations`: random transforms of what D sees.
+    points_are: str = "points"  # what `points` gives, in a word: "pixels"
 
     def decode(self, data: Tensor, form: Form) -> Tensor:
         """Decode a payload, uint8 [n], to a stored sample. Raises ValueError where it is none of this form."""
@@ -354,6 +355,7 @@ class Judging(Protocol):
     # several: ending, with the dot, -> function of the content of a file with that ending, which holds any number of
     #     samples, and of a form: the contents of a file for each, for `brought`, and None for each blank line, which is
     #     counted and left out. Raises ValueError where it holds none.
+    # residual(samples, others, form) -> stored samples that show where each sample differs from the other one.
     # html_pairs(samples, others, form) -> each sample beside another one inside of a page, with what differs marked.
 
     def classified(self, samples: Tensor, form: Form) -> Tensor:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#4c78a8", "#e4772f", "#3a9d5d", "#b5489b")
+_DASHES = ("-", "--", ":", "-.")  # of lines whose colour is another's, too
 FAINT = "#8a8f98"
 INK = "#22252a"  # the text's: in a page it becomes the page's own
 _TITLE = "title:"  # in the id of an artist that has a tooltip
@@ -174,8 +175,9 @@ def lines(series: dict[str, Sequence[tuple[float, float]]], x_title: str, y_titl
     figure, axes = framed(x, y, *_SMALL)
     handles = []
     for number, points in enumerate(series.values()):
-        look = "o-" if len(points) <= 30 else "-"
-        handles += axes.plot(*_shares(points, x, y), look, color=COLOURS[number % len(COLOURS)], lw=1.6, ms=4.5)
+        colour, dashes = COLOURS[number % len(COLOURS)], _DASHES[number // len(COLOURS) % len(_DASHES)]
+        look = f"o{dashes}" if len(points) <= 30 else dashes
+        handles += axes.plot(*_shares(points, x, y), look, color=colour, lw=1.6, ms=4.5)
     legend(figure, handles, series)
     return figure
 

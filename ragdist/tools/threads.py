@@ -1,7 +1,7 @@
 """Threads that compute side by side, each alone: what one computes has the same bits beside any number of others."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -38,6 +38,20 @@ class Threads:
     def call(self, work: Callable[[], T]) -> T:
         """Call a function in a thread."""
         return self.run([work])[0]
+
+
+def side_by_side(work: Sequence[Callable[[], T]], device: torch.device) -> Iterator[T]:
+    """Results of functions in their order; on a CPU as many at a time as there are threads, each computing alone.
+
+    So what they compute has the same bits with any number of threads.
+    """
+    if device.type != "cpu" or torch.get_num_threads() == 1:
+        yield from (each() for each in work)
+        return
+    at_a_time = min(torch.get_num_threads(), max(len(work), 1))
+    threads = Threads(at_a_time)
+    for place in range(0, len(work), at_a_time):
+        yield from threads.run(work[place : place + at_a_time])
 
 
 def direct(work: Callable[[], T]) -> T:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ragdist import modalities
 from ragdist.config.shards import SOURCES, ShardOptions
 from ragdist.data.sources import listing, single
+from ragdist.data.sources.chosen import chosen
 from ragdist.data.sources.source import Source
 from ragdist.data.sources.tables import ENDINGS as TABLES
 from ragdist.tools.errors import UserError, nearest
@@ -59,7 +60,8 @@ def open_source(name: str, options: ShardOptions, scratch: Path) -> Source:
         )
     try:
         source = importlib.import_module(f"ragdist.data.sources.{kind}").open_source(rest, options, scratch)
-        return replace(source, labels=(), classes=()) if options.labels == "none" else source
+        source = replace(source, labels=(), classes=()) if options.labels == "none" else source
+        return chosen(name, source, options)
     except UserError as error:
         if kind != "listing" or options.modality or Path(name).suffix.lower() not in single.TEXTS:
             raise

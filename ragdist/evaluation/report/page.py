@@ -29,7 +29,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2.2rem } h3 { font-size: .95rem; margin: .5rem 0 .2rem }
 table { border-collapse: collapse } th, td { padding: .15rem .8rem .15rem 0; text-align: left }
 tr { border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent) }
-.pairs { margin-bottom: 1rem } td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.pairs { margin-bottom: 1rem } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 td.of, p.small, pre { font-size: .82rem }
 table.beside { font-size: .82rem; display: block; overflow-x: auto }
 td.of, p.small { opacity: .75 } pre { overflow-x: auto }

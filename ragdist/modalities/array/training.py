@@ -19,6 +19,7 @@ from ragdist.objective.relative import flatten
 head = "identity"
 families = ("resnet1d", "mlp")
 augmentations = Augmentations(OF_ANY)
+points_are = "numbers"
 
 
 def decode(data: Tensor, form: Form) -> Tensor:

@@ -17,6 +17,7 @@ from ragdist.networks import stft
 head = "tanh"
 families = ("spectral", "wavegan", "mlp")
 augmentations = Augmentations(OF_SOUNDS, {"diffaugment": "gain,shift,mute"})
+points_are = "log-mel spectra"
 
 _FULL = 32768.0
 

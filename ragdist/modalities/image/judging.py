@@ -74,6 +74,12 @@ def html_rows(rows: Sequence[tuple[str, Tensor]], form: Form) -> str:
     return pictures.inside(pictures.named_rows([(name, grid(samples, len(samples))) for name, samples in rows]))
 
 
+def residual(samples: Tensor, others: Tensor, form: Form) -> Tensor:
+    """Pictures of what differs, stored [n, C, H, W]: the mean difference over channels, black where there is none."""
+    difference = (samples.float() - others.float()).abs().mean(1, keepdim=True)
+    return difference.round().byte().expand(-1, samples.shape[1], -1, -1).contiguous()
+
+
 def classified(samples: Tensor, form: Form) -> Tensor:
     return samples
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 head = "tanh"
 families = ("resnet", "dcgan", "mlp")
 augmentations = AUGMENTATIONS
+points_are = "pixels"
 
 
 def decode(data: Tensor, form: Form) -> Tensor:

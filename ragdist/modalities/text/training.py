@@ -23,6 +23,7 @@ from ragdist.tools import noise
 
 head = "straight_through"
 families = ("resnet1d", "mlp")
+points_are = "embedded tokens"
 
 _EMBEDDED = 32  # length of a token's embedding in the space of the relative term
 _WINDOWS = (1, 2, 4)  # tokens that are averaged there
