@@ -109,7 +109,8 @@ class ObjectiveOptions:
     r2: float | Literal["auto"] = common(0.1, at_least=0, says="0 or more, or auto")
     """weight of R2, the gradient penalty at the fakes; 0: off; auto: likewise"""
     gp: float = option(0.0, at_least=0)
-    """weight of WGAN-GP's gradient penalty, for a slope of 1 between reals and fakes, 10 in the paper; 0: off"""
+    """weight of WGAN-GP's gradient penalty, for a slope of 1 between reals and fakes, 10 in the paper; wants
+    penalty_every 1; 0: off"""
     penalty_every: int = option(8, at_least=1)
     """updates from one computation of the penalties to the next, where they count so many times"""
 

@@ -86,7 +86,10 @@ def introduction(config: Config, index: Index, trainer: Trainer) -> list[str]:
         f"{counted(division.logical_workers(config), 'logical worker')} on {counted(trainer.world.size, 'worker')}",
     ]
     if objective.adversarial == "wasserstein" and not objective.penalized:
-        lines.append("wasserstein without a gradient penalty: nothing keeps D from growing; give --objective.gp 10")
+        lines.append(
+            "wasserstein without a gradient penalty: nothing keeps D from growing; give --objective.gp 10 "
+            "--objective.penalty_every 1"
+        )
     return lines
 
 
