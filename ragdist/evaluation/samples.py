@@ -100,7 +100,7 @@ class FolderSamples:
         folder: of files that are samples, as PNG; or a file of many.
         modality: of the data that they are compared with, a name.
         form: of those data.
-        seed: of the order, and of which are taken where there are more than wanted.
+        seed: of the order, and of which are taken where there are more than wanted; None: by name, as files hold them.
 
     Raises:
         UserError: it holds no such files, or one that cannot be read.
@@ -108,7 +108,7 @@ class FolderSamples:
 
     seen, labelled = None, False
 
-    def __init__(self, folder: Path, modality: str, form: Form, seed: int):
+    def __init__(self, folder: Path, modality: str, form: Form, seed: int | None):
         self.making, self.modality = modalities.making(modality), modalities.training(modality)
         self.form = Form(form.shape, {**getattr(self.making, "decoding", {}), **form.spec})
         self.several = getattr(modalities.judging(modality), "several", {})
@@ -119,7 +119,8 @@ class FolderSamples:
         self.files = [item for item in items if item is not None]
         if not self.files:
             raise UserError(f"{folder} holds no {self.making.units}")
-        self.files = [self.files[i] for i in noise.permutation(seed, noise.REALS, 1, len(self.files))]
+        if seed is not None:
+            self.files = [self.files[i] for i in noise.permutation(seed, noise.REALS, 1, len(self.files))]
         names = hashlib.sha256()
         for path in files:
             names.update(

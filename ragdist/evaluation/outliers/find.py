@@ -46,9 +46,9 @@ class Given:
         path, self.data, self.folder = Path(where), None, None
         files = scheme(where) is None and path.exists() and not (path / INDEX).is_file()
         if files and not any(path.glob("*.tar")):
-            self.folder = FolderSamples(path, networks.codec, networks.form, 0)
-            self.folder.files.sort(key=lambda item: str(item[0]))  # in a random order there
+            self.folder = FolderSamples(path, networks.codec, networks.form, None)
             self.count = len(self.folder.files)
+            self._first = {path: n for n, (path, _) in reversed([*enumerate(self.folder.files)])}  # of a file's samples
             return
         self.data = DataSet(where, Path(options.cache).expanduser())
         index = self.data.index
@@ -73,9 +73,10 @@ class Given:
         return torch.cat(each)
 
     def name(self, number: int) -> str:
-        """Where a sample is: ``shard-000000.tar:17``, or a file's path."""
+        """Where a sample is, counted from 0: ``shard-000000.tar:17``, ``lines.txt:3``, or a file's path."""
         if self.data is None:
-            return str(self.folder.files[number][0])
+            path, content = self.folder.files[number]
+            return f"{path}:{number - self._first[path]}" if content is not None else str(path)
         shards, places = self.data.located(np.array([number]))
         return f"{self.data.index.shards[int(shards[0])].name}:{int(places[0])}"
 

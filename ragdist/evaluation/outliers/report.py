@@ -131,8 +131,8 @@ def _figures(found: Found) -> str:
     head = "<tr><th>score</th><th>AUROC</th><th>AUPR</th><th></th></tr>"
     kept = found.protocol.judged
     curves = {
-        title(found, name).short.partition(":")[0]: roc(found.scored.columns[name][kept], found.protocol.outlier[kept])
-        for name in list(found.scored.columns)[-len(charts.COLOURS) :]  # the first of five is D's logit
+        name: roc(found.scored.columns[name][kept], found.protocol.outlier[kept])
+        for name in list(found.scored.columns)[-len(charts.COLOURS) :]
     }
     chart = charts.lines(curves, "normal samples above the threshold", "outliers above it")
     text = f"Protocol: {found.protocol.name}. Figures of another protocol are no figures of this one."

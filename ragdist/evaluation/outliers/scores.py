@@ -36,7 +36,9 @@ SCORES = {
     "features": Title("distance in D's features", "distance to the nearest generated sample in D's last hidden layer"),
     "points": Title("distance in {points}", "distance to the nearest generated sample in {points}"),
     "residual": Title("residual in {points}", "distance in {points} to what G makes of the latent that was found"),
-    "combined": Title("combined", "geometric mean of the distances above, which have no unit in common"),
+    "combined": Title(
+        "combined", "geometric mean of the distances to generated samples, in D's features and in {points}"
+    ),
     "training": Title(
         "baseline: training data, in {points}", "distance in {points} to the nearest training sample, without D and G"
     ),
