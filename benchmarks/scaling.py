@@ -23,7 +23,8 @@ import torch.distributed as dist
 from benchmarks import options as command_line
 from benchmarks.measure import machine, table
 from ragdist.config import Config, division, settings
-from ragdist.distributed.world import World
+from ragdist.distributed import summation
+from ragdist.distributed.world import World, shares
 from ragdist.networks.build import build_discriminator, build_generator
 from ragdist.tools.memory import keep_freed_memory
 from ragdist.training.batch import Batch
@@ -38,7 +39,17 @@ LINKS = {"as fast as it goes": None, "1 Gbit/s, 1 ms": (0.5e-3, 1e9), "100 Mbit/
 SHARE = 0.45  # of an update's computation that is left when the first bucket is ready to be sent
 
 
-def predict(compute: float, size: float, nodes: int, rate: float, latency: float, *, overlapped: bool) -> float:
+def predict(
+    compute: float,
+    size: float,
+    nodes: int,
+    rate: float,
+    latency: float,
+    *,
+    overlapped: bool,
+    subtrees: int = 1,
+    rounds: int = 1,
+) -> float:
     """Seconds of an update.
 
     Args:
@@ -48,12 +59,14 @@ def predict(compute: float, size: float, nodes: int, rate: float, latency: float
         rate: bytes a second of a link, each way.
         latency: seconds of a round trip.
         overlapped: whether buckets are sent while the backward goes on.
+        subtrees: sums of logical workers that a worker has to send, at most; 1 where both numbers are powers of two.
+        rounds: logical workers that a worker computes one after the other; buckets are sent during the last.
 
-    A ring all-reduce sends and receives 2 (n - 1) / n of the bytes in 2 (n - 1) steps of half a round trip. What
-    exceeds the computation that is left when the first bucket is ready is waited for.
+    Of each subtree, and of the whole, a worker sends (n - 1) / n of the bytes, in n - 1 steps of half a round trip.
+    What exceeds the computation that is left when the first bucket is ready is waited for.
     """
-    reduce = 2 * (nodes - 1) / nodes * size / rate + (nodes - 1) * latency if nodes > 1 else 0.0
-    return compute + (max(0.0, reduce - SHARE * compute) if overlapped else reduce)
+    reduce = (1 + subtrees) * (nodes - 1) / nodes * size / rate + (nodes - 1) * latency if nodes > 1 else 0.0
+    return compute + (max(0.0, reduce - SHARE * compute / rounds) if overlapped else reduce)
 
 
 def larger(compute: float, size: float) -> str:
@@ -142,28 +155,31 @@ HEAD = ["nodes", "link", "computation s", "all-reduce alone s", "exposed, overla
         "ratio", "overlapped: measured / model", "flat: measured / model"]  # fmt: skip
 
 
-def row(name: str, count: int, found: dict) -> list[str]:
+def row(name: str, count: int, logical: int, found: dict) -> list[str]:
     """A row of the table, under HEAD.
 
     Args:
         name: of the link.
         count: hosts.
+        logical: logical workers.
         found: as of `measure`.
     """
     compute, overlapped, flat, alone = (
         statistics.median(found[kind]) for kind in ("none", "overlapped", "flat", "all-reduce")
     )
-    shares = [
+    ratios = [
         (a - c) / max(b - c, 1e-9) for a, b, c in zip(found["overlapped"], found["flat"], found["none"], strict=True)
     ]
     if link := LINKS[name]:
         rate, latency = link[1] / 8, 2 * link[0]
     else:
         rate, latency = 2 * (count - 1) / count * found["bytes"] / alone, 0
-    said = [predict(compute, found["bytes"], count, rate, latency, overlapped=o) for o in (True, False)]
+    subtrees = max(len(summation.subtrees(logical, part)) for part in shares(logical, count))
+    more = {"subtrees": subtrees, "rounds": -(-logical // count)}
+    said = [predict(compute, found["bytes"], count, rate, latency, overlapped=o, **more) for o in (True, False)]
     return [
         str(count), name, f"{compute:.2f}", f"{alone:.2f}", f"{overlapped - compute:+.2f}",
-        f"{flat - compute:+.2f}", f"{statistics.median(shares):.2f}", f"{overlapped:.2f} / {said[0]:.2f}",
+        f"{flat - compute:+.2f}", f"{statistics.median(ratios):.2f}", f"{overlapped:.2f} / {said[0]:.2f}",
         f"{flat:.2f} / {said[1]:.2f}",
     ]  # fmt: skip
 
@@ -172,7 +188,7 @@ def compare(sizes: list[int], rounds: int, rest: list[str]) -> None:
     """Print the table for clusters of these sizes, over each link."""
     from cluster.lab import Lab
 
-    rows = []
+    rows, logical = [], division.logical_workers(settings.parse(rest, sys.argv[0])[0])
     with Lab.up("scaling", nodes=max(sizes), say=lambda text: print(text, file=sys.stderr)) as lab:
         for count in sizes:
             nodes = lab.nodes[:count]
@@ -180,7 +196,7 @@ def compare(sizes: list[int], rounds: int, rest: list[str]) -> None:
                 for node in nodes:
                     lab.slow(node, **({"delay": link[0], "rate": link[1]} if link else {}))
                 found = measure(lab, nodes, rounds, rest)
-                rows.append(row(name, count, found))
+                rows.append(row(name, count, logical, found))
                 print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
     batch = settings.parse(rest, sys.argv[0])[0].batch_size
     size = f"gradients of {found['bytes'] / 1e6:.1f} MB"
