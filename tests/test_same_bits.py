@@ -29,12 +29,7 @@ CHOICES = {
     "objective.adversarial": tuple(ADVERSARIAL),
     "objective.r1": ("0", "1"),
     "objective.gp": ("0", "1"),
-    "objective.space": (
-        "points",
-        "feature",
-        "points --augment diffaugment",
-        "points --augment ada --augment.samples 99",
-    ),
+    "objective.space": ("points", "feature", "points --augment diffaugment,ada --augment.samples 99"),
     "network.labels": ("true", "false"),
     "network.family": ("dcgan", "resnet", "mlp"),
     "precision": ("fp32", "bf16"),
