@@ -85,6 +85,8 @@ def introduction(config: Config, index: Index, trainer: Trainer) -> list[str]:
         f"{config.precision}; batch {config.batch_size}, {objective.adversarial} with {relative}{penalty}",
         f"{counted(division.logical_workers(config), 'logical worker')} on {counted(trainer.world.size, 'worker')}",
     ]
+    if augmentation := str(trainer.state.augmentation):
+        lines.append(augmentation)
     if objective.adversarial == "wasserstein" and not objective.penalized:
         lines.append(
             "wasserstein without a gradient penalty: nothing keeps D from growing; give --objective.gp 10 "

@@ -60,6 +60,17 @@ class Augmentation:
         self.p = torch.full((), 0.0 if self.adaptive else options.p, device=device)
         self.sums = torch.zeros(2, device=device)  # pair accuracies since the last change, and of how many updates
 
+    def __str__(self) -> str:
+        """The transforms and how strong they are, in words; empty: there are none."""
+        options = self.options
+        if self.chain is None:
+            return ""
+        strength = {
+            "fixed": f"p {options.p:g}",
+            "adaptive": f"p up to {options.p:g}, by the pairs that D tells apart (target {options.target:g})",
+        }.get(self.schedule, f"p rises to {options.p:g} over {options.samples:,} samples")
+        return f"augmentation in front of D: {options.transforms}, {strength}"
+
     def strength(self, seen: int) -> Tensor:
         """The probability p of the update after so many samples, a scalar on the device."""
         if self.schedule in ("linear", "cosine"):
