@@ -269,7 +269,7 @@ def test_the_strength_of_adas_transforms_follows_unless_it_is_told():
     ({"transforms": ""}, ""),
     ({"p": 0.3}, "augmentation in front of D: color,cutout, p 0.3"),
     ({"schedule": "cosine", "p": 0.5, "samples": 9000}, "augmentation in front of D: color,cutout, p rises to 0.5 over 9,000 samples"),
-    ({"transforms": "ada"}, "augmentation in front of D: ada, p up to 1, by the pairs that D tells apart (target 0.8)"),
+    ({"transforms": "ada"}, "augmentation in front of D: ada, p up to 1, by the pairs that D tells apart (target 0.9)"),
 ])  # fmt: skip
 def test_what_a_run_says_of_its_augmentation(options, words):
     assert str(augmentation(**options)) == words

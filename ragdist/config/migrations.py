@@ -174,7 +174,7 @@ OPTIONS = Table(
         Added("0.3.0", "augment.p", 1.0),
         Added("0.3.0", "augment.schedule", "auto"),
         Added("0.3.0", "augment.samples", 50_000),
-        Added("0.3.0", "augment.target", 0.8),
+        Added("0.3.0", "augment.target", 0.9),
         Added("0.3.0", "objective.gp", 0.0),
         Added("0.3.0", "init_map", "name"),
         Added("0.3.0", "init_sha256", ""),

@@ -138,7 +138,7 @@ class AugmentOptions:
     ada, else fixed"""
     samples: int = option(50_000, at_least=1)
     """samples over which it rises (linear, cosine), or within which an adaptive one can go from 0 to 1"""
-    target: float = option(0.8, above=0.5, below=1)
+    target: float = option(0.9, above=0.5, below=1)
     """share of pairs of a real and a fake in which D prefers the real that an adaptive strength aims at"""
 
 
