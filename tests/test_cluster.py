@@ -59,6 +59,7 @@ def data(tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.timeout(1200)  # several starts of Ray workers, beside other clusters
 def test_killed_frozen_and_abandoned_workers_leave_the_weights_of_an_undisturbed_run(lab, data, tmp_path):
     """SIGKILL to a worker while it starts and while it trains, SIGSTOP to one, SIGKILL to the controller and to the
     driver: same bits. What the driver asked the autoscaler for is not asked for after its end.
