@@ -89,7 +89,7 @@ def test_the_protocol_that_most_runs_have_is_compared(like):
     found = compare(runs)
     assert len(found.rows) == 1
     assert found.rows[0].figures["frechet_distance"].count == 3
-    assert all(run.judged.seen == 960 for run in found.rows[0].runs)
+    assert all(run.evaluation.seen == 960 for run in found.rows[0].runs)
     assert "100 samples" in found.protocols["A"][1]["on_the_way"]
 
 

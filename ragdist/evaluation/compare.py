@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ragdist.config.evaluation import figures_to_rank_by
-from ragdist.evaluation.compare_runs import Run, runs_at, settle
+from ragdist.evaluation.compare_runs import Run, choose_evaluations, runs_at
 from ragdist.tools.errors import UserError, nearest
 from ragdist.tools.words import counted
 
@@ -65,8 +65,8 @@ class Comparison:
                     "options": row.options,
                     "protocol": row.protocol or None,
                     "runs": [
-                        {"where": run.where, "seed": run.seed, "seen": run.judged and run.judged.seen,
-                         "figures": run.judged and run.judged.figures}
+                        {"where": run.where, "seed": run.seed, "seen": run.evaluation and run.evaluation.seen,
+                         "figures": run.evaluation and run.evaluation.figures}
                         for run in row.runs
                     ],
                     "figures": {name: spread._asdict() for name, spread in row.figures.items()},
@@ -89,12 +89,12 @@ def compare(wheres: list[str], figures: str = "") -> Comparison:
         UserError: there is no run, one is damaged, or no run has such a figure.
     """
     runs = list(runs_at(wheres))
-    settle(runs)
+    choose_evaluations(runs)
     differing = _differing(runs)
     letters: dict[str, str] = {}
     for run in runs:
-        if run.judged:
-            letters.setdefault(run.judged.protocol, _letter(len(letters)))
+        if run.evaluation:
+            letters.setdefault(run.evaluation.protocol, _letter(len(letters)))
     rows = _rows(runs, differing, letters)
     ideals, titles = _ideals(runs)
     names = _ordered({name for row in rows for name in row.figures})
@@ -108,7 +108,7 @@ def _letter(number: int) -> str:
 
 
 def _about(runs: list[Run], key: str) -> dict[str, Any]:
-    judged = [run.judged for run in runs if run.judged and run.judged.protocol == key]
+    judged = [run.evaluation for run in runs if run.evaluation and run.evaluation.protocol == key]
     return max((one.about for one in judged), key=len)  # of the command's there is more known
 
 
@@ -122,13 +122,13 @@ def _rows(runs: list[Run], differing: list[str], letters: dict[str, str]) -> lis
     rows: dict[tuple[str, ...], Row] = {}
     for run in runs:
         options = {name: run.options.get(name) for name in differing}
-        letter = letters[run.judged.protocol] if run.judged else ""
+        letter = letters[run.evaluation.protocol] if run.evaluation else ""
         key = (*map(repr, options.values()), letter)
         rows.setdefault(key, Row(options, letter, [])).runs.append(run)
     for row in rows.values():
         row.runs.sort(key=lambda run: run.seed)
-        for name in dict.fromkeys(name for run in row.runs if run.judged for name in run.judged.figures):
-            values = [run.judged.figures.get(name) for run in row.runs]
+        for name in dict.fromkeys(name for run in row.runs if run.evaluation for name in run.evaluation.figures):
+            values = [run.evaluation.figures.get(name) for run in row.runs]
             values = [value for value in values if value is not None and math.isfinite(value)]
             if values:
                 row.figures[name] = Spread(statistics.median(values), min(values), max(values), len(values))
@@ -140,9 +140,9 @@ def _ideals(runs: list[Run]) -> tuple[dict[str, str], dict[str, str]]:
     ideals = {name: better for name, (_, better) in figures_to_rank_by().items()}
     titles: dict[str, str] = {}
     for run in runs:
-        if run.judged:
-            ideals |= {name: ideal for name, ideal in run.judged.ideals.items() if ideal}
-            titles |= run.judged.titles
+        if run.evaluation:
+            ideals |= {name: ideal for name, ideal in run.evaluation.ideals.items() if ideal}
+            titles |= run.evaluation.titles
     return ideals, titles
 
 
@@ -190,17 +190,17 @@ def _mark_best(rows: list[Row], ideals: dict[str, str]) -> None:
 
 def _notes(runs: list[Run]) -> list[str]:
     """What a reader has to know: runs without an evaluation, and evaluations that are older than their run."""
-    missing = [run for run in runs if run.judged is None]
+    missing = [run for run in runs if run.evaluation is None]
     notes = [f"{run.where} has no evaluation: python -m ragdist.evaluate {shlex.quote(run.where)}" for run in missing]
     for run in runs:
-        if run.judged and run.judged.seen < (last := run.summary.get("samples", 0)):
+        if run.evaluation and run.evaluation.seen < (last := run.summary.get("samples", 0)):
             notes.append(
-                f"{run.where} was judged after {run.judged.seen:,} of {last:,} samples seen: "
+                f"{run.where} was judged after {run.evaluation.seen:,} of {last:,} samples seen: "
                 f"python -m ragdist.evaluate {shlex.quote(run.where)}"
             )
     unfinished = [run.where for run in runs if not run.summary]
     if unfinished:
         notes.append(f"{counted(len(unfinished), 'run')} not finished: {', '.join(unfinished)}")
-    if len({run.judged.protocol for run in runs if run.judged}) > 1:
+    if len({run.evaluation.protocol for run in runs if run.evaluation}) > 1:
         notes.append("figures of different protocols do not compare: the best is marked among those of one")
     return notes

@@ -2,7 +2,6 @@
 
 import html
 import statistics
-from collections.abc import Callable
 from typing import Any
 
 from ragdist.evaluation.compare import Comparison, Row, Spread
@@ -93,7 +92,7 @@ def _cells(kind: str, title: str, values) -> str:
 
 
 def _seen(row: Row) -> str:
-    seen = [run.judged.seen for run in row.runs if run.judged]
+    seen = [run.evaluation.seen for run in row.runs if run.evaluation]
     if not seen:
         return _NOT_JUDGED
     return f"{seen[0]:,}" if min(seen) == max(seen) else f"{min(seen):,} to {max(seen):,}"
@@ -117,7 +116,7 @@ def _curves(found: Comparison) -> str:
     """Medians over seeds of evaluations on the way, a chart for each figure of the table."""
     parts = []
     for name in found.shown:
-        series = {str(number): _course(row, name) for number, row in enumerate(found.rows, 1)}
+        series = {str(number): _curve(row, name) for number, row in enumerate(found.rows, 1)}
         if chart := charts.lines({title: points for title, points in series.items() if len(points) > 1},
                                  "samples seen", found.titles.get(name, name)):  # fmt: skip
             parts.append(f"<div>{chart}</div>")
@@ -128,13 +127,14 @@ def _curves(found: Comparison) -> str:
     return page.section("Over the training", f'<div class="side">{"".join(parts)}</div>', text) if parts else ""
 
 
-def _course(row: Row, name: str) -> list[tuple[float, float]]:
+def _curve(row: Row, name: str) -> list[tuple[float, float]]:
     """A figure's medians over the row's runs, by samples seen, by the protocol that most evaluations have."""
-    every = [judged for run in row.runs for judged in run.course]
-    keys = [judged.protocol for judged in every]
-    kept: Callable[[Any], bool] = lambda judged: judged.protocol == max(sorted(set(keys)), key=keys.count)  # noqa: E731
+    every = [one for run in row.runs for one in run.evaluations]
+    keys = [one.protocol for one in every]
+    common = max(sorted(set(keys)), key=keys.count, default="")
     values: dict[int, list[float]] = {}
-    for judged in filter(kept, every):
-        if (value := judged.figures.get(name)) is not None:
-            values.setdefault(judged.seen, []).append(value)
+    for one in every:
+        value = one.figures.get(name)
+        if one.protocol == common and value is not None:
+            values.setdefault(one.seen, []).append(value)
     return [(float(seen), statistics.median(found)) for seen, found in sorted(values.items())]

@@ -23,7 +23,7 @@ SEED = "seed"
 
 
 @dataclass
-class Judged:
+class EvaluationRecord:
     """One evaluation of a run."""
 
     seen: int
@@ -42,9 +42,9 @@ class Run:
     where: str
     options: dict[str, Any]  # that decide what it is, without the seed
     seed: int
-    judged: Judged | None  # what is compared: see `settle`
-    command: Judged | None  # the evaluation that the command wrote last
-    course: list[Judged]  # evaluations on the way and by the command, by samples seen
+    evaluation: EvaluationRecord | None  # what is compared: see `choose_evaluations`
+    command: EvaluationRecord | None  # the evaluation that the command wrote last
+    evaluations: list[EvaluationRecord]  # those on the way, by samples seen
     summary: dict[str, Any]  # empty: it has not ended
 
 
@@ -94,14 +94,15 @@ def read(path: Path, where: str) -> Run:
     words = words.format(*counts)
     about = {"on_the_way": words}
     rows = [row for row in history.read_lines(folder.evaluations) if "of" not in row and row.get("figures")]
-    run.course = [Judged(row["samples"], row["protocol"], row["figures"], about) for row in rows if "protocol" in row]
-    run.course.sort(key=lambda judged: judged.seen)
+    rows = [row for row in rows if "protocol" in row]
+    run.evaluations = [EvaluationRecord(row["samples"], row["protocol"], row["figures"], about) for row in rows]
+    run.evaluations.sort(key=lambda one: one.seen)
     run.command = _evaluation(path / "evaluation.json")
     return run
 
 
-def settle(runs: list[Run]) -> None:
-    """Settle which evaluation of each run is compared: by the protocol that most runs have one of.
+def choose_evaluations(runs: list[Run]) -> None:
+    """Choose the evaluation of each run that is compared: by the protocol that most runs have one of.
 
     Of equally many it is one of the command, which has more figures. A run that has none of it has its command's, or
     the last on the way.
@@ -111,17 +112,17 @@ def settle(runs: list[Run]) -> None:
     common = max(sorted({*keys}), key=lambda key: (keys.count(key), key in by_command), default="")
     for run in runs:
         alike = [one for one in _all(run) if one.protocol == common]
-        run.judged = (alike or _all(run) or [None])[-1]
+        run.evaluation = (alike or _all(run) or [None])[-1]
 
 
-def _all(run: Run) -> list[Judged]:
+def _all(run: Run) -> list[EvaluationRecord]:
     """All evaluations of a run, the command's last where none is of a later generator."""
     if run.command is None:
-        return run.course
-    return sorted([*run.course, run.command], key=lambda one: one.seen)
+        return run.evaluations
+    return sorted([*run.evaluations, run.command], key=lambda one: one.seen)
 
 
-def _evaluation(path: Path) -> Judged | None:
+def _evaluation(path: Path) -> EvaluationRecord | None:
     """The evaluation in a file; None where there is none, or one of something else than a generator."""
     try:
         content = json.loads(path.read_text())
@@ -133,7 +134,7 @@ def _evaluation(path: Path) -> Judged | None:
         ideals = {name: figure.get("ideal", "") for name, figure in figures.items()}
         titles = {name: figure.get("title", name) for name, figure in figures.items()}
         key = history.protocol_key(protocol)
-        return Judged(judged["seen"], key, values, protocol, ideals, titles, judged.get("weights_sha256", ""))
+        return EvaluationRecord(judged["seen"], key, values, protocol, ideals, titles, judged.get("weights_sha256", ""))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
